@@ -1,0 +1,246 @@
+//! Every named limit that guards a connection, in one place, with its default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time that configurations write as a number of seconds, fractions allowed.
+///
+/// From 0 to 31 536 000 (one year).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub Duration);
+
+impl Seconds {
+    /// The longest length of time that a configuration may name: one year.
+    pub const MAX: f64 = 31_536_000.0;
+
+    /// `seconds` whole seconds.
+    pub const fn new(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// The length as a [`Duration`].
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        if !(0.0..=Self::MAX).contains(&seconds) {
+            return Err(de::Error::invalid_value(
+                de::Unexpected::Float(seconds),
+                &"a number of seconds from 0 to 31536000",
+            ));
+        }
+        Ok(Self(Duration::from_secs_f64(seconds)))
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0.as_secs_f64())
+    }
+}
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $default:expr, $range:expr;)*) => {
+        /// The limits of the server: each bounds one resource that a peer could otherwise take without end.
+        ///
+        /// Sizes are bytes, times are seconds. In a configuration they stand in the table `limits` under the
+        /// same names in camelCase; `docs/configuration.md` lists them.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+        pub struct Limits {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// Checks that each limit lies in its range.
+            ///
+            /// # Errors
+            ///
+            /// The first field that does not: its name in camelCase, its value and its range, as text.
+            pub fn check(&self) -> Result<(), LimitError> {
+                $(if !Range::contains(&$range, &self.$field) {
+                    return Err(LimitError {
+                        field: camel_case(stringify!($field)),
+                        found: Range::show(&self.$field),
+                        expected: Range::text(&$range),
+                    });
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// Time from accept to the end of the handshake.
+    handshake_timeout: Seconds = Seconds::new(5), 0.05..=3600.0;
+    /// Time from the end of the handshake to the `connect` command.
+    connect_timeout: Seconds = Seconds::new(5), 0.05..=3600.0;
+    /// Time after `connect` in which a connection that neither publishes nor plays may stay silent; each
+    /// command starts it again.
+    setup_timeout: Seconds = Seconds::new(15), 0.05..=86400.0;
+    /// Size of one message while the connection has not been allowed to publish or play.
+    message_size_before: usize = 64 * 1024, 1024..=16 * 1024 * 1024;
+    /// Size of one message afterwards.
+    message_size: usize = 8 * 1024 * 1024, 1024..=16 * 1024 * 1024;
+    /// Sum of all unfinished messages of a connection that has not been allowed to publish or play.
+    partial_bytes_before: usize = 64 * 1024, 1024..=256 * 1024 * 1024;
+    /// Sum of all unfinished messages afterwards.
+    partial_bytes: usize = 16 * 1024 * 1024, 1024..=256 * 1024 * 1024;
+    /// Chunk streams that a connection may use, whatever their ids.
+    chunk_streams: usize = 64, 4..=65_536;
+    /// Message streams (`createStream`) that a connection may hold at once.
+    message_streams: usize = 16, 1..=4096;
+    /// Nesting of AMF values.
+    amf_depth: usize = 32, 1..=64;
+    /// AMF values in one message.
+    amf_nodes: usize = 4096, 16..=1_000_000;
+    /// Bytes of one AMF string.
+    amf_string: usize = 64 * 1024, 256..=16 * 1024 * 1024;
+    /// Commands on a connection before its first publish or play is allowed, and commands held for one
+    /// message stream while its verdict is pending.
+    commands_before: usize = 32, 4..=100_000;
+    /// Bytes held for one message stream while its verdict is pending; then the connection is not read.
+    held_bytes: usize = 64 * 1024, 1024..=16 * 1024 * 1024;
+    /// Sub-messages in one aggregate message.
+    aggregate_messages: usize = 1024, 1..=100_000;
+    /// Messages of unknown type before a connection is closed.
+    unknown_messages: usize = 1000, 0..=1_000_000;
+    /// ModEx links in one enhanced audio or video message.
+    mod_ex_links: usize = 8, 1..=256;
+    /// Tracks in one multitrack message.
+    message_tracks: usize = 64, 1..=255;
+    /// Bytes of the stream key that follows the application in a name.
+    stream_key: usize = 512, 16..=65_535;
+    /// Bytes of one component (between slashes) of a name.
+    name_component: usize = 255, 16..=65_535;
+    /// Bytes of a full stream name: instance, slash, key.
+    stream_name: usize = 1024, 16..=65_535;
+    /// Bytes of control messages that wait for one peer; more close the connection.
+    control_queue: usize = 256 * 1024, 16 * 1024..=64 * 1024 * 1024;
+    /// Bytes that a player may be behind live before it skips to the next key frame.
+    player_queue_bytes: usize = 8 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
+    /// Time that a player may be behind live before it skips to the next key frame.
+    player_queue_time: Seconds = Seconds::new(10), 0.1..=3600.0;
+    /// Time for which a player may stay too far behind, or take no byte at all, before it is cut.
+    player_cut: Seconds = Seconds::new(30), 0.1..=86400.0;
+    /// Messages that a log keeps for players that join.
+    gop_messages: usize = 3000, 16..=1_000_000;
+    /// Bytes that a log keeps for players that join.
+    gop_bytes: usize = 32 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
+    /// Media time that a log keeps for players that join.
+    gop_time: Seconds = Seconds::new(30), 0.1..=3600.0;
+    /// Bytes of one stream that wait between two workers; then the stream skips to its next key frame there.
+    worker_queue_bytes: usize = 16 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
+    /// Time for which a publisher may be silent before it is taken for dead.
+    publisher_idle: Seconds = Seconds::new(10), 0.1..=86400.0;
+    /// Silence after which any peer is pinged.
+    ping_after: Seconds = Seconds::new(5), 0.05..=86400.0;
+    /// Silence (not even a pong) after which a connection that does not publish is taken for dead.
+    peer_idle: Seconds = Seconds::new(60), 0.1..=86400.0;
+    /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.
+    connections: usize = 0, 0..=10_000_000;
+    /// Connections of one address; 0: no limit.
+    connections_per_address: usize = 0, 0..=10_000_000;
+    /// Connections of one address that have not been allowed to publish or play; 0: no limit.
+    pending_per_address: usize = 0, 0..=10_000_000;
+}
+
+/// A limit that is out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitError {
+    /// The name of the limit, in camelCase.
+    pub field: String,
+    /// The value that was found.
+    pub found: String,
+    /// The range that it must lie in.
+    pub expected: String,
+}
+
+trait Range<T> {
+    fn contains(&self, value: &T) -> bool;
+    fn show(value: &T) -> String;
+    fn text(&self) -> String;
+}
+
+impl Range<usize> for std::ops::RangeInclusive<usize> {
+    fn contains(&self, value: &usize) -> bool {
+        Self::contains(self, value)
+    }
+
+    fn show(value: &usize) -> String {
+        value.to_string()
+    }
+
+    fn text(&self) -> String {
+        format!("a whole number from {} to {}", self.start(), self.end())
+    }
+}
+
+impl Range<Seconds> for std::ops::RangeInclusive<f64> {
+    fn contains(&self, value: &Seconds) -> bool {
+        Self::contains(self, &value.get().as_secs_f64())
+    }
+
+    fn show(value: &Seconds) -> String {
+        value.get().as_secs_f64().to_string()
+    }
+
+    fn text(&self) -> String {
+        format!("a number of seconds from {} to {}", self.start(), self.end())
+    }
+}
+
+fn camel_case(snake: &str) -> String {
+    let mut out = String::with_capacity(snake.len());
+    let mut upper = false;
+    for letter in snake.chars() {
+        match letter {
+            '_' => upper = true,
+            _ if upper => {
+                out.extend(letter.to_uppercase());
+                upper = false;
+            }
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_limit_out_of_range_is_named() {
+        let limits = Limits { gop_messages: 1, ..Limits::default() };
+        let error = limits.check().unwrap_err();
+        assert_eq!(error.field, "gopMessages");
+        assert_eq!(error.found, "1");
+        assert_eq!(error.expected, "a whole number from 16 to 1000000");
+    }
+
+    #[test]
+    fn unknown_names_and_negative_times_are_refused() {
+        assert!(serde_json::from_str::<Limits>(r#"{"gopMesages": 100}"#).is_err());
+        assert!(serde_json::from_str::<Limits>(r#"{"playerCut": -1}"#).is_err());
+        let limits: Limits = serde_json::from_str(r#"{"playerCut": 0.5}"#).unwrap();
+        assert_eq!(limits.player_cut, Seconds(Duration::from_millis(500)));
+    }
+}
