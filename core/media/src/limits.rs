@@ -72,7 +72,7 @@ macro_rules! limits {
                 $(if !Range::contains(&$range, &self.$field) {
                     return Err(LimitError {
                         field: camel_case(stringify!($field)),
-                        found: Range::show(&self.$field),
+                        found: Range::show(&$range, &self.$field),
                         expected: Range::text(&$range),
                     });
                 })*
@@ -170,7 +170,7 @@ pub struct LimitError {
 
 trait Range<T> {
     fn contains(&self, value: &T) -> bool;
-    fn show(value: &T) -> String;
+    fn show(&self, value: &T) -> String;
     fn text(&self) -> String;
 }
 
@@ -179,7 +179,7 @@ impl Range<usize> for std::ops::RangeInclusive<usize> {
         Self::contains(self, value)
     }
 
-    fn show(value: &usize) -> String {
+    fn show(&self, value: &usize) -> String {
         value.to_string()
     }
 
@@ -193,7 +193,7 @@ impl Range<Seconds> for std::ops::RangeInclusive<f64> {
         Self::contains(self, &value.get().as_secs_f64())
     }
 
-    fn show(value: &Seconds) -> String {
+    fn show(&self, value: &Seconds) -> String {
         value.get().as_secs_f64().to_string()
     }
 
