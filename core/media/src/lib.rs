@@ -1,6 +1,38 @@
-//! The vocabulary of the server.
+//! The vocabulary of the server: what protocols, the relay, the reactor and the host have in common.
+//!
+//! Nothing here knows a socket, a clock, a thread or a log. Where to start:
+//!
+//! * [`Frame`] is media on its way through the server, [`Packet`] the same encoded for one wire format.
+//! * [`Layer`] is the contract of a protocol, [`Chain`] a list of layers from far to near.
+//! * [`Event`] is what a chain's endpoint tells the server, [`Command`] what the server orders from it.
+//! * [`Limits`] holds every named limit that guards a connection.
+//!
+//! Far means nearer to the outside world, near means nearer to the server.
 #![forbid(unsafe_code)]
+
+mod chain;
+mod codec;
+mod event;
+mod frame;
+mod layer;
 mod limits;
+mod name;
+mod out_queue;
+mod packet;
+pub mod tag;
 mod value;
+
+pub use bytes::Bytes;
+pub use chain::{Chain, Env};
+pub use codec::Codec;
+pub use event::{
+    Answer, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, RequestId, Skipped,
+    StreamSlot,
+};
+pub use frame::{Frame, MediaKind, Role};
+pub use layer::{Cx, Layer};
 pub use limits::{LimitError, Limits, Seconds};
+pub use name::{NameError, StreamName, split_query};
+pub use out_queue::OutQueue;
+pub use packet::{Encoder, Format, MakeEncoder, Packet};
 pub use value::Value;

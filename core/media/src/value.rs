@@ -51,7 +51,9 @@ impl Value {
     /// The members of an object, ECMA array or typed object.
     pub fn members(&self) -> Option<&[(String, Self)]> {
         match self {
-            Self::Object(members) | Self::EcmaArray(members) | Self::TypedObject { members, .. } => Some(members),
+            Self::Object(members) | Self::EcmaArray(members) | Self::TypedObject { members, .. } => {
+                Some(members)
+            }
             _ => None,
         }
     }

@@ -1,0 +1,301 @@
+//! A chain: the layers of one connection, from far to near.
+
+use std::{collections::VecDeque, rc::Rc, time::Instant};
+
+use crate::{Command, Cx, Error, Event, Layer, OutQueue, Packet, layer::ChainState};
+
+/// A layer, the bytes it sends to the far side, and what it has not taken while the chain is paused.
+pub(crate) struct Link {
+    layer: Box<dyn Layer>,
+    out: OutQueue,
+    carry: Vec<u8>,
+}
+
+impl Link {
+    pub(crate) fn feed(
+        &mut self,
+        data: &[u8],
+        now: Instant,
+        random: &mut dyn FnMut(&mut [u8]),
+        nearer: &mut [Self],
+        state: &mut ChainState,
+    ) -> Result<(), Error> {
+        if state.paused || !self.carry.is_empty() {
+            self.carry.extend_from_slice(data);
+            return Ok(());
+        }
+        let mut cx = Cx { now, random, out: &mut self.out, nearer, state };
+        let taken = self.layer.on_data(data, &mut cx)?;
+        match data.get(taken..) {
+            Some(rest) => self.carry.extend_from_slice(rest),
+            None => return Err(Error::ours("chain", "a layer took more bytes than there were")),
+        }
+        Ok(())
+    }
+}
+
+/// The layers of one connection.
+///
+/// The chain bounds what it keeps while it is paused by what its carrier hands it in one read: the carrier
+/// reads no more until the chain goes on.
+pub struct Chain {
+    links: Vec<Link>,
+    state: ChainState,
+}
+
+/// The time and the random bytes of a call; the reactor's own, or a test's.
+pub struct Env<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Fills a buffer with random bytes, fit for keys.
+    pub random: &'a mut dyn FnMut(&mut [u8]),
+}
+
+impl Chain {
+    /// A chain of `layers`, far to near.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self, Error> {
+        if layers.is_empty() {
+            return Err(Error::ours("chain", "a chain needs at least one layer"));
+        }
+        let links = layers
+            .into_iter()
+            .map(|layer| Link { layer, out: OutQueue::default(), carry: Vec::new() })
+            .collect();
+        Ok(Self { links, state: ChainState::default() })
+    }
+
+    /// Hands bytes of the carrier to the far-most layer.
+    ///
+    /// # Errors
+    ///
+    /// Of whichever layer ends the connection.
+    pub fn on_data(&mut self, data: &[u8], env: &mut Env<'_>) -> Result<(), Error> {
+        let Some((far, nearer)) = self.links.split_first_mut() else { return Ok(()) };
+        far.feed(data, env.now, env.random, nearer, &mut self.state)?;
+        self.drain(env)
+    }
+
+    /// Hands an order to the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn on_command(&mut self, command: Command, env: &mut Env<'_>) -> Result<(), Error> {
+        let Some(endpoint) = self.links.last_mut() else { return Ok(()) };
+        let mut cx = Cx {
+            now: env.now,
+            random: env.random,
+            out: &mut endpoint.out,
+            nearer: &mut [],
+            state: &mut self.state,
+        };
+        endpoint.layer.on_command(command, &mut cx)?;
+        self.drain(env)
+    }
+
+    /// Calls the layers whose time has come.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn on_timeout(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        for index in 0..self.links.len() {
+            let (links, nearer) = self.links.split_at_mut(index + 1);
+            let Some(link) = links.last_mut() else { continue };
+            if link.layer.poll_timeout().is_some_and(|at| at <= env.now) {
+                let mut cx = Cx {
+                    now: env.now,
+                    random: env.random,
+                    out: &mut link.out,
+                    nearer,
+                    state: &mut self.state,
+                };
+                link.layer.on_timeout(&mut cx)?;
+            }
+        }
+        self.drain(env)
+    }
+
+    /// The earliest time that a layer waits for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.links.iter().filter_map(|link| link.layer.poll_timeout()).min()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.state.events.pop_front()
+    }
+
+    /// All events that wait, for tests that look at them together.
+    pub fn take_events(&mut self) -> VecDeque<Event> {
+        std::mem::take(&mut self.state.events)
+    }
+
+    /// Whether the carrier must not read.
+    pub fn is_paused(&self) -> bool {
+        self.state.paused || self.links.iter().any(|link| !link.carry.is_empty())
+    }
+
+    /// Why the connection is to be closed once everything has gone out.
+    pub fn closing(&self) -> Option<&Error> {
+        self.state.closing.as_ref()
+    }
+
+    /// Whether the endpoint's bytes are the carrier's, so that packets may go past the queues.
+    pub fn is_direct(&self) -> bool {
+        self.links.len() == 1
+    }
+
+    /// Puts a packet into the endpoint's queue, for chains that are not direct.
+    pub fn push_packet(&mut self, packet: Rc<Packet>) {
+        if let Some(endpoint) = self.links.last_mut() {
+            endpoint.out.push_packet(packet);
+        }
+    }
+
+    /// Moves all bytes outward and returns the queue that the carrier writes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn send(&mut self) -> Result<&mut OutQueue, Error> {
+        for index in (1..self.links.len()).rev() {
+            let (farther, nearer) = self.links.split_at_mut(index);
+            if let (Some(far), Some(near)) = (farther.last_mut(), nearer.first_mut()) {
+                far.layer.on_send(&mut near.out, &mut far.out)?;
+            }
+        }
+        match self.links.first_mut() {
+            Some(far) => Ok(&mut far.out),
+            None => Err(Error::ours("chain", "a chain needs at least one layer")),
+        }
+    }
+
+    /// Bytes that wait between the layers and for the carrier.
+    pub fn queued(&self) -> usize {
+        self.links.iter().map(|link| link.out.len()).sum()
+    }
+
+    /// Hands on what was kept while the chain was paused, nearest first.
+    fn drain(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        for index in (0..self.links.len()).rev() {
+            if self.state.paused {
+                return Ok(());
+            }
+            let (links, nearer) = self.links.split_at_mut(index + 1);
+            if let Some(link) = links.last_mut().filter(|link| !link.carry.is_empty()) {
+                let carry = std::mem::take(&mut link.carry);
+                link.feed(&carry, env.now, env.random, nearer, &mut self.state)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Answer, RequestId, StreamSlot};
+
+    /// Adds 1 to each byte on the way in and subtracts it on the way out.
+    struct Shift;
+
+    impl Layer for Shift {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            let shifted: Vec<u8> = data.iter().map(|byte| byte.wrapping_add(1)).collect();
+            cx.deliver(&shifted)?;
+            Ok(data.len())
+        }
+
+        fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) -> Result<(), Error> {
+            for slice in near.slices() {
+                far.write_with(|out| out.extend(slice.iter().map(|byte| byte.wrapping_sub(1))));
+            }
+            near.advance(near.len());
+            Ok(())
+        }
+    }
+
+    /// Echoes bytes; `?` pauses until a command comes, `!` closes.
+    #[derive(Default)]
+    struct Echo;
+
+    impl Layer for Echo {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            for (index, &byte) in data.iter().enumerate() {
+                cx.out().write_with(|out| out.push(byte));
+                match byte {
+                    b'?' => {
+                        cx.emit(Event::Unplay { slot: StreamSlot(1) });
+                        cx.pause();
+                        return Ok(index + 1);
+                    }
+                    b'!' => cx.close(Error::peer("echo", "said !")),
+                    _ => {}
+                }
+            }
+            Ok(data.len())
+        }
+
+        fn on_command(&mut self, _: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.resume();
+            Ok(())
+        }
+    }
+
+    fn env<T>(run: impl FnOnce(&mut Env<'_>) -> T) -> T {
+        run(&mut Env { now: Instant::now(), random: &mut |bytes| bytes.fill(7) })
+    }
+
+    fn sent(chain: &mut Chain) -> String {
+        let queue = chain.send().unwrap();
+        let bytes = queue.slices().collect::<Vec<_>>().concat();
+        queue.advance(bytes.len());
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn answer() -> Command {
+        Command::AnswerPlay { request: RequestId(0), answer: Answer::Accept }
+    }
+
+    #[test]
+    fn bytes_pass_all_layers_both_ways() {
+        let mut chain = Chain::new(vec![Box::new(Shift), Box::new(Shift), Box::new(Echo)]).unwrap();
+        env(|env| chain.on_data(b"abc", env)).unwrap();
+        assert_eq!(sent(&mut chain), "abc");
+        assert!(!chain.is_direct());
+    }
+
+    #[test]
+    fn a_paused_chain_keeps_the_rest_and_goes_on_in_order() {
+        let mut chain = Chain::new(vec![Box::new(Shift), Box::new(Echo)]).unwrap();
+        env(|env| chain.on_data(b"a>b>c", env)).unwrap();
+        assert!(chain.is_paused());
+        assert_eq!(sent(&mut chain), "a>");
+        env(|env| chain.on_data(b"d", env)).unwrap();
+        env(|env| chain.on_command(answer(), env)).unwrap();
+        assert!(chain.is_paused(), "the second ? pauses again");
+        assert_eq!(sent(&mut chain), "b>");
+        env(|env| chain.on_command(answer(), env)).unwrap();
+        assert!(!chain.is_paused());
+        assert_eq!(sent(&mut chain), "cd");
+        assert_eq!(chain.take_events().len(), 2);
+    }
+
+    #[test]
+    fn the_first_reason_to_close_counts_and_earlier_bytes_still_leave() {
+        let mut chain = Chain::new(vec![Box::new(Echo)]).unwrap();
+        env(|env| chain.on_data(b"x!!", env)).unwrap();
+        assert_eq!(chain.closing().unwrap().rule, "said !");
+        assert_eq!(sent(&mut chain), "x!!");
+    }
+
+    #[test]
+    fn a_chain_without_layers_is_refused() {
+        assert!(Chain::new(Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,287 @@
+//! What an endpoint tells the server, and what the server orders from an endpoint.
+
+use std::fmt;
+
+use crate::{Format, Frame, MakeEncoder, Value};
+
+/// Names a request of a peer until it is answered; unique within its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u32);
+
+/// A message stream of a connection (RTMP `createStream`); one publish or one play at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamSlot(pub u32);
+
+/// What a peer said of itself when it asked to connect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectInfo {
+    /// The application as it was sent: with instance and query string.
+    pub app: String,
+    /// `tcUrl` as it was sent; empty where it is missing.
+    pub tc_url: String,
+    /// `flashVer`: what the peer calls itself.
+    pub agent: String,
+    /// `swfUrl`.
+    pub swf_url: String,
+    /// `pageUrl`.
+    pub page_url: String,
+    /// All members of the command object, these included.
+    pub members: Vec<(String, Value)>,
+    /// What followed the command object.
+    pub args: Vec<Value>,
+}
+
+/// How a publisher wants its stream treated (RTMP publish type).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishKind {
+    /// Relayed, not kept.
+    Live,
+    /// Relayed and recorded from the start.
+    Record,
+    /// Relayed and recorded behind what is there.
+    Append,
+}
+
+/// What an endpoint tells the server. Events are queued and drained after `on_data`, never called back.
+#[derive(Debug)]
+pub enum Event {
+    /// The peer asks for an application. The chain is paused until this is answered.
+    Connect {
+        /// To be answered by [`Command::AnswerConnect`].
+        request: RequestId,
+        /// What the peer said.
+        info: Box<ConnectInfo>,
+    },
+    /// The peer asks to publish.
+    Publish {
+        /// To be answered by [`Command::AnswerPublish`].
+        request: RequestId,
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name as it was sent, with query string.
+        name: String,
+        /// What to do with it.
+        kind: PublishKind,
+    },
+    /// The peer asks to play.
+    Play(PlayRequest),
+    /// A command that the protocol does not know; the application may answer.
+    Message {
+        /// To be answered by [`Command::AnswerMessage`]; none where the peer wants no answer.
+        request: Option<RequestId>,
+        /// On which message stream; 0 for the connection itself.
+        slot: StreamSlot,
+        /// The name of the command.
+        command: String,
+        /// Its arguments, the command object first.
+        args: Vec<Value>,
+    },
+    /// Media of an accepted publish; its `dts` is that of the publisher's clock, unwrapped.
+    Frame {
+        /// The publishing message stream.
+        slot: StreamSlot,
+        /// The frame, not yet on the stream's own timeline.
+        frame: Frame,
+    },
+    /// The peer ended its publish.
+    Unpublish {
+        /// On which message stream.
+        slot: StreamSlot,
+    },
+    /// The peer ended its play.
+    Unplay {
+        /// On which message stream.
+        slot: StreamSlot,
+    },
+    /// The player pauses or goes on.
+    Pause {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// Whether it pauses.
+        paused: bool,
+    },
+    /// The player switches audio or video on or off.
+    Receive {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// Audio wanted, where it was said.
+        audio: Option<bool>,
+        /// Video wanted, where it was said.
+        video: Option<bool>,
+    },
+    /// The peer answered a ping.
+    Pong {
+        /// Round trip time in ms.
+        rtt_ms: u32,
+    },
+    /// Something was skipped that a healthy peer does not send; counted, not logged each time.
+    Skipped(Skipped),
+}
+
+/// A player's request.
+#[derive(Debug)]
+pub struct PlayRequest {
+    /// To be answered by [`Command::AnswerPlay`].
+    pub request: RequestId,
+    /// On which message stream.
+    pub slot: StreamSlot,
+    /// The name as it was sent, with query string.
+    pub name: String,
+    /// Where to start in ms; −2000: live, else recorded; −1000: live only; from 0 on: recorded.
+    pub start_ms: i64,
+    /// How long to play in ms; negative: to the end.
+    pub duration_ms: i64,
+    /// The format in which the endpoint wants its packets.
+    pub format: Format,
+    /// Makes the encoder for that format.
+    pub encoder: MakeEncoder,
+}
+
+/// What was skipped; each kind has a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Skipped {
+    /// A message of a type that the protocol does not know.
+    UnknownMessage,
+    /// Media on a message stream that does not publish.
+    StrayMedia,
+    /// Media whose tag header is broken.
+    BadTag,
+    /// A sub-message of an aggregate that is broken.
+    BadAggregate,
+    /// A command that makes no sense now, or whose arguments are of the wrong type.
+    BadCommand,
+    /// Metadata that could not be used.
+    BadMetadata,
+}
+
+/// The server's answer to a connect, publish or play.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Yes.
+    Accept,
+    /// No.
+    Reject {
+        /// The status code that the peer is told, for example `NetStream.Publish.BadName`.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+    /// Not here: the peer is told to go to another URL.
+    Redirect {
+        /// That URL.
+        url: String,
+    },
+}
+
+/// An order from the server to an endpoint.
+#[derive(Debug)]
+pub enum Command {
+    /// Answers [`Event::Connect`].
+    AnswerConnect {
+        /// Which request.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Answers [`Event::Publish`].
+    AnswerPublish {
+        /// Which request.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Answers [`Event::Play`].
+    AnswerPlay {
+        /// Which request.
+        request: RequestId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Answers [`Event::Message`].
+    AnswerMessage {
+        /// Which request.
+        request: RequestId,
+        /// What the application returns, or code and text of its refusal.
+        result: Result<Value, (String, String)>,
+    },
+    /// The stream that a player waits for, or waits for again, has a publisher now.
+    SourceStarted {
+        /// The playing message stream.
+        slot: StreamSlot,
+    },
+    /// The stream that is played has ended; the play ends with it.
+    SourceEnded {
+        /// The playing message stream.
+        slot: StreamSlot,
+    },
+    /// The stream that a player waited for never came; the play ends.
+    SourceMissing {
+        /// The playing message stream.
+        slot: StreamSlot,
+        /// The name, for the message.
+        name: String,
+    },
+    /// The server ends a publish, for example because another publisher took over.
+    StopPublish {
+        /// The publishing message stream.
+        slot: StreamSlot,
+        /// The status code that the peer is told.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+    /// The server closes the connection; the peer is told where the protocol can say it.
+    Close {
+        /// The status code, for example `NetConnection.Connect.Closed`.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+}
+
+/// Why a layer ends its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// The protocol that found it.
+    pub protocol: &'static str,
+    /// The place and the rule that was broken, in words; holds no payload.
+    pub rule: String,
+}
+
+/// Whose fault an error is; decides how loudly it is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The peer broke a rule or a limit.
+    Peer,
+    /// The peer was silent for too long.
+    Timeout,
+    /// We did.
+    Ours,
+}
+
+impl Error {
+    /// The peer broke `rule` of `protocol`.
+    pub fn peer(protocol: &'static str, rule: impl fmt::Display) -> Self {
+        Self { fault: Fault::Peer, protocol, rule: rule.to_string() }
+    }
+
+    /// The peer let the time for `rule` pass.
+    pub fn timeout(protocol: &'static str, rule: impl fmt::Display) -> Self {
+        Self { fault: Fault::Timeout, protocol, rule: rule.to_string() }
+    }
+
+    /// We broke `rule`.
+    pub fn ours(protocol: &'static str, rule: impl fmt::Display) -> Self {
+        Self { fault: Fault::Ours, protocol, rule: rule.to_string() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.protocol, self.rule)
+    }
+}
+
+impl std::error::Error for Error {}

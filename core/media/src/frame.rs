@@ -1,0 +1,79 @@
+//! Frames: the one form in which media travels inside the server.
+
+use bytes::Bytes;
+
+use crate::Codec;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+    /// Metadata, cue points, captions, text.
+    Data,
+}
+
+/// What a frame means for whoever joins, skips or drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Codec configuration (sequence header): without it nothing that follows can be decoded.
+    Config,
+    /// Information that a joiner needs beside the configuration: `onMetaData`, colour information,
+    /// channel layout.
+    Info,
+    /// Decodes without any earlier frame: a video key frame, or any audio frame.
+    Key,
+    /// Needs earlier frames.
+    Delta,
+    /// Needs earlier frames, and no other frame needs it.
+    Disposable,
+    /// Everything else that is passed on in order: end of sequence, commands, cue points.
+    Side,
+}
+
+impl Role {
+    /// Whether a player that joins must be sent the newest of these before any media.
+    pub const fn is_header(self) -> bool {
+        matches!(self, Self::Config | Self::Info)
+    }
+}
+
+/// One coded access unit, one audio frame, or one piece of data.
+///
+/// `body` is the body of an FLV tag or RTMP message, header included, so that RTMP, FLV and WebSocket
+/// pass it on without a change; `data()` is the canonical content behind that header: length-prefixed NAL
+/// units (AVCC, HVCC), raw audio, or the configuration record. Sources of other families (TS, RTP) write
+/// the tag header when they make the frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// Audio, video or data.
+    pub kind: MediaKind,
+    /// What it means for joining and dropping.
+    pub role: Role,
+    /// The codec, as far as the tag header names it.
+    pub codec: Codec,
+    /// The track within its kind; 0 unless the message is multitrack.
+    pub track: u8,
+    /// Decode time in ms on the stream's own unwrapped timeline.
+    pub dts: i64,
+    /// Composition time: presentation minus decode time, in ms.
+    pub cts: i32,
+    /// The tag body.
+    pub body: Bytes,
+    /// Where in `body` the canonical content begins.
+    pub data_at: usize,
+}
+
+impl Frame {
+    /// The canonical content: what follows the tag header.
+    pub fn data(&self) -> &[u8] {
+        self.body.get(self.data_at..).unwrap_or_default()
+    }
+
+    /// Whether a player can start at this frame, as far as its picture is concerned.
+    pub fn is_video_key(&self) -> bool {
+        self.kind == MediaKind::Video && self.role == Role::Key
+    }
+}

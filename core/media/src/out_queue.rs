@@ -1,0 +1,162 @@
+//! Bytes on their way out.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use crate::Packet;
+
+/// Consecutive small writes are joined into one buffer up to this size in bytes.
+const JOIN: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum Slice {
+    Owned(Vec<u8>),
+    Shared(Rc<Packet>),
+}
+
+impl Slice {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared(packet) => &packet.bytes,
+        }
+    }
+}
+
+/// A queue of byte slices between two layers, or between the far-most layer and its carrier.
+///
+/// It holds control messages, and media only where a layer outside the endpoint changes bytes; who fills
+/// it bounds it.
+#[derive(Debug, Default)]
+pub struct OutQueue {
+    slices: VecDeque<Slice>,
+    /// How much of the first slice has gone out.
+    gone: usize,
+    bytes: usize,
+}
+
+impl OutQueue {
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Appends what `write` writes; small writes end up in one buffer, so that they leave together.
+    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !matches!(self.slices.back(), Some(Slice::Owned(last)) if last.len() < JOIN) {
+            self.slices.push_back(Slice::Owned(Vec::new()));
+        }
+        if let Some(Slice::Owned(last)) = self.slices.back_mut() {
+            let before = last.len();
+            write(last);
+            self.bytes += last.len() - before;
+            if last.is_empty() {
+                self.slices.pop_back();
+            }
+        }
+    }
+
+    /// Appends a packet without copying it.
+    pub fn push_packet(&mut self, packet: Rc<Packet>) {
+        if !packet.bytes.is_empty() {
+            self.bytes += packet.bytes.len();
+            self.slices.push_back(Slice::Shared(packet));
+        }
+    }
+
+    /// Moves all of `other` to the end of this queue; O(1) where this queue is empty.
+    pub fn append(&mut self, other: &mut Self) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        if other.gone > 0 {
+            let mut rest = other.slices().next().unwrap_or_default().to_vec();
+            let gone = rest.len();
+            self.write_with(|out| out.append(&mut rest));
+            other.advance(gone);
+        }
+        self.bytes += other.bytes;
+        self.slices.append(&mut other.slices);
+        *other = Self::default();
+    }
+
+    /// The slices that wait, in order.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let gone = self.gone;
+        self.slices.iter().enumerate().map(move |(index, slice)| {
+            let bytes = slice.bytes();
+            if index == 0 { &bytes[gone..] } else { bytes }
+        })
+    }
+
+    /// Removes the first `count` bytes, which have gone out, or everything if there are fewer.
+    pub fn advance(&mut self, mut count: usize) {
+        self.bytes = self.bytes.saturating_sub(count);
+        while let Some(first) = self.slices.front() {
+            let left = first.bytes().len() - self.gone;
+            if count < left {
+                self.gone += count;
+                return;
+            }
+            count -= left;
+            self.gone = 0;
+            self.slices.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MediaKind, Role};
+
+    fn packet(bytes: &[u8]) -> Rc<Packet> {
+        Rc::new(Packet {
+            bytes: bytes.into(),
+            header_len: 0,
+            kind: MediaKind::Video,
+            role: Role::Key,
+            dts: 0,
+        })
+    }
+
+    fn text(queue: &OutQueue) -> String {
+        String::from_utf8(queue.slices().collect::<Vec<_>>().concat()).unwrap()
+    }
+
+    #[test]
+    fn small_writes_share_a_slice_and_leave_in_order() {
+        let mut queue = OutQueue::default();
+        queue.write_with(|out| out.extend(b"abc"));
+        queue.write_with(|out| out.extend(b"def"));
+        queue.push_packet(packet(b"ghi"));
+        queue.write_with(|out| out.extend(b"jkl"));
+        assert_eq!(queue.slices().count(), 3);
+        assert_eq!((text(&queue).as_str(), queue.len()), ("abcdefghijkl", 12));
+        queue.advance(4);
+        assert_eq!((text(&queue).as_str(), queue.len()), ("efghijkl", 8));
+        queue.advance(5);
+        assert_eq!(text(&queue), "jkl");
+        queue.advance(3);
+        assert!(queue.is_empty());
+        assert_eq!(queue.slices().count(), 0);
+    }
+
+    #[test]
+    fn appending_keeps_the_order_even_of_a_half_sent_queue() {
+        let mut far = OutQueue::default();
+        far.write_with(|out| out.extend(b"ab"));
+        let mut near = OutQueue::default();
+        near.write_with(|out| out.extend(b"XXcd"));
+        near.push_packet(packet(b"ef"));
+        near.advance(2);
+        far.append(&mut near);
+        assert!(near.is_empty());
+        assert_eq!((text(&far).as_str(), far.len()), ("abcdef", 6));
+    }
+}
