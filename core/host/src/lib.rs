@@ -1,1 +1,2 @@
-//! (being written)
+//! What runs the applications: their configuration, their threads, their libraries.
+pub mod config;

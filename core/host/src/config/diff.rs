@@ -1,0 +1,239 @@
+//! What a reload has to do: the difference of two configurations, as plain data.
+
+use serde::Serialize;
+
+use super::{Acceptor, Appender, Application, Configuration};
+
+/// An acceptor and the application that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationAcceptor {
+    /// The name of the application.
+    pub application: String,
+    /// The acceptor.
+    pub acceptor: Acceptor,
+}
+
+/// A change that a running server cannot make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestartChange {
+    /// The place in the table, `configuration.…`.
+    pub path: String,
+    /// The value in force, as JSON.
+    pub old: String,
+    /// The value that the new configuration asks for, as JSON.
+    pub new: String,
+}
+
+/// The difference of two configurations.
+///
+/// Apply `removed_acceptors` before `added_acceptors`: one address may be in both, with another chain or
+/// application. Nothing that is not named here may be touched.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Diff {
+    /// Acceptors to close. Their connections stay.
+    pub removed_acceptors: Vec<ApplicationAcceptor>,
+    /// Acceptors to open.
+    pub added_acceptors: Vec<ApplicationAcceptor>,
+    /// Names of applications to end.
+    pub removed_applications: Vec<String>,
+    /// Applications to start.
+    pub added_applications: Vec<Application>,
+    /// Applications of which something but the acceptors changed, as they should be.
+    pub changed_applications: Vec<Application>,
+    /// All log appenders as they should be, if any changed.
+    pub log_appenders: Option<Vec<Appender>>,
+    /// The new value of `shutdownTimeout`, if it changed.
+    pub shutdown_timeout: Option<crtmp_media::Seconds>,
+    /// Changes that wait for a restart.
+    pub restart: Vec<RestartChange>,
+}
+
+impl Diff {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What has to be done to get from the configuration in force to the new one.
+pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
+    let (removed_acceptors, added_acceptors) = acceptors(old, new);
+    let mut diff = Diff { removed_acceptors, added_acceptors, ..Diff::default() };
+
+    let find = |configuration: &Configuration, name: &str| {
+        configuration.applications.list.iter().find(|application| application.name == name).cloned()
+    };
+    for application in &old.applications.list {
+        if find(new, &application.name).is_none() {
+            diff.removed_applications.push(application.name.clone());
+        }
+    }
+    let moved = old.applications.root_directory != new.applications.root_directory;
+    for application in &new.applications.list {
+        match find(old, &application.name) {
+            None => diff.added_applications.push(application.clone()),
+            Some(before) => {
+                let before = Application { acceptors: application.acceptors.clone(), ..before };
+                let elsewhere = moved && application.library.is_none() && application.app_dir.is_none();
+                if before != *application || elsewhere {
+                    diff.changed_applications.push(application.clone());
+                }
+            }
+        }
+    }
+
+    if old.log_appenders != new.log_appenders {
+        diff.log_appenders = Some(new.log_appenders.clone());
+    }
+    if old.shutdown_timeout != new.shutdown_timeout {
+        diff.shutdown_timeout = Some(new.shutdown_timeout);
+    }
+    restart(&mut diff, "daemon", &old.daemon, &new.daemon);
+    restart(&mut diff, "workers", &old.workers, &new.workers);
+    restart(&mut diff, "countersFile", &old.counters_file, &new.counters_file);
+    limits(&mut diff, old, new);
+    diff
+}
+
+/// The acceptors that are only in the old and only in the new configuration. Equal ones (several with port 0)
+/// are paired one by one.
+fn acceptors(
+    old: &Configuration,
+    new: &Configuration,
+) -> (Vec<ApplicationAcceptor>, Vec<ApplicationAcceptor>) {
+    let mut removed = all_acceptors(old);
+    let mut added = all_acceptors(new);
+    added.retain(|acceptor| match removed.iter().position(|other| other == acceptor) {
+        Some(index) => {
+            removed.remove(index);
+            false
+        }
+        None => true,
+    });
+    (removed, added)
+}
+
+fn all_acceptors(configuration: &Configuration) -> Vec<ApplicationAcceptor> {
+    let of = |application: &Application| {
+        let name = application.name.clone();
+        let acceptors = application.acceptors.clone().into_iter();
+        acceptors.map(move |acceptor| ApplicationAcceptor { application: name.clone(), acceptor })
+    };
+    configuration.applications.list.iter().flat_map(of).collect()
+}
+
+fn restart<T: PartialEq + Serialize>(diff: &mut Diff, path: &str, old: &T, new: &T) {
+    if old != new {
+        let text = |value| serde_json::to_string(value).unwrap_or_else(|error| error.to_string());
+        let path = format!("configuration.{path}");
+        diff.restart.push(RestartChange { path, old: text(old), new: text(new) });
+    }
+}
+
+fn limits(diff: &mut Diff, old: &Configuration, new: &Configuration) {
+    let table =
+        |configuration: &Configuration| serde_json::to_value(&configuration.limits).unwrap_or_default();
+    let (old, new) = (table(old), table(new));
+    for key in old.as_object().into_iter().flat_map(serde_json::Map::keys) {
+        restart(diff, &format!("limits.{key}"), &old[key], &new[key]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crtmp_media::Seconds;
+
+    use super::*;
+    use crate::config::AppenderKind;
+
+    fn acceptor(port: u16, protocol: &str) -> Acceptor {
+        Acceptor { ip: [127, 0, 0, 1].into(), port, protocol: protocol.into() }
+    }
+
+    fn application(name: &str, acceptors: &[Acceptor]) -> Application {
+        Application { name: name.into(), acceptors: acceptors.to_vec(), ..Application::default() }
+    }
+
+    fn configuration(list: Vec<Application>) -> Configuration {
+        let mut configuration = Configuration::default();
+        configuration.applications.list = list;
+        configuration
+    }
+
+    fn ports(acceptors: &[ApplicationAcceptor]) -> Vec<(&str, u16)> {
+        acceptors.iter().map(|one| (one.application.as_str(), one.acceptor.port)).collect()
+    }
+
+    #[test]
+    fn the_same_configuration_asks_for_nothing() {
+        let one =
+            configuration(vec![application("a", &[acceptor(0, "x"), acceptor(0, "x"), acceptor(1, "x")])]);
+        assert!(diff(&one, &one.clone()).is_empty());
+    }
+
+    #[test]
+    fn acceptors_are_told_apart_by_address_chain_and_application() {
+        let old = configuration(vec![
+            application("a", &[acceptor(1, "x"), acceptor(2, "x"), acceptor(0, "x"), acceptor(0, "x")]),
+            application("b", &[]),
+        ]);
+        let new = configuration(vec![
+            application("a", &[acceptor(1, "y"), acceptor(0, "x")]),
+            application("b", &[acceptor(2, "x"), acceptor(3, "x")]),
+        ]);
+        let diff = diff(&old, &new);
+        assert_eq!(ports(&diff.removed_acceptors), [("a", 1), ("a", 2), ("a", 0)]);
+        assert_eq!(ports(&diff.added_acceptors), [("a", 1), ("b", 2), ("b", 3)]);
+        assert!(diff.changed_applications.is_empty());
+        assert!(diff.restart.is_empty());
+    }
+
+    #[test]
+    fn applications_are_told_apart_by_name() {
+        let old = configuration(vec![
+            application("stays", &[]),
+            application("goes", &[]),
+            application("turns", &[]),
+        ]);
+        let mut turned = application("turns", &[acceptor(1, "x")]);
+        turned.aliases.push("other".into());
+        let new = configuration(vec![turned.clone(), application("comes", &[]), application("stays", &[])]);
+        let diff = diff(&old, &new);
+        assert_eq!(diff.removed_applications, ["goes"]);
+        assert_eq!(diff.added_applications, [application("comes", &[])]);
+        assert_eq!(diff.changed_applications, [turned]);
+        assert_eq!(ports(&diff.added_acceptors), [("turns", 1)]);
+    }
+
+    #[test]
+    fn a_new_root_changes_the_applications_that_are_found_by_it() {
+        let own = Application { library: Some("x.so".into()), ..application("own", &[]) };
+        let old = configuration(vec![application("a", &[]), own]);
+        let mut new = old.clone();
+        new.applications.root_directory = "elsewhere".into();
+        assert_eq!(diff(&old, &new).changed_applications, [application("a", &[])]);
+    }
+
+    #[test]
+    fn the_top_is_applied_or_waits_for_a_restart() {
+        let old = Configuration::default();
+        let mut new = Configuration { workers: Some(3), daemon: true, ..Configuration::default() };
+        new.limits.gop_messages = 99;
+        new.shutdown_timeout = Seconds::new(1);
+        new.path_separator = Some("/".into());
+        new.log_appenders = vec![Appender::new(AppenderKind::Console)];
+        let diff = diff(&old, &new);
+        assert_eq!(diff.shutdown_timeout, Some(Seconds::new(1)));
+        assert_eq!(diff.log_appenders, Some(new.log_appenders));
+        let restart: Vec<_> =
+            diff.restart.iter().map(|change| (change.path.as_str(), change.new.as_str())).collect();
+        assert_eq!(
+            restart,
+            [
+                ("configuration.daemon", "true"),
+                ("configuration.workers", "3"),
+                ("configuration.limits.gopMessages", "99")
+            ]
+        );
+    }
+}

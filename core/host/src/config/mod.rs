@@ -1,0 +1,179 @@
+//! The configuration as plain values: what it may hold, what is wrong with it, what changed between two.
+//!
+//! The program reads it from a Lua script; nothing here knows about Lua, files or the log. Every default stands
+//! beside its field, every range beside its type, and `docs/configuration.md` lists them all (a test compares).
+//! Start with [`Configuration`], then [`validate`] and [`diff`].
+
+mod appender;
+mod application;
+mod diff;
+mod error;
+mod keys;
+mod library;
+mod validate;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crtmp_media::{Limits, Seconds};
+use serde::{Deserialize, Serialize};
+
+pub use appender::{Appender, AppenderKind};
+pub use application::{Acceptor, Application, DuplicatePublisher};
+pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
+pub use error::{ConfigError, did_you_mean, distance, quoted};
+pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
+pub use library::{find_library, library_candidates};
+pub use validate::{APPLICATION_KEYS, ChainNames, validate};
+
+/// The table `configuration`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Configuration {
+    /// Whether the server goes to the background.
+    pub daemon: bool,
+    /// Accepted, without effect, as in crtmpserver: scripts set it for their own use.
+    pub path_separator: Option<String>,
+    /// Where log lines go.
+    pub log_appenders: Vec<Appender>,
+    /// The applications and their folder.
+    pub applications: Applications,
+    /// Worker threads; without it, one for each core.
+    pub workers: Option<u16>,
+    /// What guards the server against too much of anything.
+    pub limits: Limits,
+    /// Seconds that the end of the server may take before what still runs is abandoned.
+    pub shutdown_timeout: Seconds,
+    /// A file into which the counters are written as JSON. A relative path starts at the folder in which the
+    /// server was started.
+    pub counters_file: Option<PathBuf>,
+}
+
+impl Configuration {
+    /// The range of `workers`, in threads.
+    pub const WORKERS: RangeInclusive<u64> = 1..=256;
+    /// The range of `shutdownTimeout`, in seconds.
+    pub const SHUTDOWN_TIMEOUT: RangeInclusive<f64> = 0.0..=3600.0;
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            daemon: false,
+            path_separator: None,
+            log_appenders: Vec::new(),
+            applications: Applications::default(),
+            workers: None,
+            limits: Limits::default(),
+            shutdown_timeout: Seconds::new(10),
+            counters_file: None,
+        }
+    }
+}
+
+/// The table `applications`: in Lua one list with the key `rootDirectory` beside its entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Applications {
+    /// The folder of the applications' folders. A relative path starts at the folder in which the server was
+    /// started.
+    pub root_directory: PathBuf,
+    /// The applications.
+    pub list: Vec<Application>,
+}
+
+impl Default for Applications {
+    fn default() -> Self {
+        Self { root_directory: PathBuf::from("."), list: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md"));
+
+    fn keys(value: impl Serialize) -> Vec<(String, Value)> {
+        let Value::Object(map) = serde_json::to_value(value).unwrap() else { panic!("not a table") };
+        map.into_iter().collect()
+    }
+
+    fn row(key: &str) -> &'static str {
+        let start = format!("| `{key}` |");
+        DOCS.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row for `{key}`"))
+    }
+
+    #[test]
+    fn each_key_stands_in_the_documentation() {
+        let acceptor = Acceptor { ip: [0, 0, 0, 0].into(), port: 0, protocol: String::new() };
+        let all = keys(Configuration::default())
+            .into_iter()
+            .chain(keys(Application::default()).into_iter().filter(|(key, _)| key != "settings"))
+            .chain(keys(acceptor))
+            .chain(keys(Appender::new(AppenderKind::Console)))
+            .map(|(key, _)| key)
+            .chain(["rootDirectory".into()])
+            .chain(REFUSED_KEYS.iter().map(|entry| entry.key.into()));
+        for key in all {
+            row(&key);
+        }
+    }
+
+    #[test]
+    fn each_limit_stands_in_the_documentation_with_its_default_and_range() {
+        for (key, default) in keys(Limits::default()) {
+            let row = row(&key);
+            // A whole number of seconds is written without its fraction.
+            let default = default.to_string().trim_end_matches(".0").to_owned();
+            assert!(row.contains(&format!("| {default} |")), "default {default} of {row}");
+
+            let absurd: Limits = serde_json::from_value(serde_json::json!({ &key: 20_000_000_000_u64 }))
+                .or_else(|_| serde_json::from_value(serde_json::json!({ &key: 31_536_000 })))
+                .unwrap();
+            let range = absurd.check().unwrap_err().expected;
+            let (_, range) = range.split_once("from ").unwrap();
+            assert!(row.contains(&format!("| {range} |")), "range {range} of {row}");
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_ranges_stand_in_the_documentation() {
+        let whole = |range: RangeInclusive<u64>| format!("{} to {}", range.start(), range.end());
+        let seconds = |range: RangeInclusive<f64>| format!("{} to {}", range.start(), range.end());
+        for (key, range) in [
+            ("workers", whole(Configuration::WORKERS)),
+            ("shutdownTimeout", seconds(Configuration::SHUTDOWN_TIMEOUT)),
+            ("publisherReturn", seconds(Application::WAIT)),
+            ("playWait", seconds(Application::WAIT)),
+            ("hookTimeout", seconds(Application::TIMEOUT)),
+            ("laterTimeout", seconds(Application::TIMEOUT)),
+            ("mailbox", whole(Application::MAILBOX)),
+            ("sendBuffer", whole(Application::SEND_BUFFER)),
+            ("chunkSize", whole(Application::CHUNK_SIZE)),
+            ("level", whole(Appender::LEVEL)),
+            ("specificLevel", whole(Appender::LEVEL)),
+            ("fileLength", whole(Appender::FILE_LENGTH)),
+            ("fileHistorySize", whole(Appender::FILE_HISTORY_SIZE)),
+            ("newLineCharacters", whole(Appender::NEW_LINE_CHARACTERS)),
+        ] {
+            assert!(row(key).contains(&range), "{key}: {range}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_serialisation() {
+        let configuration = Configuration {
+            log_appenders: vec![Appender::new(AppenderKind::Json)],
+            applications: Applications {
+                root_directory: "apps".into(),
+                list: vec![Application { name: "a".into(), ..Application::default() }],
+            },
+            ..Configuration::default()
+        };
+        let text = serde_json::to_string(&configuration).unwrap();
+        assert_eq!(serde_json::from_str::<Configuration>(&text).unwrap(), configuration);
+    }
+}

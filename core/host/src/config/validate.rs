@@ -1,0 +1,475 @@
+//! What types cannot say: ranges, names that are unique, chains that exist, one default application.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use crtmp_media::Seconds;
+
+use super::{
+    Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, did_you_mean, quoted,
+};
+
+/// The longest name or alias of an application, in bytes.
+const NAME: usize = 255;
+
+/// The chains that an acceptor may name.
+#[derive(Clone, Copy, Debug)]
+pub struct ChainNames<'a> {
+    /// The chains that are served.
+    pub served: &'a [&'a str],
+    /// The chains of crtmpserver that are not served yet, each with the feature that it belongs to.
+    pub later: &'a [(&'a str, &'a str)],
+}
+
+/// Checks what the types of a configuration leave open, and returns every mistake, not just the first.
+pub fn validate(configuration: &Configuration, chains: ChainNames<'_>) -> Vec<ConfigError> {
+    let mut check = Check { errors: Vec::new(), chains };
+    check.top(configuration);
+    for (index, appender) in configuration.log_appenders.iter().enumerate() {
+        check.appender(&format!("configuration.logAppenders[{}]", index + 1), appender);
+    }
+    check.one_appender_a_file(&configuration.log_appenders);
+    let applications = &configuration.applications.list;
+    for (index, application) in applications.iter().enumerate() {
+        check.application(&format!("configuration.applications[{}]", index + 1), application);
+    }
+    check.unique_names(applications);
+    check.one_default(applications);
+    check.one_acceptor_a_port(applications);
+    check.errors
+}
+
+struct Check<'a> {
+    errors: Vec<ConfigError>,
+    chains: ChainNames<'a>,
+}
+
+impl Check<'_> {
+    fn error(&mut self, path: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) {
+        self.errors.push(ConfigError::new(path, found, expected));
+    }
+
+    fn error_with(
+        &mut self,
+        path: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        suggestion: impl Into<String>,
+    ) {
+        self.errors.push(ConfigError::new(path, found, expected).suggest(suggestion));
+    }
+
+    fn whole(&mut self, path: String, value: Option<u64>, range: RangeInclusive<u64>) {
+        if let Some(value) = value
+            && !range.contains(&value)
+        {
+            let expected = format!("a whole number from {} to {}", range.start(), range.end());
+            self.error(path, value.to_string(), expected);
+        }
+    }
+
+    fn seconds(&mut self, path: String, value: Seconds, range: RangeInclusive<f64>) {
+        let value = value.get().as_secs_f64();
+        if !range.contains(&value) {
+            let expected = format!("a number of seconds from {} to {}", range.start(), range.end());
+            self.error(path, value.to_string(), expected);
+        }
+    }
+
+    fn top(&mut self, configuration: &Configuration) {
+        let path = |key| format!("configuration.{key}");
+        self.whole(path("workers"), configuration.workers.map(u64::from), Configuration::WORKERS);
+        self.seconds(
+            path("shutdownTimeout"),
+            configuration.shutdown_timeout,
+            Configuration::SHUTDOWN_TIMEOUT,
+        );
+        if let Err(limit) = configuration.limits.check() {
+            self.error(format!("configuration.limits.{}", limit.field), limit.found, limit.expected);
+        }
+    }
+
+    fn appender(&mut self, path: &str, appender: &Appender) {
+        let key = |key| format!("{path}.{key}");
+        self.whole(key("level"), Some(appender.level.into()), Appender::LEVEL);
+        self.whole(key("specificLevel"), Some(appender.specific_level.into()), Appender::LEVEL);
+        self.whole(key("fileLength"), appender.file_length, Appender::FILE_LENGTH);
+        self.whole(
+            key("fileHistorySize"),
+            appender.file_history_size.map(u64::from),
+            Appender::FILE_HISTORY_SIZE,
+        );
+        let newline = appender.new_line_characters.as_ref();
+        if let Some(text) = newline
+            && !Appender::NEW_LINE_CHARACTERS.contains(&(text.len() as u64))
+        {
+            self.error(key("newLineCharacters"), quoted(text), "a text of 1 to 8 bytes");
+        }
+        match appender.kind {
+            AppenderKind::File if appender.file_name.is_none() => {
+                self.error(key("fileName"), "nothing", "the name of the log file");
+            }
+            AppenderKind::Console | AppenderKind::ColoredConsole if appender.file_name.is_some() => {
+                let suggestion = "write type=\"file\", or take fileName out";
+                self.error_with(
+                    key("fileName"),
+                    "a file name",
+                    "none for an appender on the console",
+                    suggestion,
+                );
+            }
+            _ => {}
+        }
+        if appender.file_name.is_none() {
+            for (name, given) in [
+                ("fileLength", appender.file_length.is_some()),
+                ("fileHistorySize", appender.file_history_size.is_some()),
+                ("newLineCharacters", newline.is_some()),
+            ] {
+                if given {
+                    self.error(key(name), "a value", "none without fileName: it is about files");
+                }
+            }
+        }
+        if appender.file_length.is_none()
+            && appender.file_history_size.is_some()
+            && appender.file_name.is_some()
+        {
+            let suggestion = "add fileLength, in bytes";
+            self.error_with(key("fileHistorySize"), "a value", "none without fileLength", suggestion);
+        }
+    }
+
+    fn one_appender_a_file(&mut self, appenders: &[Appender]) {
+        let mut seen = HashMap::new();
+        for (index, appender) in appenders.iter().enumerate() {
+            let Some(file) = &appender.file_name else { continue };
+            let path = format!("configuration.logAppenders[{}].fileName", index + 1);
+            if let Some(first) = seen.insert(file, path.clone()) {
+                let found = quoted(&file.to_string_lossy());
+                self.error(path, format!("{found} again, after {first}"), "a file of its own");
+            }
+        }
+    }
+
+    fn application(&mut self, path: &str, application: &Application) {
+        let key = |key| format!("{path}.{key}");
+        if application.name.is_empty() {
+            self.error(key("name"), "nothing", "the name of the application");
+        } else if !is_file_name(&application.name) {
+            let expected = "letters, digits, `_`, `-` and `.`, at most 255, a letter or digit first";
+            self.error(key("name"), quoted(&application.name), expected);
+        }
+        for (index, alias) in application.aliases.iter().enumerate() {
+            let bad = |letter: char| letter.is_control() || letter == '/' || letter == '?';
+            if alias.is_empty() || alias.len() > NAME || alias.contains(bad) {
+                let expected = "1 to 255 bytes without `/`, `?` and control characters";
+                self.error(format!("{path}.aliases[{}]", index + 1), quoted(alias), expected);
+            }
+        }
+        if let Some(protocol) = &application.protocol
+            && protocol != Application::PROTOCOL
+        {
+            let suggestion = "leave the key out; the chain of a port stands in `acceptors`";
+            self.error_with(key("protocol"), quoted(protocol), quoted(Application::PROTOCOL), suggestion);
+        }
+        self.seconds(key("publisherReturn"), application.publisher_return, Application::WAIT);
+        self.seconds(key("playWait"), application.play_wait, Application::WAIT);
+        self.seconds(key("hookTimeout"), application.hook_timeout, Application::TIMEOUT);
+        self.seconds(key("laterTimeout"), application.later_timeout, Application::TIMEOUT);
+        self.whole(key("mailbox"), Some(application.mailbox as u64), Application::MAILBOX);
+        self.whole(
+            key("sendBuffer"),
+            application.send_buffer.map(|size| size as u64),
+            Application::SEND_BUFFER,
+        );
+        self.whole(key("chunkSize"), Some(application.chunk_size as u64), Application::CHUNK_SIZE);
+        for setting in application.settings.keys() {
+            self.setting(path, setting);
+        }
+        for (index, acceptor) in application.acceptors.iter().enumerate() {
+            self.chain(&format!("{path}.acceptors[{}].protocol", index + 1), acceptor);
+        }
+    }
+
+    /// A key for the application that is nearly a key of the server is taken for a slip of the pen.
+    fn setting(&mut self, path: &str, setting: &str) {
+        let near = APPLICATION_KEYS.iter().find(|key| super::distance(setting, key) <= 1);
+        if let Some(near) = near {
+            self.error_with(
+                format!("{path}.{setting}"),
+                "an unknown key",
+                "a key of the server, or one of the application that no key of the server resembles",
+                format!("did you mean `{near}`?"),
+            );
+        }
+    }
+
+    fn chain(&mut self, path: &str, acceptor: &Acceptor) {
+        let ChainNames { served, later } = self.chains;
+        let name = acceptor.protocol.as_str();
+        if served.contains(&name) {
+            return;
+        }
+        let expected = match served {
+            [one] => quoted(one),
+            many => format!("one of {}", many.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
+        };
+        if let Some((_, feature)) = later.iter().find(|(known, _)| *known == name) {
+            let found = format!("{}, which is not supported yet ({feature})", quoted(name));
+            self.error(path, found, expected);
+            return;
+        }
+        let found = format!("the unknown chain {}", quoted(name));
+        match did_you_mean(name, served.iter().copied().chain(later.iter().map(|(name, _)| *name))) {
+            Some(near) => self.error_with(path, found, expected, format!("did you mean {}?", quoted(near))),
+            None => self.error(path, found, expected),
+        }
+    }
+
+    fn unique_names(&mut self, applications: &[Application]) {
+        let mut seen: HashMap<&str, String> = HashMap::new();
+        for (index, application) in applications.iter().enumerate() {
+            let path = format!("configuration.applications[{}]", index + 1);
+            let aliases = application.aliases.iter().enumerate();
+            let names = std::iter::once((format!("{path}.name"), application.name.as_str()))
+                .chain(aliases.map(|(at, alias)| (format!("{path}.aliases[{}]", at + 1), alias.as_str())));
+            for (path, name) in names.filter(|(_, name)| !name.is_empty()) {
+                if let Some(first) = seen.get(name) {
+                    self.error(
+                        path,
+                        format!("{} again, after {first}", quoted(name)),
+                        "a name that no other application or alias has",
+                    );
+                } else {
+                    seen.insert(name, path);
+                }
+            }
+        }
+    }
+
+    fn one_default(&mut self, applications: &[Application]) {
+        let path = "configuration.applications";
+        let mut defaults = applications.iter().enumerate().filter(|(_, application)| application.default);
+        let Some((first, _)) = defaults.next() else {
+            let found = if applications.is_empty() { "no application" } else { "no default application" };
+            let suggestion = "add default=true to the one that serves connections for no known application";
+            self.error_with(path, found, "exactly one application with default=true", suggestion);
+            return;
+        };
+        for (index, _) in defaults {
+            self.error_with(
+                format!("{path}[{}].default", index + 1),
+                format!("a second default application, after {path}[{}]", first + 1),
+                "exactly one application with default=true",
+                "take it out of the other one",
+            );
+        }
+    }
+
+    fn one_acceptor_a_port(&mut self, applications: &[Application]) {
+        let mut seen: Vec<(&Acceptor, String)> = Vec::new();
+        for (index, application) in applications.iter().enumerate() {
+            for (at, acceptor) in application.acceptors.iter().enumerate() {
+                let path = format!("configuration.applications[{}].acceptors[{}]", index + 1, at + 1);
+                if acceptor.port != 0 {
+                    if let Some((_, first)) = seen.iter().find(|(other, _)| collide(other, acceptor)) {
+                        let found = format!("{} again, after {first}", acceptor.address());
+                        self.error(format!("{path}.port"), found, "an address and port of its own");
+                    }
+                    seen.push((acceptor, path));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the system would refuse the second of these.
+fn collide(one: &Acceptor, other: &Acceptor) -> bool {
+    let everywhere = |ip: IpAddr| ip.is_unspecified();
+    one.port == other.port
+        && (one.ip == other.ip
+            || (one.ip.is_ipv4() == other.ip.is_ipv4() && (everywhere(one.ip) || everywhere(other.ip))))
+}
+
+fn is_file_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name.len() <= NAME
+        && bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+/// The keys of a block of `applications` that the server takes itself.
+pub const APPLICATION_KEYS: &[&str] = &[
+    "name",
+    "description",
+    "protocol",
+    "library",
+    "appDir",
+    "default",
+    "aliases",
+    "acceptors",
+    "validateHandshake",
+    "duplicatePublisher",
+    "publisherReturn",
+    "playWait",
+    "hookTimeout",
+    "laterTimeout",
+    "mailbox",
+    "sendBuffer",
+    "chunkSize",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAINS: ChainNames<'_> =
+        ChainNames { served: &["inboundRtmp"], later: &[("inboundRtmps", "TLS"), ("inboundRtsp", "RTSP")] };
+
+    fn application(name: &str) -> Application {
+        Application { name: name.into(), ..Application::default() }
+    }
+
+    fn acceptor(ip: &str, port: u16) -> Acceptor {
+        Acceptor { ip: ip.parse().unwrap(), port, protocol: "inboundRtmp".into() }
+    }
+
+    fn mistakes(applications: Vec<Application>) -> Vec<String> {
+        let mut configuration = Configuration::default();
+        configuration.applications.list = applications;
+        validate(&configuration, CHAINS).iter().map(ToString::to_string).collect()
+    }
+
+    fn paths(applications: Vec<Application>) -> Vec<String> {
+        mistakes(applications).iter().map(|text| text.split(": ").next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_list_of_keys_is_that_of_the_type() {
+        let serde_json::Value::Object(map) = serde_json::to_value(Application::default()).unwrap() else {
+            panic!("not a table");
+        };
+        let mut keys: Vec<_> = map.keys().filter(|key| *key != "settings").map(String::as_str).collect();
+        let mut listed = APPLICATION_KEYS.to_vec();
+        keys.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(keys, listed);
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_mistakes() {
+        let one = Application {
+            default: true,
+            aliases: vec!["live".into()],
+            acceptors: vec![acceptor("0.0.0.0", 1935), acceptor("::", 1935), acceptor("0.0.0.0", 0)],
+            ..application("one")
+        };
+        let two = Application { acceptors: vec![acceptor("0.0.0.0", 0)], ..application("two") };
+        assert_eq!(mistakes(vec![one, two]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once() {
+        let one = Application {
+            default: true,
+            mailbox: 1,
+            protocol: Some("inboundRtmp".into()),
+            publisher_return: Seconds::new(4000),
+            aliases: vec!["a/b".into(), "two".into(), "one".into()],
+            ..application("one")
+        };
+        let two = Application { default: true, ..application("two") };
+        let prefix = "configuration.applications";
+        assert_eq!(
+            paths(vec![one, two, application("../etc"), application("")]),
+            [
+                format!("{prefix}[1].aliases[1]"),
+                format!("{prefix}[1].protocol"),
+                format!("{prefix}[1].publisherReturn"),
+                format!("{prefix}[1].mailbox"),
+                format!("{prefix}[3].name"),
+                format!("{prefix}[4].name"),
+                format!("{prefix}[1].aliases[3]"),
+                format!("{prefix}[2].name"),
+                format!("{prefix}[2].default"),
+            ]
+        );
+    }
+
+    #[test]
+    fn two_acceptors_cannot_share_a_port() {
+        let shared = |first: &str, second: &str| {
+            let acceptors = vec![acceptor(first, 1935), acceptor(second, 1935)];
+            !mistakes(vec![Application { default: true, acceptors, ..application("a") }]).is_empty()
+        };
+        assert!(shared("127.0.0.1", "127.0.0.1"));
+        assert!(shared("0.0.0.0", "127.0.0.1"));
+        assert!(!shared("127.0.0.1", "127.0.0.2"));
+        assert!(!shared("::1", "0.0.0.0"));
+    }
+
+    #[test]
+    fn chains_are_unknown_or_not_supported_yet() {
+        let with = |chain: &str| {
+            let acceptors = vec![Acceptor { protocol: chain.into(), ..acceptor("::", 1) }];
+            mistakes(vec![Application { default: true, acceptors, ..application("a") }]).remove(0)
+        };
+        assert_eq!(
+            with("inboundRtpm"),
+            "configuration.applications[1].acceptors[1].protocol: found the unknown chain \"inboundRtpm\", \
+             expected \"inboundRtmp\"; did you mean \"inboundRtmp\"?"
+        );
+        assert!(with("inboundRtsp").contains("not supported yet (RTSP)"));
+        assert!(with("nonsense").ends_with("expected \"inboundRtmp\""));
+    }
+
+    #[test]
+    fn a_mistyped_key_is_not_taken_for_a_setting() {
+        let mut one = Application { default: true, ..application("one") };
+        one.settings.insert("targetServers".into(), serde_json::json!([]));
+        assert_eq!(mistakes(vec![one.clone()]), Vec::<String>::new());
+        one.settings.insert("acceptros".into(), serde_json::json!([]));
+        assert!(mistakes(vec![one])[0].ends_with("did you mean `acceptors`?"));
+    }
+
+    #[test]
+    fn appenders_are_checked_by_kind() {
+        let mut configuration = Configuration::default();
+        configuration.applications.list = vec![Application { default: true, ..application("one") }];
+        let file = Appender { file_name: Some("a.log".into()), ..Appender::new(AppenderKind::File) };
+        configuration.log_appenders = vec![
+            Appender { level: 7, ..Appender::new(AppenderKind::Console) },
+            Appender::new(AppenderKind::File),
+            file.clone(),
+            Appender { file_length: Some(3), new_line_characters: Some(String::new()), ..file.clone() },
+            Appender { kind: AppenderKind::Console, file_length: Some(4096), ..file.clone() },
+            Appender { file_name: None, file_length: Some(4096), ..Appender::new(AppenderKind::Json) },
+            Appender { file_name: Some("b.log".into()), file_history_size: Some(3), ..file },
+        ];
+        let found: Vec<_> = validate(&configuration, CHAINS).into_iter().map(|error| error.path).collect();
+        let expected = [
+            "[1].level",
+            "[2].fileName",
+            "[4].fileLength",
+            "[4].newLineCharacters",
+            "[5].fileName",
+            "[6].fileLength",
+            "[7].fileHistorySize",
+            "[4].fileName",
+            "[5].fileName",
+        ];
+        assert_eq!(found, expected.map(|end| format!("configuration.logAppenders{end}")));
+    }
+
+    #[test]
+    fn the_ranges_of_the_top_are_checked() {
+        let mut configuration = Configuration { workers: Some(0), ..Configuration::default() };
+        configuration.shutdown_timeout = Seconds::new(3601);
+        configuration.limits.gop_messages = 1;
+        let found: Vec<_> = validate(&configuration, CHAINS).into_iter().map(|error| error.path).collect();
+        let expected = ["workers", "shutdownTimeout", "limits.gopMessages", "applications"];
+        assert_eq!(found, expected.map(|end| format!("configuration.{end}")));
+    }
+}
