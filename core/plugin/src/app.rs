@@ -1,0 +1,132 @@
+//! The trait that an application implements.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::answer::{Reply, Verdict};
+use crate::conn::{Conn, Message, Metadata, Play, Publish, RequestId, Stream};
+use crate::host::Host;
+
+/// An application.
+///
+/// One instance lives on one thread; hooks are called there, one at a time. A connection's hooks come in order and
+/// [`on_close`](Self::on_close) is its last. Arguments are borrowed for the hook: keep a copy of what you need.
+///
+/// A hook may block, but not for ever: after `hookTimeout` the server refuses what waits for this application, and
+/// goes on doing so until the hook returns. To wait for something, answer `Later` and keep the request's number.
+///
+/// A panic in a hook refuses the request that it was about; the instance lives on, so leave `self` in order. After
+/// several panics within a minute the server disables the application.
+pub trait App: Sized + Send + 'static {
+    /// The name that configurations use.
+    const NAME: &'static str;
+
+    /// The hooks that this application has. The server decides all others by itself, without asking: connect,
+    /// publish and play are allowed, unknown commands refused. **A hook that is missing here is never called.**
+    const HOOKS: Hooks;
+
+    /// The application's own block of the configuration; [`NoSettings`] if there is none. A key that is not a field
+    /// is an error that names it; take them all with `#[serde(flatten)]` into a map where that is wanted. In
+    /// structs within, say `#[serde(deny_unknown_fields)]`.
+    type Settings: DeserializeOwned;
+
+    /// Makes an instance. An error stops the server's start, with this text.
+    fn new(host: Host, settings: Self::Settings) -> Result<Self, String>;
+
+    /// Looks at settings without starting anything; `--check` calls this.
+    fn validate(settings: &Self::Settings) -> Result<(), String> {
+        let _ = settings;
+        Ok(())
+    }
+
+    /// The far end asks to connect. `request` is for [`Host::respond`], after `Later`.
+    fn on_connect(&mut self, conn: &Conn<'_>, request: RequestId) -> Verdict {
+        let _ = (conn, request);
+        Verdict::Accept
+    }
+
+    /// The far end asks to publish.
+    fn on_publish(&mut self, conn: &Conn<'_>, request: Publish<'_>) -> Verdict {
+        let _ = (conn, request);
+        Verdict::Accept
+    }
+
+    /// The far end asks to play.
+    fn on_play(&mut self, conn: &Conn<'_>, request: Play<'_>) -> Verdict {
+        let _ = (conn, request);
+        Verdict::Accept
+    }
+
+    /// The far end sent a command that the server does not know.
+    fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
+        let _ = (conn, message);
+        Reply::Ignore
+    }
+
+    /// A published stream described itself. If several arrive while the application is busy, the last one counts.
+    fn on_metadata(&mut self, conn: &Conn<'_>, metadata: Metadata<'_>) {
+        let _ = (conn, metadata);
+    }
+
+    /// A publication that was allowed has ended.
+    fn on_unpublish(&mut self, conn: &Conn<'_>, stream: Stream<'_>) {
+        let _ = (conn, stream);
+    }
+
+    /// A playback that was allowed has ended.
+    fn on_unplay(&mut self, conn: &Conn<'_>, stream: Stream<'_>) {
+        let _ = (conn, stream);
+    }
+
+    /// The connection is gone, and with it all that it asked for.
+    fn on_close(&mut self, conn: &Conn<'_>) {
+        let _ = conn;
+    }
+
+    /// Nobody waits for this answer any more: the peer has left, or `laterTimeout` is over.
+    fn on_cancel(&mut self, conn: &Conn<'_>, request: RequestId) {
+        let _ = (conn, request);
+    }
+}
+
+/// Settings of an application that has none.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct NoSettings {}
+
+/// A set of hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks(u64);
+
+impl Hooks {
+    /// No hook at all: everything is allowed.
+    pub const NONE: Self = Self(0);
+    /// [`App::on_connect`].
+    pub const CONNECT: Self = Self(1 << 0);
+    /// [`App::on_publish`].
+    pub const PUBLISH: Self = Self(1 << 1);
+    /// [`App::on_play`].
+    pub const PLAY: Self = Self(1 << 2);
+    /// [`App::on_message`].
+    pub const MESSAGE: Self = Self(1 << 3);
+    /// [`App::on_metadata`].
+    pub const METADATA: Self = Self(1 << 4);
+    /// [`App::on_unpublish`].
+    pub const UNPUBLISH: Self = Self(1 << 5);
+    /// [`App::on_unplay`].
+    pub const UNPLAY: Self = Self(1 << 6);
+    /// [`App::on_close`].
+    pub const CLOSE: Self = Self(1 << 7);
+    /// [`App::on_cancel`].
+    pub const CANCEL: Self = Self(1 << 8);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}

@@ -1,0 +1,273 @@
+//! A connection and what it asks for, as a hook sees them.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::abi;
+use crate::host::Host;
+
+/// Number of a connection, unique for the life of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Number of a request, unique for the life of the server: a ticket to answer it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A connection, borrowed for the hook. It describes itself in every hook; state of your own belongs into a map
+/// from its [`id`](Self::id).
+pub struct Conn<'a> {
+    table: &'a abi::ConnTable,
+    host: &'a Host,
+}
+
+impl<'a> Conn<'a> {
+    pub(crate) fn new(table: &'a abi::ConnTable, host: &'a Host) -> Self {
+        Self { table, host }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ConnId {
+        ConnId(self.table.id)
+    }
+
+    /// The application of the acceptor that took the connection.
+    pub fn application(&self) -> &'a str {
+        text(&self.table.application)
+    }
+
+    /// Address of the far end.
+    pub fn peer(&self) -> &'a str {
+        text(&self.table.peer)
+    }
+
+    /// Our address.
+    pub fn local(&self) -> &'a str {
+        text(&self.table.local)
+    }
+
+    /// The raw `app` of the connect request; see [`AppPath`] for its parts.
+    pub fn app(&self) -> &'a str {
+        text(&self.table.app)
+    }
+
+    /// What `app` says behind the application's name: `room1` of `live/room1`.
+    pub fn instance(&self) -> &'a str {
+        text(&self.table.instance)
+    }
+
+    /// What `app` says behind a question mark.
+    pub fn query(&self) -> &'a str {
+        text(&self.table.query)
+    }
+
+    /// `tcUrl`: the address that the far end was told to use.
+    pub fn tc_url(&self) -> &'a str {
+        text(&self.table.tc_url)
+    }
+
+    /// `swfUrl`.
+    pub fn swf_url(&self) -> &'a str {
+        text(&self.table.swf_url)
+    }
+
+    /// `pageUrl`.
+    pub fn page_url(&self) -> &'a str {
+        text(&self.table.page_url)
+    }
+
+    /// `flashVer`: what the far end calls itself.
+    pub fn flash_ver(&self) -> &'a str {
+        text(&self.table.flash_ver)
+    }
+
+    /// All other members of the connect request. Parsed on each call.
+    pub fn extra(&self) -> Map<String, Value> {
+        serde_json::from_str(text(&self.table.extra)).unwrap_or_default()
+    }
+
+    /// Asks the server to close this connection after the hook; code and text tell the far end why.
+    pub fn close(&self, code: &str, text: &str) {
+        // The connection lives at least as long as its hook, so this is never `Gone` in a way that matters.
+        let _ = self.host.close(self.id(), code, text);
+    }
+}
+
+impl fmt::Debug for Conn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({}, {}, {:?})", self.id(), self.peer(), self.app())
+    }
+}
+
+/// A request to publish a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// For [`Host::respond`], after `Verdict::Later`.
+    pub request: RequestId,
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// Stream name without its query.
+    pub name: &'a str,
+    /// What stood behind the question mark.
+    pub query: &'a str,
+    /// What to keep.
+    pub kind: PublishKind,
+}
+
+/// What a publisher wants kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishKind {
+    /// Nothing.
+    Live,
+    /// A new recording.
+    Record,
+    /// More of the recording.
+    Append,
+}
+
+/// A request to play a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Play<'a> {
+    /// For [`Host::respond`], after `Verdict::Later`.
+    pub request: RequestId,
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// Stream name without its query.
+    pub name: &'a str,
+    /// What stood behind the question mark.
+    pub query: &'a str,
+    /// Where to start.
+    pub start: PlayStart,
+    /// How long to play; `None`: to the end.
+    pub duration: Option<Duration>,
+    /// End what plays on this message stream (else: queue behind it).
+    pub reset: bool,
+}
+
+/// Where a player wants to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlayStart {
+    /// The live stream if there is one, else a recording from its beginning.
+    Any,
+    /// The live stream and nothing else.
+    Live,
+    /// A recording, from here.
+    At(Duration),
+}
+
+/// A command that the server does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// For [`Host::respond`], after `Reply::Later`.
+    pub request: RequestId,
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// The command.
+    pub name: &'a str,
+    /// JSON text of the list of its arguments; see [`args`](Self::args).
+    pub args_json: &'a str,
+    /// Whether the far end waits for an answer. Answer anyway: the server drops what nobody wants.
+    pub wants_reply: bool,
+}
+
+impl Message<'_> {
+    /// The arguments. Parsed on each call.
+    pub fn args(&self) -> Vec<Value> {
+        serde_json::from_str(self.args_json).unwrap_or_default()
+    }
+}
+
+/// A published stream described itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata<'a> {
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// Name of the published stream.
+    pub name: &'a str,
+    /// JSON text of an object.
+    pub values_json: &'a str,
+}
+
+impl Metadata<'_> {
+    /// The values. Parsed on each call.
+    pub fn values(&self) -> Map<String, Value> {
+        serde_json::from_str(self.values_json).unwrap_or_default()
+    }
+}
+
+/// A stream of a connection that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream<'a> {
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// The parts of a connect request's `app`: `live/room1?token=x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppPath<'a> {
+    /// `live`: name or alias of an application.
+    pub application: &'a str,
+    /// `room1`: all other segments.
+    pub instance: &'a str,
+    /// `token=x`.
+    pub query: &'a str,
+}
+
+impl<'a> AppPath<'a> {
+    /// Splits a raw `app`. Slashes at both ends mean nothing.
+    pub fn split(app: &'a str) -> Self {
+        let (path, query) = app.split_once('?').unwrap_or((app, ""));
+        let path = path.trim_matches('/');
+        let (application, instance) = path.split_once('/').unwrap_or((path, ""));
+        Self { application, instance: instance.trim_start_matches('/'), query }
+    }
+}
+
+/// The text that the host lent, for as long as the table that says so is borrowed.
+pub(crate) fn text(lent: &abi::Str) -> &str {
+    // SAFETY: the host lends text for the call, and only the shim makes references to such tables: they end with
+    // the call.
+    let bytes = unsafe { lent.bytes() };
+    std::str::from_utf8(bytes).expect("the host passes UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_has_three_parts() {
+        let cases = [
+            ("live", ("live", "", "")),
+            ("live/", ("live", "", "")),
+            ("/live", ("live", "", "")),
+            ("live?a=b", ("live", "", "a=b")),
+            ("live/?a=b/c", ("live", "", "a=b/c")),
+            ("live/room1", ("live", "room1", "")),
+            ("live/room1/x/?a", ("live", "room1/x", "a")),
+            ("live//room1", ("live", "room1", "")),
+            ("", ("", "", "")),
+            ("/", ("", "", "")),
+            ("?a", ("", "", "a")),
+        ];
+        for (raw, (application, instance, query)) in cases {
+            assert_eq!(AppPath::split(raw), AppPath { application, instance, query }, "{raw:?}");
+        }
+    }
+}
