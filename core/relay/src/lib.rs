@@ -1,1 +1,39 @@
-//! (being written)
+//! Streams: how frames get from one publisher to many players.
+//!
+//! Sans-IO: no socket, clock or thread; time is an argument. One [`Relay`] per worker, one [`Directory`] for
+//! all of them.
+//!
+//! * A publish has a *home* on its publisher's worker. It puts frames on the stream's timeline, keeps the
+//!   current group of pictures, and hands each frame once to every worker that has players.
+//! * A worker with players has a *replica*. It encodes each frame once per wire format into a *log*.
+//! * A player is a *cursor* into a log: joining, lag, skipping and cutting are positions in it. Nothing is
+//!   queued per player.
+//!
+//! Start reading at [`Relay`]; the rules for slow players are in `lag.rs` and `cursor.rs`, those for what is
+//! kept in `log.rs` and `gop.rs`, those for names in `directory.rs`.
+#![forbid(unsafe_code)]
+
+mod cursor;
+mod directory;
+mod gop;
+mod home;
+mod ids;
+mod lag;
+mod log;
+mod message;
+mod relay;
+mod replica;
+mod report;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+pub use cursor::{MAX_SLICES, Slices};
+pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
+pub use home::HomeCounters;
+pub use ids::{ConnectionId, Generation, Source, StreamKey, Subscription, WorkerId};
+pub use message::RelayMessage;
+pub use relay::{Flush, HomeId, Notice, Play, PlayOptions, PlayerId, Relay};
+pub use report::{LogReport, PlayerReport, PublishReport, ReplicaReport};

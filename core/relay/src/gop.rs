@@ -1,0 +1,182 @@
+//! The frames that a newcomer needs: headers, and all since the newest key frame.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crtmp_media::{Frame, Limits, MediaKind, Role};
+
+/// Headers and the current group of pictures of a stream, as frames.
+///
+/// Bounded by messages, bytes and media time whatever the source sends: a group that passes a bound is
+/// dropped whole, and newcomers wait for the next key frame. A stream without video keeps headers only.
+#[derive(Debug, Default)]
+pub(crate) struct Gop {
+    headers: Vec<Arc<Frame>>,
+    frames: VecDeque<Arc<Frame>>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl Gop {
+    pub(crate) fn push(&mut self, frame: &Arc<Frame>, limits: &Limits) {
+        if frame.role.is_header() {
+            let changed = self.set_header(frame);
+            if changed && frame.role == Role::Config {
+                self.clear_frames();
+                return;
+            }
+        } else if frame.is_video_key() {
+            self.clear_frames();
+        } else if self.frames.is_empty() {
+            return;
+        }
+        // Only a key frame starts a group; a repeated header within one is kept in its place.
+        if self.frames.is_empty() && !frame.is_video_key() {
+            return;
+        }
+        self.bytes += frame.body.len();
+        self.frames.push_back(frame.clone());
+        let age = frame.dts.saturating_sub(self.frames.front().map_or(frame.dts, |first| first.dts));
+        if self.frames.len() > limits.gop_messages
+            || self.bytes > limits.gop_bytes
+            || u128::try_from(age).is_ok_and(|ms| ms > limits.gop_time.get().as_millis())
+        {
+            self.clear_frames();
+            self.dropped += 1;
+        }
+    }
+
+    /// The newest header of each kind: metadata, then video, then audio.
+    pub(crate) fn headers(&self) -> &[Arc<Frame>] {
+        &self.headers
+    }
+
+    /// Headers, then the group from its key frame on.
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Frame>> {
+        self.headers.iter().chain(&self.frames).cloned().collect()
+    }
+
+    /// Bytes of the group, headers not counted.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages of the group, headers not counted.
+    pub(crate) fn messages(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Groups that were dropped because they passed a bound.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.headers.clear();
+        self.clear_frames();
+    }
+
+    fn clear_frames(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+
+    /// Returns whether the header says something new.
+    fn set_header(&mut self, frame: &Arc<Frame>) -> bool {
+        let slot = slot(frame);
+        match self.headers.iter_mut().find(|header| self::slot(header) == slot) {
+            Some(header) => {
+                let changed = header.body != frame.body;
+                *header = frame.clone();
+                changed
+            }
+            None => {
+                // A hostile source has 256 tracks at most, so this stays small.
+                let at = self.headers.partition_point(|header| self::slot(header) < slot);
+                self.headers.insert(at, frame.clone());
+                true
+            }
+        }
+    }
+}
+
+/// Which header this is, in the order in which players want them.
+fn slot(frame: &Frame) -> (u8, u8, bool) {
+    let kind = match frame.kind {
+        MediaKind::Data => 0,
+        MediaKind::Video => 1,
+        MediaKind::Audio => 2,
+    };
+    (kind, frame.track, frame.role == Role::Info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{audio, audio_config, config, delta, key, metadata};
+
+    fn fill(frames: Vec<Frame>, limits: &Limits) -> Gop {
+        let mut gop = Gop::default();
+        for frame in frames {
+            gop.push(&Arc::new(frame), limits);
+        }
+        gop
+    }
+
+    fn times(gop: &Gop) -> Vec<i64> {
+        gop.snapshot().iter().map(|frame| frame.dts).collect()
+    }
+
+    #[test]
+    fn a_newcomer_gets_headers_and_all_since_the_key_frame() {
+        let frames = vec![
+            audio_config(2, b"aac"),
+            metadata(0),
+            config(1, b"avc"),
+            key(10),
+            delta(20),
+            audio(25),
+            key(50),
+            audio(55),
+            delta(60),
+        ];
+        let gop = fill(frames, &Limits::default());
+        assert_eq!(times(&gop), [0, 1, 2, 50, 55, 60]);
+        assert_eq!(gop.messages(), 3);
+    }
+
+    /// MED-01, MED-02.
+    #[test]
+    fn a_changed_configuration_ends_the_group_and_a_repeated_one_does_not() {
+        let start = vec![config(0, b"avc"), key(10), delta(20)];
+        let repeated =
+            fill([start.clone(), vec![config(30, b"avc"), delta(40)]].concat(), &Limits::default());
+        assert_eq!(times(&repeated), [30, 10, 20, 30, 40]);
+        let changed = fill([start, vec![config(30, b"avc2"), delta(40)]].concat(), &Limits::default());
+        assert_eq!(times(&changed), [30]);
+    }
+
+    /// MED-17, and the bounds at −1, 0 and +1.
+    #[test]
+    fn every_bound_drops_the_group_whole() {
+        let limits = Limits { gop_messages: 16, ..Limits::default() };
+        let group = |count: i64| std::iter::once(key(0)).chain((1..count).map(delta)).collect::<Vec<_>>();
+        for (messages, kept) in [(15, 15), (16, 16), (17, 0)] {
+            assert_eq!(fill(group(messages), &limits).messages(), kept);
+        }
+        let frame_bytes = delta(0).body.len();
+        for (slack, kept) in [(1, 4), (0, 4), (-1, 0)] {
+            let gop_bytes = (frame_bytes * 4).checked_add_signed(slack).unwrap();
+            assert_eq!(fill(group(4), &Limits { gop_bytes, ..Limits::default() }).messages(), kept);
+        }
+        for (end, kept) in [(29_999, 2), (30_000, 2), (30_001, 0)] {
+            let gop = fill(vec![key(0), delta(end)], &Limits::default());
+            assert_eq!((gop.messages(), gop.dropped()), (kept, u64::from(kept == 0)));
+        }
+    }
+
+    #[test]
+    fn a_stream_without_key_frames_keeps_no_frames() {
+        let gop = fill((0..1000).flat_map(|ms| [audio(ms), delta(ms)]).collect(), &Limits::default());
+        assert_eq!((gop.messages(), gop.bytes()), (0, 0));
+    }
+}

@@ -1,0 +1,256 @@
+//! The home of a stream: on the publisher's worker.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crtmp_media::{Frame, Limits, MediaKind};
+
+use crate::{
+    Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
+    directory::{Grant, Pulse},
+    gop::Gop,
+    timeline::Timeline,
+};
+
+/// Puts a publisher's frames on the stream's timeline and hands each on once per worker.
+pub(crate) struct Home {
+    pub(crate) key: StreamKey,
+    pub(crate) source: Source,
+    pub(crate) generation: Generation,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) gop: Gop,
+    pub(crate) counters: HomeCounters,
+    timeline: Timeline,
+    subscribers: Vec<Subscriber>,
+}
+
+/// What a publish has brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HomeCounters {
+    /// Audio frames.
+    pub audio_frames: u64,
+    /// Video frames.
+    pub video_frames: u64,
+    /// Data messages.
+    pub data_frames: u64,
+    /// Bytes of frame bodies.
+    pub bytes: u64,
+    /// The newest decode time on the stream's timeline in ms.
+    pub dts: i64,
+    /// Frames that were not sent to some worker because its queue was full.
+    pub gap_frames: u64,
+    /// Frames that crossed to another worker, counted once per worker.
+    pub crossed_frames: u64,
+}
+
+struct Subscriber {
+    to: Subscription,
+    pending: Vec<Arc<Frame>>,
+    pending_bytes: usize,
+    in_flight: Arc<AtomicUsize>,
+    /// The queue was full: nothing goes there until the next key frame.
+    gap: Gap,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    None,
+    /// Frames are being left out.
+    Open,
+    /// Frames were left out before those that are pending.
+    Mark,
+}
+
+impl Home {
+    pub(crate) fn new(key: StreamKey, source: Source, grant: &Grant) -> Self {
+        Self {
+            key,
+            source,
+            generation: grant.generation,
+            pulse: grant.pulse.clone(),
+            gop: Gop::default(),
+            counters: HomeCounters::default(),
+            timeline: Timeline::new(grant.resume),
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// Adds a worker; returns what it is to be told, or nothing where it is there already.
+    pub(crate) fn subscribe(&mut self, to: Subscription) -> Option<RelayMessage> {
+        if self.subscribers.iter().any(|subscriber| subscriber.to == to) {
+            return None;
+        }
+        self.subscribers.push(Subscriber {
+            to,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            in_flight: Arc::default(),
+            gap: Gap::None,
+        });
+        Some(RelayMessage::Started {
+            replica: to.replica,
+            generation: self.generation,
+            snapshot: self.gop.snapshot(),
+        })
+    }
+
+    pub(crate) fn unsubscribe(&mut self, to: Subscription) {
+        self.subscribers.retain(|subscriber| subscriber.to != to);
+    }
+
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscription> {
+        self.subscribers.iter().map(|subscriber| subscriber.to)
+    }
+
+    /// Takes a frame of the publisher. Returns it as the workers get it, and the replica of this worker.
+    pub(crate) fn frame(
+        &mut self,
+        mut frame: Frame,
+        here: WorkerId,
+        limits: &Limits,
+    ) -> (Arc<Frame>, Option<Subscription>) {
+        frame.dts = self.timeline.place(&frame);
+        self.pulse.reached(frame.dts);
+        self.count(&frame);
+        let frame = Arc::new(frame);
+        self.gop.push(&frame, limits);
+        let mut local = None;
+        for subscriber in &mut self.subscribers {
+            if subscriber.to.worker == here {
+                local = Some(subscriber.to);
+            } else if subscriber.push(&frame, limits) {
+                self.counters.crossed_frames += 1;
+            } else {
+                self.counters.gap_frames += 1;
+            }
+        }
+        (frame, local)
+    }
+
+    /// What goes to other workers at the end of a turn: one message each.
+    pub(crate) fn flush(&mut self, post: &mut Vec<(WorkerId, RelayMessage)>) {
+        for subscriber in &mut self.subscribers {
+            if subscriber.pending.is_empty() {
+                continue;
+            }
+            let bytes = std::mem::take(&mut subscriber.pending_bytes);
+            subscriber.in_flight.fetch_add(bytes, Ordering::Relaxed);
+            let message = RelayMessage::Frames {
+                replica: subscriber.to.replica,
+                generation: self.generation,
+                frames: std::mem::take(&mut subscriber.pending),
+                bytes,
+                in_flight: subscriber.in_flight.clone(),
+                gap: subscriber.gap == Gap::Mark,
+            };
+            if subscriber.gap == Gap::Mark {
+                subscriber.gap = Gap::None;
+            }
+            post.push((subscriber.to.worker, message));
+        }
+    }
+
+    fn count(&mut self, frame: &Frame) {
+        let counters = &mut self.counters;
+        match frame.kind {
+            MediaKind::Audio => counters.audio_frames += 1,
+            MediaKind::Video => counters.video_frames += 1,
+            MediaKind::Data => counters.data_frames += 1,
+        }
+        counters.bytes += frame.body.len() as u64;
+        counters.dts = counters.dts.max(frame.dts);
+    }
+}
+
+impl Subscriber {
+    /// Returns whether the frame will go out.
+    fn push(&mut self, frame: &Arc<Frame>, limits: &Limits) -> bool {
+        let waiting = self.in_flight.load(Ordering::Relaxed) + self.pending_bytes;
+        let full = waiting > limits.worker_queue_bytes;
+        // Headers are small and nothing can be decoded without them: they pass even a full queue.
+        let header = frame.role.is_header();
+        if full && self.gap != Gap::Open && !header {
+            self.gap = Gap::Open;
+        }
+        if self.gap == Gap::Open && !header {
+            if full || !frame.is_video_key() {
+                return false;
+            }
+            self.gap = Gap::Mark;
+        }
+        self.pending_bytes += frame.body.len();
+        self.pending.push(frame.clone());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crtmp_media::{StreamName, StreamSlot};
+
+    use super::*;
+    use crate::{
+        ConnectionId, Directory, DuplicatePublisher,
+        testing::{config, delta, key},
+    };
+
+    fn home() -> Home {
+        let now = Instant::now();
+        let name = StreamName::new("", "a", &Limits::default()).unwrap();
+        let key = StreamKey { application: "live".into(), name };
+        let source = Source { worker: WorkerId(0), connection: ConnectionId(1), slot: StreamSlot(1) };
+        let grant = Directory::new(now).publish(&key, source, DuplicatePublisher::Reject, now).unwrap();
+        Home::new(key, source, &grant)
+    }
+
+    fn flush(home: &mut Home) -> Vec<(Vec<i64>, bool, usize, Arc<AtomicUsize>)> {
+        let mut post = Vec::new();
+        home.flush(&mut post);
+        post.into_iter()
+            .map(|(_, message)| match message {
+                RelayMessage::Frames { frames, gap, bytes, in_flight, .. } => {
+                    (frames.iter().map(|frame| frame.dts).collect(), gap, bytes, in_flight)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn frames_of_one_turn_cross_in_one_message() {
+        let mut home = home();
+        let limits = Limits::default();
+        assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_some());
+        assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_none());
+        for frame in [key(0), delta(40)] {
+            home.frame(frame, WorkerId(0), &limits);
+        }
+        let sent = flush(&mut home);
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40].as_slice(), false));
+        assert!(flush(&mut home).is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_leaves_out_whole_groups_but_no_header() {
+        let mut home = home();
+        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
+        for frame in [key(0), delta(40), delta(80), config(100, b"C"), delta(120), key(160)] {
+            home.frame(frame, WorkerId(0), &limits);
+        }
+        let sent = flush(&mut home);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40, 100].as_slice(), false));
+        sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
+        for frame in [delta(200), key(240), delta(280)] {
+            home.frame(frame, WorkerId(0), &limits);
+        }
+        let sent = flush(&mut home);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 280].as_slice(), true));
+        assert_eq!(home.counters.gap_frames, 4);
+    }
+}

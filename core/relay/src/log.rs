@@ -1,0 +1,332 @@
+//! The log: encoded packets of one stream in one wire format, on one worker.
+
+use std::{
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Role};
+
+/// A video stream that has sent no picture for this long is treated as audio for those who join.
+const VIDEO_GONE: Duration = Duration::from_secs(5);
+
+/// A position in a log: the number of a packet since the log began.
+pub(crate) type Position = u64;
+
+/// Headers to be sent before the packets from a position on.
+pub(crate) type Headers = Rc<[Rc<Packet>]>;
+
+/// An append-only sequence of packets; players are cursors into it.
+///
+/// It keeps what players that join need (from the newest key frame on), what the slowest player within
+/// the limits still has to get, and never more than the bounds `gop_messages`, `gop_bytes` and `gop_time`
+/// allow, whatever the source sends.
+pub(crate) struct Log {
+    encoder: Box<dyn Encoder>,
+    entries: VecDeque<Entry>,
+    /// The position of the first entry.
+    base: Position,
+    /// Bytes ever appended: the end of the newest packet on the byte axis.
+    total_bytes: u64,
+    /// The newest key frame, if it is still there.
+    join: Option<Position>,
+    /// Video is dropped until the next key frame: the source has just begun, or frames were lost.
+    needs_key: bool,
+    last_video: Option<Instant>,
+    /// Increases with each header that says something new.
+    epoch: u64,
+    headers: Vec<Arc<Frame>>,
+    join_headers: Option<(Position, u64, Headers)>,
+}
+
+struct Entry {
+    packet: Rc<Packet>,
+    /// Bytes appended before this packet.
+    offset: u64,
+    arrived: Instant,
+    /// The header epoch after this packet.
+    epoch: u64,
+}
+
+/// How far a position is behind the end of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Behind {
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) age: Duration,
+}
+
+impl Log {
+    pub(crate) fn new(encoder: Box<dyn Encoder>) -> Self {
+        Self {
+            encoder,
+            entries: VecDeque::new(),
+            base: 0,
+            total_bytes: 0,
+            join: None,
+            needs_key: true,
+            last_video: None,
+            epoch: 0,
+            headers: Vec::new(),
+            join_headers: None,
+        }
+    }
+
+    /// Appends `frame` at time `dts` on the stream's timeline; returns whether there is anything new.
+    pub(crate) fn push(
+        &mut self,
+        frame: &Arc<Frame>,
+        dts: i64,
+        headers: &[Arc<Frame>],
+        now: Instant,
+        limits: &Limits,
+    ) -> bool {
+        if frame.kind == MediaKind::Video && matches!(frame.role, Role::Key | Role::Delta | Role::Disposable)
+        {
+            if self.needs_key && frame.role != Role::Key {
+                return false;
+            }
+            self.needs_key = false;
+            self.last_video = Some(now);
+        }
+        if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
+            self.join = None;
+            // The new configuration is not the old pictures': nothing may be decoded until the next key frame.
+            self.needs_key |= frame.kind == MediaKind::Video;
+        }
+        if frame.is_video_key() {
+            self.join = Some(self.end());
+        }
+        let packet = Rc::new(self.encoder.encode(frame, dts));
+        let offset = self.total_bytes;
+        self.total_bytes += packet.bytes.len() as u64;
+        self.entries.push_back(Entry { packet, offset, arrived: now, epoch: self.epoch });
+        self.enforce_bounds(now, limits);
+        true
+    }
+
+    /// Says that frames were lost, or that another source goes on: nothing is sent until a key frame.
+    pub(crate) fn gap(&mut self) {
+        self.needs_key = true;
+        self.join = None;
+    }
+
+    /// Drops what neither joining players nor the cursor at `slowest` need.
+    pub(crate) fn trim(&mut self, slowest: Option<Position>) {
+        let keep = self.join.unwrap_or(self.end()).min(slowest.unwrap_or(self.end()));
+        while self.base < keep && self.entries.pop_front().is_some() {
+            self.base += 1;
+        }
+    }
+
+    /// The position behind the newest packet.
+    pub(crate) fn end(&self) -> Position {
+        self.base + self.entries.len() as u64
+    }
+
+    /// The position of the oldest packet.
+    pub(crate) fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Where a player may start at `now`: at the newest key frame; at the end where there is no video.
+    pub(crate) fn join(&self, now: Instant) -> Option<Position> {
+        let video = self.last_video.is_some_and(|at| now.saturating_duration_since(at) < VIDEO_GONE);
+        self.join.or_else(|| (!video && !self.entries.is_empty()).then_some(self.end()))
+    }
+
+    /// The newest key frame, if it is still there.
+    pub(crate) fn newest_key(&self) -> Option<Position> {
+        self.join
+    }
+
+    /// The packet at `position`.
+    pub(crate) fn packet(&self, position: Position) -> Option<&Rc<Packet>> {
+        self.entry(position).map(|entry| &entry.packet)
+    }
+
+    /// The packets from `position` on.
+    pub(crate) fn packets(&self, position: Position) -> impl Iterator<Item = &Rc<Packet>> {
+        let skip =
+            usize::try_from(position.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.entries.len());
+        self.entries.range(skip..).map(|entry| &entry.packet)
+    }
+
+    /// The number of the newest headers; a player that has an older number lacks some.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The header number that a player has which has been sent all packets before `position`.
+    pub(crate) fn epoch_before(&self, position: Position) -> u64 {
+        position.checked_sub(1).and_then(|at| self.entry(at)).map_or(self.epoch, |entry| entry.epoch)
+    }
+
+    /// The newest headers, timed like the packet at `position`, where a player is to go on.
+    pub(crate) fn headers_at(&mut self, position: Position) -> Headers {
+        if let Some((at, epoch, headers)) = &self.join_headers
+            && (*at, *epoch) == (position, self.epoch)
+        {
+            return headers.clone();
+        }
+        let dts = self
+            .packet(position)
+            .or_else(|| self.entries.back().map(|entry| &entry.packet))
+            .map_or(0, |packet| packet.dts);
+        let headers: Headers =
+            self.headers.iter().map(|frame| Rc::new(self.encoder.encode(frame, dts))).collect();
+        self.join_headers = Some((position, self.epoch, headers.clone()));
+        headers
+    }
+
+    /// How far `position` is behind the end.
+    pub(crate) fn behind(&self, position: Position, now: Instant) -> Behind {
+        let Some(entry) = self.entry(position.max(self.base)) else { return Behind::default() };
+        Behind {
+            packets: self.end().saturating_sub(position),
+            bytes: self.total_bytes - entry.offset,
+            age: now.saturating_duration_since(entry.arrived),
+        }
+    }
+
+    /// Bytes that the log holds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entries.front().map_or(0, |entry| self.total_bytes - entry.offset)
+    }
+
+    /// Packets that the log holds.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn entry(&self, position: Position) -> Option<&Entry> {
+        self.entries.get(usize::try_from(position.checked_sub(self.base)?).ok()?)
+    }
+
+    /// Returns whether the headers say something new.
+    fn learn_headers(&mut self, headers: &[Arc<Frame>]) -> bool {
+        let changed = self.headers.len() != headers.len()
+            || self.headers.iter().zip(headers).any(|(old, new)| old.body != new.body);
+        if changed {
+            self.headers = headers.to_vec();
+            self.epoch += 1;
+        }
+        changed
+    }
+
+    fn enforce_bounds(&mut self, now: Instant, limits: &Limits) {
+        while self.entries.len() > limits.gop_messages
+            || self.bytes() > limits.gop_bytes as u64
+            || self
+                .entries
+                .front()
+                .is_some_and(|first| now.saturating_duration_since(first.arrived) > limits.gop_time.get())
+        {
+            self.entries.pop_front();
+            self.base += 1;
+        }
+        if self.join.is_some_and(|join| join < self.base) {
+            self.join = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Plain, audio, config, delta, key};
+
+    fn log(frames: &[Frame], limits: &Limits) -> (Log, Instant) {
+        let start = Instant::now();
+        let mut log = Log::new(Box::new(Plain));
+        let mut headers = Vec::new();
+        for frame in frames {
+            let frame = Arc::new(frame.clone());
+            if frame.role.is_header() {
+                headers = vec![frame.clone()];
+            }
+            let now = start + Duration::from_millis(u64::try_from(frame.dts).unwrap());
+            log.push(&frame, frame.dts, &headers, now, limits);
+        }
+        (log, start)
+    }
+
+    #[test]
+    fn a_player_joins_at_the_newest_key_frame() {
+        let (log, start) =
+            log(&[config(0, b"c"), key(0), delta(40), key(80), delta(120)], &Limits::default());
+        assert_eq!(log.join(start), Some(3));
+        assert_eq!(log.behind(3, start + Duration::from_millis(120)).age, Duration::from_millis(40));
+    }
+
+    #[test]
+    fn video_before_the_first_key_frame_is_nobodys() {
+        let (log, _) = log(&[delta(0), audio(10), delta(40), key(80)], &Limits::default());
+        assert_eq!((log.len(), log.newest_key()), (2, Some(1)));
+    }
+
+    #[test]
+    fn audio_alone_is_joined_at_its_end_and_video_that_stopped_counts_no_more() {
+        let (only_audio, start) = log(&[audio(0), audio(20)], &Limits::default());
+        assert_eq!(only_audio.join(start), Some(2));
+        let (mut stopped, start) = log(&[config(0, b"c"), key(0), audio(20)], &Limits::default());
+        stopped.gap();
+        assert_eq!(stopped.join(start + Duration::from_secs(4)), None);
+        assert_eq!(stopped.join(start + Duration::from_secs(5)), Some(3));
+    }
+
+    #[test]
+    fn trimming_keeps_the_group_and_the_slowest_player() {
+        let (mut log, _) = log(&[key(0), delta(40), key(80), delta(120)], &Limits::default());
+        log.trim(Some(1));
+        assert_eq!(log.base(), 1);
+        log.trim(None);
+        assert_eq!((log.base(), log.len()), (2, 2));
+    }
+
+    /// The bounds hold even where no key frame ever comes, and at −1, 0 and +1.
+    #[test]
+    fn retention_is_bounded_by_messages_bytes_and_age() {
+        let endless: Vec<_> = (0..200).map(audio).collect();
+        for (gop_messages, kept) in [(199, 199), (200, 200), (201, 200)] {
+            assert_eq!(log(&endless, &Limits { gop_messages, ..Limits::default() }).0.len(), kept);
+        }
+        let (all, _) = log(&endless, &Limits::default());
+        let gop_bytes = usize::try_from(all.bytes()).unwrap();
+        assert_eq!(log(&endless, &Limits { gop_bytes, ..Limits::default() }).0.len(), 200);
+        assert_eq!(log(&endless, &Limits { gop_bytes: gop_bytes - 1, ..Limits::default() }).0.len(), 199);
+        for (age, kept) in [(29_999, 2), (30_000, 2), (30_001, 1)] {
+            assert_eq!(log(&[audio(0), audio(age)], &Limits::default()).0.len(), kept);
+        }
+    }
+
+    #[test]
+    fn a_group_cut_by_a_bound_is_joined_no_more() {
+        let frames: Vec<_> = std::iter::once(key(0)).chain((1..20).map(delta)).collect();
+        let (log, start) = log(&frames, &Limits { gop_messages: 16, ..Limits::default() });
+        assert_eq!((log.newest_key(), log.join(start)), (None, None));
+    }
+
+    /// TIME-04: headers that are years old would make players wait for years.
+    #[test]
+    fn headers_for_a_newcomer_carry_the_time_of_its_first_frame() {
+        let (mut log, _) = log(&[config(0, b"c"), key(16_800_000)], &Limits::default());
+        let headers = log.headers_at(1);
+        assert_eq!((headers.len(), headers[0].dts), (1, 16_800_000));
+        assert!(Rc::ptr_eq(&headers, &log.headers_at(1)), "made once for all who join here");
+    }
+
+    /// MED-01, MED-03.
+    #[test]
+    fn a_new_configuration_lets_nothing_pass_until_a_key_frame() {
+        let (log, start) = log(
+            &[config(0, b"c"), key(0), config(40, b"d"), delta(40), audio(50), key(80)],
+            &Limits::default(),
+        );
+        let times: Vec<_> = log.packets(0).map(|packet| packet.dts).collect();
+        assert_eq!(times, [0, 0, 40, 50, 80]);
+        assert_eq!((log.epoch(), log.join(start)), (2, Some(4)));
+    }
+}

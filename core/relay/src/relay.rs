@@ -1,0 +1,621 @@
+//! The relay of one worker: homes, replicas and players, and the traffic between them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot};
+use slotmap::{Key, KeyData, SlotMap, new_key_type};
+
+use crate::{
+    ConnectionId, Directory, DuplicatePublisher, Refusal, RelayMessage, Source, StreamKey, Subscription,
+    WorkerId,
+    cursor::{Cursor, Slices, Wants},
+    home::Home,
+    replica::{Replica, State},
+    report::{PlayerReport, PublishReport, ReplicaReport},
+};
+
+new_key_type! {
+    /// A publish on this worker.
+    pub struct HomeId;
+    /// A player on this worker.
+    pub struct PlayerId;
+    pub(crate) struct ReplicaId;
+}
+
+/// What the worker is to do or to tell a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The stream that the player waits for has a publisher now.
+    Started {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// Its message stream.
+        slot: StreamSlot,
+    },
+    /// The stream has ended; the player is gone.
+    Ended {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// Its message stream.
+        slot: StreamSlot,
+    },
+    /// The stream never came; the player is gone.
+    Missing {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// Its message stream.
+        slot: StreamSlot,
+        /// What it waited for.
+        key: StreamKey,
+    },
+    /// Another publisher has taken the name; the publish is gone.
+    Evicted {
+        /// The publisher's connection.
+        connection: ConnectionId,
+        /// Its message stream.
+        slot: StreamSlot,
+        /// The name.
+        key: StreamKey,
+    },
+}
+
+/// How a player is to be treated; from its application's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlayOptions {
+    /// How long the player waits for a publisher that has not come yet.
+    pub wait: Duration,
+    /// How long it waits for a publisher that has gone.
+    pub publisher_return: Duration,
+}
+
+/// What a player asks for.
+#[derive(Clone, Debug)]
+pub struct Play {
+    /// The stream.
+    pub key: StreamKey,
+    /// The player's connection.
+    pub connection: ConnectionId,
+    /// Its message stream.
+    pub slot: StreamSlot,
+    /// The format of its packets.
+    pub format: Format,
+    /// Makes the encoder of that format.
+    pub encoder: MakeEncoder,
+    /// How it is to be treated.
+    pub options: PlayOptions,
+}
+
+/// What a flush needs to know about time and limits.
+#[derive(Clone, Copy)]
+pub struct Flush<'a> {
+    /// The time of the flush.
+    pub now: Instant,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// Whether the connection could not send everything last time.
+    pub stalled: bool,
+    /// Bytes that the socket has taken but not sent, as far as it is known.
+    pub unsent: u64,
+}
+
+struct Player {
+    replica: ReplicaId,
+    log: usize,
+    /// Where it stands among the log's players.
+    index: usize,
+    connection: ConnectionId,
+    slot: StreamSlot,
+    cursor: Cursor,
+    wants: Wants,
+    options: PlayOptions,
+    /// Until when it waits for a publisher that has never come.
+    deadline: Option<Instant>,
+    /// Whether it is to be told when the publisher comes.
+    wants_notice: bool,
+}
+
+/// Homes, replicas and players of one worker. It knows no socket, clock or thread.
+pub struct Relay {
+    worker: WorkerId,
+    directory: Arc<Directory>,
+    limits: Arc<Limits>,
+    homes: SlotMap<HomeId, Home>,
+    home_of: HashMap<StreamKey, HomeId>,
+    replicas: SlotMap<ReplicaId, Replica>,
+    replica_of: HashMap<StreamKey, ReplicaId>,
+    players: SlotMap<PlayerId, Player>,
+    /// Homes that have frames for other workers.
+    unsent: Vec<HomeId>,
+    /// Replicas that have packets for their players.
+    dirty: Vec<ReplicaId>,
+    post: Vec<(WorkerId, RelayMessage)>,
+    notices: Vec<Notice>,
+    /// Replicas and players that wait for a time.
+    waiting: BTreeSet<(Instant, Wait)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Ending(ReplicaId),
+    Player(PlayerId),
+}
+
+impl Relay {
+    /// The relay of `worker`.
+    pub fn new(worker: WorkerId, directory: Arc<Directory>, limits: Arc<Limits>) -> Self {
+        Self {
+            worker,
+            directory,
+            limits,
+            homes: SlotMap::with_key(),
+            home_of: HashMap::new(),
+            replicas: SlotMap::with_key(),
+            replica_of: HashMap::new(),
+            players: SlotMap::with_key(),
+            unsent: Vec::new(),
+            dirty: Vec::new(),
+            post: Vec::new(),
+            notices: Vec::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// Begins a publish.
+    ///
+    /// # Errors
+    ///
+    /// By `policy`, where the name is being published.
+    pub fn publish(
+        &mut self,
+        key: StreamKey,
+        connection: ConnectionId,
+        slot: StreamSlot,
+        policy: DuplicatePublisher,
+        now: Instant,
+    ) -> Result<HomeId, Refusal> {
+        let source = Source { worker: self.worker, connection, slot };
+        let grant = self.directory.publish(&key, source, policy, now)?;
+        if let Some((source, generation)) = grant.evicted {
+            self.send(source.worker, RelayMessage::Evict { key: key.clone(), generation, source }, now);
+        }
+        let home = self.homes.insert(Home::new(key.clone(), source, &grant));
+        self.home_of.insert(key, home);
+        for subscription in grant.subscribers {
+            self.subscribe_at(home, subscription, now);
+        }
+        Ok(home)
+    }
+
+    /// Takes a frame of a publisher.
+    pub fn frame(&mut self, id: HomeId, frame: Frame, now: Instant) {
+        let Some(home) = self.homes.get_mut(id) else { return };
+        if self.unsent.last() != Some(&id) {
+            self.unsent.push(id);
+        }
+        let (frame, local) = home.frame(frame, self.worker, &self.limits);
+        if let Some(local) = local {
+            let replica = replica_id(local.replica);
+            if let Some(found) = self.replicas.get_mut(replica) {
+                found.frame(&frame, now, &self.limits);
+                self.mark(replica);
+            }
+        }
+    }
+
+    /// Notes a life sign of a publisher.
+    pub fn heard(&self, id: HomeId, now: Instant) {
+        if let Some(home) = self.homes.get(id) {
+            home.pulse.heard(now);
+        }
+    }
+
+    /// Ends a publish.
+    pub fn unpublish(&mut self, id: HomeId, now: Instant) {
+        // What the publisher sent in this turn still belongs to the stream.
+        self.flush_homes();
+        let Some(home) = self.remove_home(id) else { return };
+        for Subscription { worker, replica } in self.directory.unpublish(&home.key, home.generation) {
+            self.send(worker, RelayMessage::Stopped { replica, generation: home.generation }, now);
+        }
+    }
+
+    /// Begins a play; says whether the stream has a publisher.
+    pub fn play(&mut self, play: Play, now: Instant) -> (PlayerId, bool) {
+        let Play { key, connection, slot, format, encoder, options } = play;
+        let live = self.directory.is_live(&key);
+        let replica = self.replica_for(key, now);
+        let found = &mut self.replicas[replica];
+        let started = found.generation.is_some();
+        let log = found.log_of(format, || encoder(format), now, &self.limits);
+        let entry = &mut found.logs[log];
+        let player = self.players.insert(Player {
+            replica,
+            log,
+            index: entry.players.len(),
+            connection,
+            slot,
+            cursor: Cursor::new(entry.log.base()),
+            wants: Wants { audio: true, video: true, paused: false },
+            options,
+            deadline: None,
+            wants_notice: !live,
+        });
+        entry.players.push(player);
+        entry.dirty = true;
+        if !started {
+            let deadline = now.checked_add(options.wait);
+            self.players[player].deadline = deadline;
+            self.waiting.extend(deadline.map(|at| (at, Wait::Player(player))));
+        }
+        self.mark(replica);
+        (player, live)
+    }
+
+    /// Whether somebody publishes `key`, on any worker.
+    pub fn is_live(&self, key: &StreamKey) -> bool {
+        self.directory.is_live(key)
+    }
+
+    /// Ends a play.
+    pub fn unplay(&mut self, id: PlayerId, now: Instant) {
+        let Some(player) = self.players.remove(id) else { return };
+        if let Some(at) = player.deadline {
+            self.waiting.remove(&(at, Wait::Player(id)));
+        }
+        let Some(replica) = self.replicas.get_mut(player.replica) else { return };
+        let players = &mut replica.logs[player.log].players;
+        players.swap_remove(player.index);
+        if let Some(moved) = players.get(player.index).and_then(|moved| self.players.get_mut(*moved)) {
+            moved.index = player.index;
+        }
+        if replica.players() == 0 {
+            self.drop_replica(player.replica, now);
+        }
+    }
+
+    /// Pauses a player, or lets it go on live.
+    pub fn set_paused(&mut self, id: PlayerId, paused: bool) {
+        let Some(player) = self.players.get_mut(id) else { return };
+        if player.wants.paused && !paused {
+            let log = &self.replicas[player.replica].logs[player.log].log;
+            player.cursor.rejoin(log);
+        }
+        player.wants.paused = paused;
+    }
+
+    /// Switches audio or video of a player on or off.
+    pub fn set_receive(&mut self, id: PlayerId, audio: Option<bool>, video: Option<bool>) {
+        let Some(player) = self.players.get_mut(id) else { return };
+        let had_video = player.wants.video;
+        player.wants.audio = audio.unwrap_or(player.wants.audio);
+        player.wants.video = video.unwrap_or(player.wants.video);
+        if player.wants.video && !had_video {
+            // The pictures before the next key frame belong to one that was not sent.
+            let log = &self.replicas[player.replica].logs[player.log].log;
+            player.cursor.rejoin(log);
+        }
+    }
+
+    /// Takes a message of another worker.
+    pub fn on_message(&mut self, message: RelayMessage, now: Instant) {
+        match message {
+            RelayMessage::Subscribe { key, generation, subscription } => {
+                if let Some(home) = self.current_home(&key, generation) {
+                    self.subscribe_at(home, subscription, now);
+                }
+            }
+            RelayMessage::Unsubscribe { key, generation, subscription } => {
+                if let Some(home) = self.current_home(&key, generation) {
+                    self.homes[home].unsubscribe(subscription);
+                }
+            }
+            RelayMessage::Started { replica, generation, snapshot } => {
+                let id = replica_id(replica);
+                let Some(replica) = self.replicas.get_mut(id) else { return };
+                if replica.generation.is_some_and(|current| current >= generation) {
+                    return;
+                }
+                replica.start(generation);
+                for frame in &snapshot {
+                    replica.frame(frame, now, &self.limits);
+                }
+                self.tell_started(id);
+                self.mark(id);
+            }
+            RelayMessage::Frames { replica, generation, frames, bytes, in_flight, gap } => {
+                in_flight.fetch_sub(bytes, Ordering::Relaxed);
+                let id = replica_id(replica);
+                let Some(replica) = self.replicas.get_mut(id) else { return };
+                if replica.generation != Some(generation) {
+                    return;
+                }
+                if gap {
+                    replica.gap();
+                }
+                for frame in &frames {
+                    replica.frame(frame, now, &self.limits);
+                }
+                self.mark(id);
+            }
+            RelayMessage::Stopped { replica, generation } => {
+                let id = replica_id(replica);
+                let Some(replica) = self.replicas.get_mut(id) else { return };
+                if replica.generation != Some(generation) || replica.state != State::Live {
+                    return;
+                }
+                // Players of one application share its settings; the first speaks for all.
+                let wait = replica
+                    .logs
+                    .iter()
+                    .flat_map(|log| &log.players)
+                    .find_map(|player| self.players.get(*player))
+                    .map_or(Duration::ZERO, |player| player.options.publisher_return);
+                match now.checked_add(wait) {
+                    Some(at) => {
+                        replica.state = State::Ending(at);
+                        self.waiting.insert((at, Wait::Ending(id)));
+                    }
+                    None => replica.state = State::Waiting,
+                }
+            }
+            RelayMessage::Evict { key, generation, source } => {
+                let Some(home) = self.current_home(&key, generation) else { return };
+                self.remove_home(home);
+                self.notices.push(Notice::Evicted { connection: source.connection, slot: source.slot, key });
+            }
+        }
+    }
+
+    /// When [`Self::on_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// Ends what has waited long enough.
+    pub fn on_timeout(&mut self, now: Instant) {
+        while let Some((_, wait)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
+            self.waiting.pop_first();
+            match wait {
+                Wait::Ending(id) => {
+                    let over = |state| matches!(state, State::Ending(at) if at <= now);
+                    if self.replicas.get(id).is_some_and(|replica| over(replica.state)) {
+                        self.end_replica(id, now);
+                    }
+                }
+                Wait::Player(id) => {
+                    let Some(player) = self.players.get(id) else { continue };
+                    if player.deadline.is_some_and(|at| at <= now) {
+                        let key = self.replicas[player.replica].key.clone();
+                        self.notices.push(Notice::Missing {
+                            connection: player.connection,
+                            slot: player.slot,
+                            key,
+                        });
+                        self.unplay(id, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends a turn: adds to `owners` the connections whose players have something new, and returns what
+    /// goes to other workers.
+    pub fn end_turn(
+        &mut self,
+        owners: &mut Vec<ConnectionId>,
+    ) -> std::vec::Drain<'_, (WorkerId, RelayMessage)> {
+        self.flush_homes();
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(replica) = self.replicas.get_mut(id) else { continue };
+            for entry in &mut replica.logs {
+                if std::mem::take(&mut entry.dirty) {
+                    owners.extend(entry.players.iter().map(|player| self.players[*player].connection));
+                }
+                if entry.wants_trim() {
+                    let needs =
+                        entry.players.iter().filter_map(|player| self.players[*player].cursor.needs());
+                    let slowest = needs.min();
+                    entry.log.trim(slowest);
+                }
+            }
+        }
+        self.post.drain(..)
+    }
+
+    /// What connections are to be told.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Prepares a player for sending. Returns false where it is to be cut because it has been too slow for
+    /// too long.
+    pub fn prepare(&mut self, id: PlayerId, flush: Flush<'_>) -> bool {
+        let Some(player) = self.players.get_mut(id) else { return true };
+        let log = &mut self.replicas[player.replica].logs[player.log].log;
+        player.cursor.prepare(log, flush.stalled, flush.unsent, flush.now, flush.limits)
+    }
+
+    /// The rest of a packet that a player has been sent in part; it goes out before anything else.
+    pub fn partial(&self, id: PlayerId) -> Option<&[u8]> {
+        self.players.get(id)?.cursor.partial()
+    }
+
+    /// Adds what a player is to be sent next, up to about `budget` bytes.
+    pub fn fill<'a>(&'a self, id: PlayerId, slices: &mut Slices<'a>, budget: usize) {
+        if let Some(player) = self.players.get(id) {
+            let log = &self.replicas[player.replica].logs[player.log].log;
+            player.cursor.fill(log, player.wants, slices, budget);
+        }
+    }
+
+    /// Notes that up to `written` bytes of the partial packet have gone out; returns what is left of them.
+    pub fn advance_partial(&mut self, id: PlayerId, written: usize) -> usize {
+        self.players.get_mut(id).map_or(written, |player| player.cursor.advance_partial(written))
+    }
+
+    /// Notes that up to `written` bytes have gone out; returns what is left of them.
+    pub fn advance(&mut self, id: PlayerId, written: usize) -> usize {
+        let Some(player) = self.players.get_mut(id) else { return written };
+        let log = &self.replicas[player.replica].logs[player.log].log;
+        player.cursor.advance(log, player.wants, written)
+    }
+
+    /// Takes a player's next packet, for chains in which a layer changes bytes.
+    pub fn next_packet(&mut self, id: PlayerId) -> Option<Rc<Packet>> {
+        let player = self.players.get_mut(id)?;
+        let log = &self.replicas[player.replica].logs[player.log].log;
+        player.cursor.step(log, player.wants)
+    }
+
+    /// Whether a player has been sent everything that there is.
+    pub fn is_drained(&self, id: PlayerId) -> bool {
+        let Some(player) = self.players.get(id) else { return true };
+        let log = &self.replicas[player.replica].logs[player.log].log;
+        player.cursor.is_drained(log, player.wants)
+    }
+
+    /// Ends all plays at once: their connections are told that their streams ended.
+    pub fn end_all(&mut self, now: Instant) {
+        let all: Vec<_> = self.replicas.keys().collect();
+        for id in all {
+            self.end_replica(id, now);
+        }
+    }
+
+    /// The publishes of this worker.
+    pub fn publishes(&self) -> Vec<PublishReport> {
+        self.homes.values().map(PublishReport::of).collect()
+    }
+
+    /// The streams that this worker's players play or wait for.
+    pub fn replicas(&self) -> Vec<ReplicaReport> {
+        self.replicas.values().map(ReplicaReport::of).collect()
+    }
+
+    /// The players of this worker.
+    pub fn players(&self, now: Instant) -> Vec<PlayerReport> {
+        let report = |player: &Player| {
+            let replica = &self.replicas[player.replica];
+            PlayerReport::of(
+                &replica.key,
+                (player.connection, player.slot),
+                &player.cursor,
+                &replica.logs[player.log].log,
+                now,
+            )
+        };
+        self.players.values().map(report).collect()
+    }
+
+    fn current_home(&self, key: &StreamKey, generation: crate::Generation) -> Option<HomeId> {
+        self.home_of.get(key).copied().filter(|id| self.homes[*id].generation == generation)
+    }
+
+    fn remove_home(&mut self, id: HomeId) -> Option<Home> {
+        let home = self.homes.remove(id)?;
+        if self.home_of.get(&home.key) == Some(&id) {
+            self.home_of.remove(&home.key);
+        }
+        Some(home)
+    }
+
+    fn subscribe_at(&mut self, home: HomeId, subscription: Subscription, now: Instant) {
+        // What is pending for others is already in the snapshot; the newcomer must not get it twice.
+        self.flush_homes();
+        if let Some(started) = self.homes.get_mut(home).and_then(|home| home.subscribe(subscription)) {
+            self.send(subscription.worker, started, now);
+        }
+    }
+
+    fn replica_for(&mut self, key: StreamKey, now: Instant) -> ReplicaId {
+        if let Some(id) = self.replica_of.get(&key) {
+            return *id;
+        }
+        let id = self.replicas.insert(Replica::new(key.clone()));
+        self.replica_of.insert(key.clone(), id);
+        let subscription = self.subscription(id);
+        if let Some(home) = self.directory.subscribe(&key, subscription) {
+            let generation = home.generation;
+            self.send(home.worker, RelayMessage::Subscribe { key, generation, subscription }, now);
+        }
+        id
+    }
+
+    fn drop_replica(&mut self, id: ReplicaId, now: Instant) {
+        let Some(replica) = self.replicas.remove(id) else { return };
+        if let State::Ending(at) = replica.state {
+            self.waiting.remove(&(at, Wait::Ending(id)));
+        }
+        self.replica_of.remove(&replica.key);
+        let subscription = self.subscription(id);
+        if let Some(home) = self.directory.unsubscribe(&replica.key, subscription) {
+            let message =
+                RelayMessage::Unsubscribe { key: replica.key, generation: home.generation, subscription };
+            self.send(home.worker, message, now);
+        }
+    }
+
+    fn end_replica(&mut self, id: ReplicaId, now: Instant) {
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        for player in replica.logs.iter_mut().flat_map(|log| log.players.drain(..)) {
+            if let Some(Player { connection, slot, deadline, .. }) = self.players.remove(player) {
+                if let Some(at) = deadline {
+                    self.waiting.remove(&(at, Wait::Player(player)));
+                }
+                self.notices.push(Notice::Ended { connection, slot });
+            }
+        }
+        self.drop_replica(id, now);
+    }
+
+    fn tell_started(&mut self, id: ReplicaId) {
+        for entry in &self.replicas[id].logs {
+            for id in &entry.players {
+                let player = &mut self.players[*id];
+                if let Some(at) = player.deadline.take() {
+                    self.waiting.remove(&(at, Wait::Player(*id)));
+                }
+                if std::mem::take(&mut player.wants_notice) {
+                    let Player { connection, slot, .. } = *player;
+                    self.notices.push(Notice::Started { connection, slot });
+                }
+            }
+        }
+    }
+
+    fn subscription(&self, id: ReplicaId) -> Subscription {
+        Subscription { worker: self.worker, replica: id.data().as_ffi() }
+    }
+
+    /// Sends to another worker, or to this one at once.
+    fn send(&mut self, worker: WorkerId, message: RelayMessage, now: Instant) {
+        if worker == self.worker {
+            self.on_message(message, now);
+        } else {
+            self.post.push((worker, message));
+        }
+    }
+
+    fn flush_homes(&mut self) {
+        for id in std::mem::take(&mut self.unsent) {
+            if let Some(home) = self.homes.get_mut(id) {
+                home.flush(&mut self.post);
+            }
+        }
+    }
+
+    fn mark(&mut self, id: ReplicaId) {
+        if self.dirty.last() != Some(&id) {
+            self.dirty.push(id);
+        }
+    }
+}
+
+fn replica_id(number: u64) -> ReplicaId {
+    KeyData::from_ffi(number).into()
+}

@@ -1,0 +1,147 @@
+//! Counters as they are shown.
+
+use std::time::{Duration, Instant};
+
+use crtmp_media::{Format, StreamSlot};
+
+use crate::{
+    ConnectionId, Generation, HomeCounters, StreamKey,
+    cursor::Cursor,
+    home::Home,
+    log::Log,
+    replica::{Replica, State},
+};
+
+/// A publish.
+#[derive(Clone, Debug)]
+pub struct PublishReport {
+    /// The stream.
+    pub key: StreamKey,
+    /// The number of the publish.
+    pub generation: Generation,
+    /// The publisher's connection.
+    pub connection: ConnectionId,
+    /// Its message stream.
+    pub slot: StreamSlot,
+    /// What it has sent.
+    pub counters: HomeCounters,
+    /// Workers that have players.
+    pub subscribers: Vec<u16>,
+    /// Messages kept for newcomers.
+    pub gop_messages: usize,
+    /// Bytes kept for newcomers.
+    pub gop_bytes: usize,
+    /// Groups of pictures that were too large to be kept.
+    pub gop_dropped: u64,
+}
+
+/// A stream that a worker's players play or wait for.
+#[derive(Clone, Debug)]
+pub struct ReplicaReport {
+    /// The stream.
+    pub key: StreamKey,
+    /// `waiting`, `live` or `ending`.
+    pub state: &'static str,
+    /// Its players.
+    pub players: usize,
+    /// Its logs.
+    pub logs: Vec<LogReport>,
+}
+
+/// A log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogReport {
+    /// The format of its packets.
+    pub format: Format,
+    /// Its players.
+    pub players: usize,
+    /// Packets that it holds.
+    pub packets: usize,
+    /// Bytes that it holds.
+    pub bytes: u64,
+}
+
+/// A player.
+#[derive(Clone, Debug)]
+pub struct PlayerReport {
+    /// The stream.
+    pub key: StreamKey,
+    /// The player's connection.
+    pub connection: ConnectionId,
+    /// Its message stream.
+    pub slot: StreamSlot,
+    /// Packets sent, the last one perhaps in part.
+    pub packets: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Times that it was too slow and skipped to a key frame.
+    pub skips: u64,
+    /// Packets that it missed by that.
+    pub skipped_packets: u64,
+    /// Bytes between it and live.
+    pub behind_bytes: u64,
+    /// Packets between it and live.
+    pub behind_packets: u64,
+    /// How long ago the packet came that it gets next.
+    pub behind: Duration,
+    /// For how long it has been further behind than the limits allow.
+    pub too_far_behind: Duration,
+}
+
+impl PublishReport {
+    pub(crate) fn of(home: &Home) -> Self {
+        Self {
+            key: home.key.clone(),
+            generation: home.generation,
+            connection: home.source.connection,
+            slot: home.source.slot,
+            counters: home.counters,
+            subscribers: home.subscribers().map(|subscription| subscription.worker.0).collect(),
+            gop_messages: home.gop.messages(),
+            gop_bytes: home.gop.bytes(),
+            gop_dropped: home.gop.dropped(),
+        }
+    }
+}
+
+impl ReplicaReport {
+    pub(crate) fn of(replica: &Replica) -> Self {
+        let state = match replica.state {
+            State::Waiting => "waiting",
+            State::Live => "live",
+            State::Ending(_) => "ending",
+        };
+        let logs = replica.logs.iter().map(|entry| LogReport {
+            format: entry.format,
+            players: entry.players.len(),
+            packets: entry.log.len(),
+            bytes: entry.log.bytes(),
+        });
+        Self { key: replica.key.clone(), state, players: replica.players(), logs: logs.collect() }
+    }
+}
+
+impl PlayerReport {
+    pub(crate) fn of(
+        key: &StreamKey,
+        (connection, slot): (ConnectionId, StreamSlot),
+        cursor: &Cursor,
+        log: &Log,
+        now: Instant,
+    ) -> Self {
+        let behind = cursor.needs().map_or_else(Default::default, |next| log.behind(next, now));
+        Self {
+            key: key.clone(),
+            connection,
+            slot,
+            packets: cursor.counters.packets,
+            bytes: cursor.counters.bytes,
+            skips: cursor.counters.skips,
+            skipped_packets: cursor.counters.skipped_packets,
+            behind_bytes: behind.bytes,
+            behind_packets: behind.packets,
+            behind: behind.age,
+            too_far_behind: cursor.too_far_behind(now),
+        }
+    }
+}

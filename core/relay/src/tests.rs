@@ -1,0 +1,228 @@
+//! Several workers in one process, with a clock of their own.
+
+use std::{
+    io::IoSlice,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{Frame, Limits, StreamName, StreamSlot};
+
+use crate::{
+    ConnectionId, Directory, DuplicatePublisher, Flush, HomeId, Notice, Play, PlayOptions, PlayerId, Refusal,
+    Relay, Slices, StreamKey, WorkerId,
+    testing::{FORMAT, config, delta, key, plain},
+};
+
+/// Workers that exchange messages at the end of each turn.
+struct World {
+    workers: Vec<Relay>,
+    limits: Arc<Limits>,
+    now: Instant,
+}
+
+impl World {
+    fn new(workers: u16) -> Self {
+        let now = Instant::now();
+        let limits = Arc::new(Limits::default());
+        let directory = Arc::new(Directory::new(now));
+        let relay = |worker| Relay::new(WorkerId(worker), directory.clone(), limits.clone());
+        Self { workers: (0..workers).map(relay).collect(), limits, now }
+    }
+
+    fn publish(&mut self, worker: usize, policy: DuplicatePublisher) -> Result<HomeId, Refusal> {
+        let connection = ConnectionId(100 + worker as u64);
+        self.workers[worker].publish(name(), connection, StreamSlot(1), policy, self.now)
+    }
+
+    fn play(&mut self, worker: usize, connection: u64) -> (PlayerId, bool) {
+        let options =
+            PlayOptions { wait: Duration::from_secs(60), publisher_return: Duration::from_secs(10) };
+        let play = Play {
+            key: name(),
+            connection: ConnectionId(connection),
+            slot: StreamSlot(1),
+            format: FORMAT,
+            encoder: plain,
+            options,
+        };
+        self.workers[worker].play(play, self.now)
+    }
+
+    fn frames(&mut self, worker: usize, home: HomeId, frames: impl IntoIterator<Item = Frame>) {
+        for frame in frames {
+            self.workers[worker].frame(home, frame, self.now);
+        }
+        self.turn();
+    }
+
+    /// Lets messages travel until nobody has any.
+    fn turn(&mut self) {
+        loop {
+            let mut post = Vec::new();
+            for worker in &mut self.workers {
+                post.extend(worker.end_turn(&mut Vec::new()));
+            }
+            if post.is_empty() {
+                return;
+            }
+            for (to, message) in post {
+                self.workers[usize::from(to.0)].on_message(message, self.now);
+            }
+        }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        for worker in &mut self.workers {
+            worker.on_timeout(self.now);
+        }
+        self.turn();
+    }
+
+    fn sent(&mut self, worker: usize, player: PlayerId) -> String {
+        let relay = &mut self.workers[worker];
+        assert!(
+            relay.prepare(player, Flush { now: self.now, limits: &self.limits, stalled: false, unsent: 0 })
+        );
+        let mut slices = Slices::new();
+        slices.extend(relay.partial(player).map(IoSlice::new));
+        relay.fill(player, &mut slices, usize::MAX);
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        drop(slices);
+        let left = relay.advance_partial(player, bytes.len());
+        assert_eq!(relay.advance(player, left), 0);
+        assert!(relay.is_drained(player));
+        String::from_utf8(bytes).unwrap().replace(' ', "")
+    }
+}
+
+fn name() -> StreamKey {
+    StreamKey { application: "live".into(), name: StreamName::new("", "a", &Limits::default()).unwrap() }
+}
+
+#[test]
+fn a_player_on_another_worker_gets_group_and_live_without_gap_or_repetition() {
+    for player_worker in [0, 1] {
+        let mut world = World::new(2);
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        world.frames(0, home, [config(0, b"C"), key(0), delta(40)]);
+        let (player, _) = world.play(player_worker, 7);
+        // Frames that come while the subscription travels.
+        world.workers[0].frame(home, delta(80), world.now);
+        world.turn();
+        world.frames(0, home, [delta(120)]);
+        assert_eq!(world.sent(player_worker, player), "C@0;K0@0;d40@40;d80@80;d120@120;");
+        world.workers[player_worker].unplay(player, world.now);
+        world.turn();
+        assert!(world.workers[player_worker].replicas().is_empty());
+        assert!(world.workers[0].publishes()[0].subscribers.is_empty());
+    }
+}
+
+#[test]
+fn a_worker_without_players_gets_nothing() {
+    let mut world = World::new(2);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.workers[0].frame(home, key(0), world.now);
+    assert_eq!(world.workers[0].end_turn(&mut Vec::new()).count(), 0);
+}
+
+#[test]
+fn a_waiting_player_is_told_when_its_publisher_comes_and_when_it_never_does() {
+    let mut world = World::new(2);
+    let (player, live) = world.play(1, 7);
+    assert!(!live);
+    world.wait(59);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.frames(0, home, [config(0, b"C"), key(0)]);
+    let started = Notice::Started { connection: ConnectionId(7), slot: StreamSlot(1) };
+    assert_eq!(world.workers[1].take_notices(), [started]);
+    world.wait(2);
+    assert_eq!(world.workers[1].take_notices(), []);
+    assert_eq!(world.sent(1, player), "C@0;K0@0;");
+
+    let mut world = World::new(1);
+    world.play(0, 8);
+    world.wait(60);
+    let missing = Notice::Missing { connection: ConnectionId(8), slot: StreamSlot(1), key: name() };
+    assert_eq!(world.workers[0].take_notices(), [missing]);
+    assert!(world.workers[0].replicas().is_empty());
+}
+
+#[test]
+fn a_publisher_that_returns_in_time_goes_on_forward() {
+    for second_worker in [0, 1] {
+        let mut world = World::new(2);
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        let (player, _) = world.play(1, 7);
+        world.turn();
+        world.frames(0, home, [config(0, b"C"), key(5000), delta(5040)]);
+        assert_eq!(world.sent(1, player), "C@5000;K5000@5000;d5040@5040;");
+        world.workers[0].unpublish(home, world.now);
+        world.wait(3);
+        let home = world.publish(second_worker, DuplicatePublisher::Reject).unwrap();
+        world.frames(second_worker, home, [config(0, b"C"), delta(0), key(40), delta(80)]);
+        assert_eq!(world.sent(1, player), "C@8040;K40@8080;d80@8120;", "nothing before the key frame");
+        world.wait(60);
+        assert_eq!(world.workers[1].take_notices(), [], "players are told nothing");
+    }
+}
+
+#[test]
+fn players_are_told_when_a_publisher_stays_away() {
+    let mut world = World::new(2);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.play(1, 7);
+    world.turn();
+    world.frames(0, home, [key(0)]);
+    world.workers[0].unpublish(home, world.now);
+    world.turn();
+    world.wait(9);
+    assert_eq!(world.workers[1].take_notices(), []);
+    world.wait(1);
+    let ended = Notice::Ended { connection: ConnectionId(7), slot: StreamSlot(1) };
+    assert_eq!(world.workers[1].take_notices(), [ended]);
+    assert!(world.workers[1].players(world.now).is_empty());
+}
+
+#[test]
+fn one_that_takes_over_goes_on_forward_and_stragglers_of_the_old_one_are_ignored() {
+    let mut world = World::new(3);
+    let old = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    let (player, _) = world.play(1, 7);
+    world.turn();
+    world.frames(0, old, [config(0, b"C"), key(0), delta(40)]);
+    world.sent(1, player);
+    assert!(matches!(world.publish(2, DuplicatePublisher::ReplaceIfIdle), Err(Refusal::Silent(_))));
+    world.now += Duration::from_secs(2);
+    let new = world.publish(2, DuplicatePublisher::ReplaceIfIdle).unwrap();
+    world.workers[2].frame(new, config(0, b"D"), world.now);
+    world.workers[2].frame(new, key(0), world.now);
+    // The old home has not heard of it yet and still sends.
+    world.workers[0].frame(old, delta(80), world.now);
+    let late: Vec<_> = world.workers[0].end_turn(&mut Vec::new()).collect();
+    world.turn();
+    for (_, message) in late {
+        world.workers[1].on_message(message, world.now);
+    }
+    let sent = world.sent(1, player);
+    assert!(sent.starts_with("D@") && sent.contains(";K0@") && !sent.contains("d80"), "{sent}");
+    let evicted = Notice::Evicted { connection: ConnectionId(100), slot: StreamSlot(1), key: name() };
+    assert_eq!(world.workers[0].take_notices(), [evicted]);
+    world.workers[0].unpublish(old, world.now);
+    world.turn();
+    assert!(world.workers[1].is_live(&name()), "the end of the old publish does not end the new one");
+}
+
+#[test]
+fn ending_everything_tells_every_player() {
+    let mut world = World::new(1);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.frames(0, home, [key(0)]);
+    for connection in 0..3 {
+        world.play(0, connection);
+    }
+    world.workers[0].end_all(world.now);
+    assert_eq!(world.workers[0].take_notices().len(), 3);
+}
