@@ -33,7 +33,7 @@ pub fn find_library(
     applications: &Applications,
     index: usize,
     program_folder: Option<&Path>,
-) -> Result<PathBuf, ConfigError> {
+) -> Result<PathBuf, Box<ConfigError>> {
     let application = &applications.list[index];
     let candidates = library_candidates(applications, application, program_folder);
     if let Some(found) = candidates.iter().find(|candidate| candidate.is_file()) {
@@ -41,7 +41,7 @@ pub fn find_library(
     }
     let tried: Vec<_> = candidates.iter().map(|path| quoted(&path.to_string_lossy())).collect();
     let path = format!("configuration.applications[{}]", index + 1);
-    Err(if application.library.is_some() {
+    Err(Box::new(if application.library.is_some() {
         ConfigError::new(format!("{path}.library"), tried.join(", "), "a file that exists")
             .suggest("a relative path starts at the folder in which the server was started")
     } else {
@@ -51,7 +51,7 @@ pub fn find_library(
             format!("one of {}", tried.join(", ")),
         )
         .suggest("build it, or name its file with `library`")
-    })
+    }))
 }
 
 #[cfg(test)]

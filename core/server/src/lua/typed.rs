@@ -1,0 +1,353 @@
+//! The plain tree of a script as the typed configuration, with every mistake in it.
+//!
+//! serde stops at the first mistake. So each one is noted, mended with a harmless value, and serde is asked again:
+//! the author sees all of them at once. What is mended is never used.
+
+use std::ops::RangeInclusive;
+
+use crtmp_host::config::{
+    APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, Off, Refusal, Scope, did_you_mean,
+    quoted, refused_key,
+};
+use crtmp_media::Limits;
+use serde_json::{Map, Value, json};
+use serde_path_to_error::Segment;
+
+use super::tree::{LIST, join};
+
+/// How many mistakes are collected.
+const MISTAKES: usize = 100;
+
+/// The configuration that the tree describes, or all that is wrong with it.
+pub(super) fn configuration(mut tree: Value) -> Result<Configuration, Vec<ConfigError>> {
+    let mut mistakes = Vec::new();
+    shape(&mut tree, &mut mistakes);
+    loop {
+        match serde_path_to_error::deserialize::<_, Configuration>(&tree) {
+            Ok(configuration) if mistakes.is_empty() => return Ok(configuration),
+            Ok(_) => return Err(mistakes),
+            Err(error) => {
+                let place: Vec<_> = error.path().iter().cloned().collect();
+                let mended = note(&mut tree, &place, &error.inner().to_string(), &mut mistakes);
+                if !mended || mistakes.len() >= MISTAKES {
+                    return Err(mistakes);
+                }
+            }
+        }
+    }
+}
+
+/// Brings the tree into the form of the types: refused keys out, settings apart, tables where tables belong.
+fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
+    let Value::Object(top) = tree else { return };
+    let path = "configuration";
+    refuse(top, Scope::Top, path, mistakes);
+    if let Some(limits) = top.get_mut("limits") {
+        table(limits, &join(path, "limits"), "a table of limits", &json!({}), mistakes);
+    }
+    entries(top, "logAppenders", path, mistakes, |appender, path, mistakes| {
+        if let Some(appender) =
+            table(appender, path, "a table with `type`", &json!({ "type": "console" }), mistakes)
+        {
+            refuse(appender, Scope::Appender, path, mistakes);
+        }
+    });
+    let path = join(path, "applications");
+    let Some(applications) = top.get_mut("applications") else { return };
+    let expected = "a list of applications and `rootDirectory`";
+    let Some(applications) = table(applications, &path, expected, &json!({}), mistakes) else { return };
+    let Some(Value::Array(list)) = applications.get_mut(LIST) else { return };
+    for (index, application) in list.iter_mut().enumerate() {
+        let path = format!("{path}[{}]", index + 1);
+        if let Some(application) = table(application, &path, "a table with `name`", &json!({}), mistakes) {
+            shape_application(application, &path, mistakes);
+        }
+    }
+}
+
+fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
+    refuse(application, Scope::Application, path, mistakes);
+    if matches!(application.get("aliases"), Some(Value::Object(map)) if map.is_empty()) {
+        application.insert("aliases".into(), json!([]));
+    }
+    entries(application, "acceptors", path, mistakes, |acceptor, path, mistakes| {
+        let harmless = json!({ "ip": "::", "port": 0, "protocol": "" });
+        if let Some(acceptor) =
+            table(acceptor, path, "a table with `ip`, `port` and `protocol`", &harmless, mistakes)
+        {
+            refuse(acceptor, Scope::Acceptor, path, mistakes);
+        }
+    });
+    let keys: Vec<_> =
+        application.keys().filter(|key| !APPLICATION_KEYS.contains(&key.as_str())).cloned().collect();
+    let mut settings = Map::new();
+    for key in keys {
+        if let Some(mut value) = application.remove(&key) {
+            empty_is_list(&mut value);
+            settings.insert(key, value);
+        }
+    }
+    application.insert("settings".into(), Value::Object(settings));
+}
+
+/// Takes out the keys that are refused by name.
+fn refuse(map: &mut Map<String, Value>, scope: Scope, path: &str, mistakes: &mut Vec<ConfigError>) {
+    map.retain(|key, value| {
+        let Some(refused) = refused_key(scope, key) else { return true };
+        let accepted = match refused.off {
+            Off::Nothing => false,
+            Off::False => *value == Value::Bool(false),
+            Off::Empty => matches!(value, Value::Object(map) if map.is_empty()),
+        };
+        if !accepted {
+            let mistake = match refused.refusal {
+                Refusal::Later(feature) => ConfigError::new(
+                    join(path, key),
+                    format!("a key of {feature}, which is not supported yet"),
+                    match refused.off {
+                        Off::Nothing => "no such key",
+                        Off::False => "no such key, or false",
+                        Off::Empty => "no such key, or an empty table",
+                    },
+                ),
+                Refusal::Never(instead) => {
+                    ConfigError::new(join(path, key), "a key that is not supported", "no such key")
+                        .suggest(instead)
+                }
+            };
+            mistakes.push(mistake);
+        }
+        false
+    });
+}
+
+/// Visits the entries of the list under `key`; an empty table is an empty list.
+fn entries(
+    map: &mut Map<String, Value>,
+    key: &str,
+    path: &str,
+    mistakes: &mut Vec<ConfigError>,
+    mut visit: impl FnMut(&mut Value, &str, &mut Vec<ConfigError>),
+) {
+    let Some(value) = map.get_mut(key) else { return };
+    let path = join(path, key);
+    match value {
+        Value::Array(list) => {
+            for (index, entry) in list.iter_mut().enumerate() {
+                visit(entry, &format!("{path}[{}]", index + 1), mistakes);
+            }
+        }
+        Value::Object(map) if map.is_empty() => *value = json!([]),
+        Value::Object(_) => {
+            let mistake = ConfigError::new(path, "a table with named keys", "a list of tables");
+            mistakes.push(mistake.suggest("put one more pair of braces around it"));
+            *value = json!([]);
+        }
+        _ => {
+            mistakes.push(ConfigError::new(path, show(value), "a list of tables"));
+            *value = json!([]);
+        }
+    }
+}
+
+/// The value as a table with named keys; else notes the mistake and puts something harmless there.
+fn table<'a>(
+    value: &'a mut Value,
+    path: &str,
+    expected: &str,
+    harmless: &Value,
+    mistakes: &mut Vec<ConfigError>,
+) -> Option<&'a mut Map<String, Value>> {
+    if !value.is_object() {
+        mistakes.push(ConfigError::new(path, show(value), expected));
+        *value = harmless.clone();
+        return None;
+    }
+    value.as_object_mut()
+}
+
+/// In settings an empty table is an empty list: a type with defaults can be read from either, a list cannot be
+/// read from an empty map.
+fn empty_is_list(value: &mut Value) {
+    match value {
+        Value::Object(map) if map.is_empty() => *value = json!([]),
+        Value::Object(map) => map.values_mut().for_each(empty_is_list),
+        Value::Array(list) => list.iter_mut().for_each(empty_is_list),
+        _ => {}
+    }
+}
+
+/// Notes what serde refused at `place` and mends it; whether that could be done.
+fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<ConfigError>) -> bool {
+    let path = path_text(place);
+    let key = place.iter().rev().find_map(|segment| match segment {
+        Segment::Map { key } => Some(key.as_str()),
+        _ => None,
+    });
+    if let Some(missing) = between(message, "missing field `") {
+        mistakes.push(ConfigError::new(join(&path, missing), "nothing", expectation(missing, message)));
+        let harmless = match missing {
+            "ip" => json!("::"),
+            "port" => json!(0),
+            "type" => json!("console"),
+            _ => json!(""),
+        };
+        let Some(Value::Object(map)) = find(tree, place) else { return false };
+        return map.insert(missing.to_owned(), harmless).is_none();
+    }
+    if message.starts_with("unknown field") {
+        let known = backticked(message).skip(1);
+        let mistake = ConfigError::new(path, "an unknown key", "one of the keys in docs/configuration.md");
+        mistakes.push(match did_you_mean(key.unwrap_or_default(), known) {
+            Some(near) => mistake.suggest(format!("did you mean `{near}`?")),
+            None => mistake,
+        });
+        return remove(tree, place);
+    }
+    let Some(value) = find(tree, place) else {
+        mistakes.push(ConfigError::new(path, message, "a valid value"));
+        return false;
+    };
+    let expected = expectation(key.unwrap_or_default(), message);
+    let mistake = ConfigError::new(path, show(value), expected);
+    mistakes.push(match remedy(value, key.unwrap_or_default(), message) {
+        Some(remedy) => mistake.suggest(remedy),
+        None => mistake,
+    });
+    match place.last() {
+        // Only the entries of a list of texts get here; every other list has been looked at.
+        Some(Segment::Seq { .. }) => {
+            *value = json!("");
+            true
+        }
+        _ => match key {
+            Some("ip") => replace(value, "::"),
+            Some("type") => replace(value, "console"),
+            Some("port") => {
+                *value = json!(0);
+                true
+            }
+            Some("protocol") => replace(value, Application::PROTOCOL),
+            _ => remove(tree, place),
+        },
+    }
+}
+
+fn replace(value: &mut Value, harmless: &str) -> bool {
+    *value = json!(harmless);
+    true
+}
+
+/// `configuration.applications[2].acceptors[1].port`, from the place in the types.
+fn path_text(place: &[Segment]) -> String {
+    let mut path = String::from("configuration");
+    for segment in place {
+        match segment {
+            // In Lua the entries stand directly in `applications`.
+            Segment::Map { key } if key == LIST && path == "configuration.applications" => {}
+            Segment::Map { key } => path = join(&path, key),
+            Segment::Seq { index } => path.push_str(&format!("[{}]", index + 1)),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    path
+}
+
+fn find<'a>(tree: &'a mut Value, place: &[Segment]) -> Option<&'a mut Value> {
+    place.iter().try_fold(tree, |value, segment| match segment {
+        Segment::Map { key } => value.get_mut(key),
+        Segment::Seq { index } => value.get_mut(index),
+        Segment::Enum { .. } | Segment::Unknown => Some(value),
+    })
+}
+
+fn remove(tree: &mut Value, place: &[Segment]) -> bool {
+    let Some((Segment::Map { key }, table)) = place.split_last() else { return false };
+    find(tree, table).and_then(Value::as_object_mut).is_some_and(|map| map.remove(key).is_some())
+}
+
+/// What belongs under `key`, in the words of the documentation.
+fn expectation(key: &str, message: &str) -> String {
+    let whole =
+        |range: RangeInclusive<u64>| format!("a whole number from {} to {}", range.start(), range.end());
+    let seconds =
+        |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
+    match key {
+        "daemon" | "default" | "validateHandshake" | "singleLine" => "true or false".into(),
+        "aliases" => "a list of strings".into(),
+        "ip" => "an IP address such as \"0.0.0.0\" or \"::\"".into(),
+        "port" => whole(0..=65535),
+        "workers" => whole(Configuration::WORKERS),
+        "level" | "specificLevel" => whole(Appender::LEVEL),
+        "fileLength" => whole(Appender::FILE_LENGTH),
+        "fileHistorySize" => whole(Appender::FILE_HISTORY_SIZE),
+        "mailbox" => whole(Application::MAILBOX),
+        "sendBuffer" => whole(Application::SEND_BUFFER),
+        "chunkSize" => whole(Application::CHUNK_SIZE),
+        "shutdownTimeout" => seconds(Configuration::SHUTDOWN_TIMEOUT),
+        "publisherReturn" | "playWait" => seconds(Application::WAIT),
+        "hookTimeout" | "laterTimeout" => seconds(Application::TIMEOUT),
+        "type" => one_of(&["console", "coloredConsole", "file", "json"]),
+        "duplicatePublisher" => one_of(&["reject", "replace", "replaceIfIdle"]),
+        "protocol" => "the name of a chain, such as \"inboundRtmp\"".into(),
+        _ => limit_range(key).unwrap_or_else(|| match message.rsplit_once("expected ") {
+            Some((_, "a string" | "path string")) | None => "a string".into(),
+            Some((_, expected)) => expected.to_owned(),
+        }),
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    format!("one of {}", words.join(", "))
+}
+
+/// The range of a limit, which the limits themselves tell of a value that is out of it.
+fn limit_range(key: &str) -> Option<String> {
+    let absurd = [json!(u64::from(u32::MAX) * 8), json!(31_536_000)];
+    let read = |value: &Value| serde_json::from_value::<Limits>(json!({ key: value })).ok();
+    absurd.iter().find_map(read)?.check().err().map(|error| error.expected)
+}
+
+/// What to do about a value, where the expectation alone does not say it.
+fn remedy(value: &Value, key: &str, message: &str) -> Option<String> {
+    match value {
+        Value::String(text) if message.starts_with("unknown variant") => {
+            did_you_mean(text, backticked(message).skip(1))
+                .map(|near| format!("did you mean {}?", quoted(near)))
+        }
+        Value::String(text) if key == "ip" && !text.is_empty() => {
+            Some("host names are not looked up, write the address".into())
+        }
+        Value::String(text) if text.trim().parse::<f64>().is_ok() => Some("write it without quotes".into()),
+        Value::String(text) if text == "true" || text == "false" => Some("write it without quotes".into()),
+        Value::Number(number)
+            if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() == 0.0) =>
+        {
+            Some("write it without a fraction; in Lua `//` divides without one".into())
+        }
+        _ => None,
+    }
+}
+
+fn between<'a>(message: &'a str, start: &str) -> Option<&'a str> {
+    message.strip_prefix(start)?.split('`').next()
+}
+
+/// The words that serde puts between backticks.
+fn backticked(message: &str) -> impl Iterator<Item = &str> {
+    message.split('`').skip(1).step_by(2)
+}
+
+/// A value as it stands in the script, and its kind.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(value) => format!("{value} (a boolean)"),
+        Value::Number(value) => format!("{value} (a number)"),
+        Value::String(text) => format!("{} (a string)", quoted(text)),
+        Value::Array(_) => "a list".into(),
+        Value::Object(map) if map.is_empty() => "an empty table".into(),
+        Value::Object(_) => "a table with named keys".into(),
+    }
+}
