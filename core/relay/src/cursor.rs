@@ -38,14 +38,37 @@ impl Wants {
     }
 }
 
-/// A position in a log, and the one packet that has gone out in part.
+/// A packet that has gone out in part. Its connection keeps it and finishes it before anything else, whatever
+/// becomes of the play.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    packet: Rc<Packet>,
+    gone: usize,
+}
+
+impl Partial {
+    /// What is left to send.
+    pub fn rest(&self) -> &[u8] {
+        &self.packet.bytes[self.gone..]
+    }
+
+    /// Notes that up to `written` bytes have gone out; returns what is left of them, and of the packet.
+    pub fn advance(self, written: usize) -> (usize, Option<Self>) {
+        let left = self.rest().len();
+        if written < left {
+            return (0, Some(Self { gone: self.gone + written, ..self }));
+        }
+        (written - left, None)
+    }
+}
+
+/// A position in a log.
 ///
 /// The log may drop packets at any time: a cursor that has fallen off skips to a key frame, at a packet
 /// boundary and with the headers that it missed.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     place: Place,
-    partial: Option<(Rc<Packet>, usize)>,
     headers: Option<(Headers, usize)>,
     /// The number of the headers that have been sent or stand in `headers`.
     epoch: Option<u64>,
@@ -70,12 +93,18 @@ pub(crate) struct Counters {
     pub(crate) skipped_packets: u64,
 }
 
+impl Counters {
+    fn count(&mut self, packet: &Packet) {
+        self.packets += 1;
+        self.bytes += packet.bytes.len() as u64;
+    }
+}
+
 impl Cursor {
     /// A cursor that starts where the log lets players join, not before `from`.
     pub(crate) fn new(from: Position) -> Self {
         Self {
             place: Place::Waiting(from),
-            partial: None,
             headers: None,
             epoch: None,
             lag: Lag::default(),
@@ -132,12 +161,7 @@ impl Cursor {
         }
     }
 
-    /// The rest of the packet that has gone out in part; it goes before anything else.
-    pub(crate) fn partial(&self) -> Option<&[u8]> {
-        self.partial.as_ref().map(|(packet, gone)| &packet.bytes[*gone..])
-    }
-
-    /// Adds what follows the partial packet, up to about `budget` bytes.
+    /// Adds what comes next, up to about `budget` bytes.
     pub(crate) fn fill<'a>(&'a self, log: &'a Log, wants: Wants, slices: &mut Slices<'a>, mut budget: usize) {
         if wants.paused {
             return;
@@ -151,34 +175,22 @@ impl Cursor {
         }
     }
 
-    /// Notes that `written` bytes of the partial packet have gone out; returns what is left of them.
-    pub(crate) fn advance_partial(&mut self, written: usize) -> usize {
-        let Some((packet, gone)) = &mut self.partial else { return written };
-        let left = packet.bytes.len() - *gone;
-        if written < left {
-            *gone += written;
-            return 0;
-        }
-        self.partial = None;
-        written - left
-    }
-
-    /// Notes that `written` bytes of what [`Self::fill`] gave have gone out; returns what is left of them.
-    pub(crate) fn advance(&mut self, log: &Log, wants: Wants, mut written: usize) -> usize {
-        if wants.paused {
-            return written;
-        }
+    /// Notes that up to `written` bytes of what [`Self::fill`] gave have gone out. Returns what is left of them,
+    /// and the packet that has gone out in part.
+    pub(crate) fn advance(
+        &mut self,
+        log: &Log,
+        wants: Wants,
+        mut written: usize,
+    ) -> (usize, Option<Partial>) {
         while written > 0 {
-            let Some(packet) = self.step(log, wants) else { return written };
-            self.counters.packets += 1;
-            let taken = written.min(packet.bytes.len());
-            self.counters.bytes += taken as u64;
-            if taken < packet.bytes.len() {
-                self.partial = Some((packet, taken));
+            let Some(packet) = self.step(log, wants) else { break };
+            if written < packet.bytes.len() {
+                return (0, Some(Partial { packet, gone: written }));
             }
-            written -= taken;
+            written -= packet.bytes.len();
         }
-        written
+        (written, None)
     }
 
     /// Takes the next packet, for chains in which a layer changes bytes.
@@ -189,6 +201,7 @@ impl Cursor {
         if let Some((headers, sent)) = &mut self.headers {
             if let Some(packet) = headers.get(*sent).cloned() {
                 *sent += 1;
+                self.counters.count(&packet);
                 return Some(packet);
             }
             self.headers = None;
@@ -204,6 +217,9 @@ impl Cursor {
         }
         self.place = Place::At(next);
         self.epoch = Some(log.epoch_before(next));
+        if let Some(packet) = &found {
+            self.counters.count(packet);
+        }
         found
     }
 
@@ -214,7 +230,7 @@ impl Cursor {
 
     /// Whether nothing is left to send.
     pub(crate) fn is_drained(&self, log: &Log, wants: Wants) -> bool {
-        self.partial.is_none() && (wants.paused || self.ahead(log, wants).next().is_none())
+        wants.paused || self.ahead(log, wants).next().is_none()
     }
 
     fn ahead<'a>(&'a self, log: &'a Log, wants: Wants) -> impl Iterator<Item = &'a Rc<Packet>> {
@@ -254,12 +270,20 @@ mod tests {
         limits: Limits,
         now: Instant,
         start: Instant,
+        partial: Option<Partial>,
     }
 
     impl Rig {
         fn new(limits: Limits) -> Self {
             let now = Instant::now();
-            Self { log: Log::new(Box::new(Plain)), headers: Vec::new(), limits, now, start: now }
+            Self {
+                log: Log::new(Box::new(Plain)),
+                headers: Vec::new(),
+                limits,
+                now,
+                start: now,
+                partial: None,
+            }
         }
 
         fn push(&mut self, frame: Frame) {
@@ -277,15 +301,19 @@ mod tests {
                 return "CUT".into();
             }
             let mut slices = Slices::new();
-            if let Some(rest) = cursor.partial() {
-                slices.push(IoSlice::new(rest));
-            }
+            slices.extend(self.partial.as_ref().map(|partial| IoSlice::new(partial.rest())));
             cursor.fill(&self.log, wants, &mut slices, usize::MAX);
             let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             drop(slices);
             bytes.truncate(room);
-            let left = cursor.advance_partial(bytes.len());
-            assert_eq!(cursor.advance(&self.log, wants, left), 0);
+            let mut left = bytes.len();
+            if let Some(partial) = self.partial.take() {
+                (left, self.partial) = partial.advance(left);
+            }
+            if self.partial.is_none() {
+                (left, self.partial) = cursor.advance(&self.log, wants, left);
+            }
+            assert_eq!(left, 0);
             String::from_utf8(bytes).unwrap()
         }
     }

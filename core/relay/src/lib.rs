@@ -30,7 +30,7 @@ mod testing;
 mod tests;
 mod timeline;
 
-pub use cursor::{MAX_SLICES, Slices};
+pub use cursor::{MAX_SLICES, Partial, Slices};
 pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
 pub use home::HomeCounters;
 pub use ids::{ConnectionId, Generation, Source, StreamKey, Subscription, WorkerId};

@@ -13,7 +13,7 @@ use slotmap::{Key, KeyData, SlotMap, new_key_type};
 use crate::{
     ConnectionId, Directory, DuplicatePublisher, Refusal, RelayMessage, Source, StreamKey, Subscription,
     WorkerId,
-    cursor::{Cursor, Slices, Wants},
+    cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
     replica::{Replica, State},
     report::{PlayerReport, PublishReport, ReplicaReport},
@@ -99,7 +99,7 @@ pub struct Flush<'a> {
     pub limits: &'a Limits,
     /// Whether the connection could not send everything last time.
     pub stalled: bool,
-    /// Bytes that the socket has taken but not sent, as far as it is known.
+    /// Bytes that have left the log but not the connection.
     pub unsent: u64,
 }
 
@@ -440,11 +440,6 @@ impl Relay {
         player.cursor.prepare(log, flush.stalled, flush.unsent, flush.now, flush.limits)
     }
 
-    /// The rest of a packet that a player has been sent in part; it goes out before anything else.
-    pub fn partial(&self, id: PlayerId) -> Option<&[u8]> {
-        self.players.get(id)?.cursor.partial()
-    }
-
     /// Adds what a player is to be sent next, up to about `budget` bytes.
     pub fn fill<'a>(&'a self, id: PlayerId, slices: &mut Slices<'a>, budget: usize) {
         if let Some(player) = self.players.get(id) {
@@ -453,14 +448,10 @@ impl Relay {
         }
     }
 
-    /// Notes that up to `written` bytes of the partial packet have gone out; returns what is left of them.
-    pub fn advance_partial(&mut self, id: PlayerId, written: usize) -> usize {
-        self.players.get_mut(id).map_or(written, |player| player.cursor.advance_partial(written))
-    }
-
-    /// Notes that up to `written` bytes have gone out; returns what is left of them.
-    pub fn advance(&mut self, id: PlayerId, written: usize) -> usize {
-        let Some(player) = self.players.get_mut(id) else { return written };
+    /// Notes that up to `written` bytes have gone out. Returns what is left of them, and the packet that has
+    /// gone out in part.
+    pub fn advance(&mut self, id: PlayerId, written: usize) -> (usize, Option<Partial>) {
+        let Some(player) = self.players.get_mut(id) else { return (written, None) };
         let log = &self.replicas[player.replica].logs[player.log].log;
         player.cursor.advance(log, player.wants, written)
     }
