@@ -6,7 +6,6 @@ use crate::abi;
 
 /// The answer to connect, publish and play.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Verdict {
     /// Yes.
     Accept,
@@ -56,7 +55,6 @@ impl Verdict {
 
 /// The answer to a command of the far end.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Reply {
     /// `_result` with this value.
     Result(Value),
@@ -77,7 +75,6 @@ impl Reply {
 
 /// Either of the two, as it crosses the border.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Answer {
     /// To connect, publish, play.
     Verdict(Verdict),

@@ -1,0 +1,229 @@
+//! The order in which an application gets its jobs: first in, first out for each connection, round-robin between
+//! connections. Requests are bounded; events are not, for the connections that they come from are.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crtmp_plugin::foreign::ConnInfo;
+
+use super::request::{NoticeKind, RequestKind};
+
+/// A hook to call.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) conn: Arc<ConnInfo>,
+    pub(super) what: What,
+}
+
+/// Which hook.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The hook of a request; the ticket is the number that the application answers.
+    Request { ticket: u64, kind: RequestKind },
+    /// The hook of an event.
+    Notice(NoticeKind),
+    /// Nobody waits for the answer to this ticket any more.
+    Cancel { ticket: u64 },
+}
+
+impl What {
+    fn is_request(&self) -> bool {
+        matches!(self, Self::Request { .. })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Mailbox {
+    capacity: usize,
+    requests: usize,
+    /// Jobs by connection; no line is empty.
+    lines: HashMap<u64, VecDeque<Job>>,
+    /// The connections that have a line, each once, in the order of their turns.
+    turns: VecDeque<u64>,
+}
+
+impl Mailbox {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, requests: 0, lines: HashMap::new(), turns: VecDeque::new() }
+    }
+
+    /// Whether the next request must be refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests >= self.capacity
+    }
+
+    /// Requests that wait.
+    pub(super) fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// Adds a job to its connection's line. Behind `Close` there is no place. A description that waits is replaced
+    /// by a newer one of the same stream.
+    pub(super) fn push(&mut self, job: Job) {
+        let id = job.conn.id;
+        let line = self.lines.entry(id).or_default();
+        if matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close), .. })) {
+            return;
+        }
+        if line.is_empty() {
+            self.turns.push_back(id);
+        }
+        let Some(job) = newer_description(line, job) else { return };
+        self.requests += usize::from(job.what.is_request());
+        line.push_back(job);
+    }
+
+    /// The next job.
+    pub(super) fn pop(&mut self) -> Option<Job> {
+        let id = self.turns.pop_front()?;
+        let line = self.lines.get_mut(&id).expect("who has a turn has a line");
+        let job = line.pop_front().expect("no line is empty");
+        if line.is_empty() {
+            self.lines.remove(&id);
+        } else {
+            self.turns.push_back(id);
+        }
+        self.requests -= usize::from(job.what.is_request());
+        Some(job)
+    }
+
+    /// Forgets the requests of one connection.
+    pub(super) fn drop_requests_of(&mut self, conn: u64) {
+        let Some(line) = self.lines.get_mut(&conn) else { return };
+        let before = line.len();
+        line.retain(|job| !job.what.is_request());
+        self.requests -= before - line.len();
+        if line.is_empty() {
+            self.lines.remove(&conn);
+            self.turns.retain(|turn| *turn != conn);
+        }
+    }
+
+    /// Forgets all requests.
+    pub(super) fn drop_requests(&mut self) {
+        self.lines.retain(|_, line| {
+            line.retain(|job| !job.what.is_request());
+            !line.is_empty()
+        });
+        self.turns.retain(|turn| self.lines.contains_key(turn));
+        self.requests = 0;
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.capacity);
+    }
+}
+
+/// Puts a newer description into the place of an older one; gives back any other job.
+fn newer_description(line: &mut VecDeque<Job>, job: Job) -> Option<Job> {
+    let What::Notice(NoticeKind::Metadata { stream_id, .. }) = &job.what else { return Some(job) };
+    // The message stream may have been used by another publication before; that one's description stays.
+    let same_publication = line.iter_mut().rev().take_while(
+        |job| !matches!(&job.what, What::Notice(NoticeKind::Unpublish { stream_id: ended, .. }) if ended == stream_id),
+    );
+    for waiting in same_publication {
+        if matches!(&waiting.what, What::Notice(NoticeKind::Metadata { stream_id: id, .. }) if id == stream_id)
+        {
+            *waiting = job;
+            return None;
+        }
+    }
+    Some(job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conn(id: u64) -> Arc<ConnInfo> {
+        Arc::new(ConnInfo { id, ..ConnInfo::default() })
+    }
+
+    fn request(conn_id: u64, ticket: u64) -> Job {
+        Job { conn: conn(conn_id), what: What::Request { ticket, kind: RequestKind::Connect } }
+    }
+
+    fn notice(conn_id: u64, kind: NoticeKind) -> Job {
+        Job { conn: conn(conn_id), what: What::Notice(kind) }
+    }
+
+    fn metadata(conn_id: u64, stream_id: u32, name: &str) -> Job {
+        notice(conn_id, NoticeKind::Metadata { stream_id, name: name.to_owned(), values: Default::default() })
+    }
+
+    fn drain(mailbox: &mut Mailbox) -> Vec<String> {
+        std::iter::from_fn(|| mailbox.pop())
+            .map(|job| match job.what {
+                What::Request { ticket, .. } => format!("{}:{ticket}", job.conn.id),
+                What::Cancel { ticket } => format!("{}:cancel {ticket}", job.conn.id),
+                What::Notice(NoticeKind::Metadata { name, .. }) => format!("{}:{name}", job.conn.id),
+                What::Notice(NoticeKind::Unpublish { .. }) => format!("{}:unpublish", job.conn.id),
+                What::Notice(NoticeKind::Unplay { .. }) => format!("{}:unplay", job.conn.id),
+                What::Notice(NoticeKind::Close) => format!("{}:close", job.conn.id),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn connections_take_turns_and_keep_their_order() {
+        let mut mailbox = Mailbox::new(10);
+        for ticket in 0..4 {
+            mailbox.push(request(1, ticket));
+        }
+        mailbox.push(request(2, 10));
+        mailbox.push(request(3, 20));
+        mailbox.push(request(2, 11));
+        assert_eq!(drain(&mut mailbox), ["1:0", "2:10", "3:20", "1:1", "2:11", "1:2", "1:3"]);
+    }
+
+    #[test]
+    fn requests_are_counted_and_events_are_not() {
+        let mut mailbox = Mailbox::new(2);
+        mailbox.push(request(1, 0));
+        mailbox.push(notice(1, NoticeKind::Unpublish { stream_id: 1, name: String::new() }));
+        assert!(!mailbox.is_full());
+        mailbox.push(request(2, 1));
+        assert!(mailbox.is_full());
+        mailbox.pop();
+        assert_eq!((mailbox.is_full(), mailbox.requests()), (false, 1));
+    }
+
+    #[test]
+    fn close_is_the_last_of_its_connection() {
+        let mut mailbox = Mailbox::new(10);
+        mailbox.push(notice(1, NoticeKind::Close));
+        mailbox.push(request(1, 0));
+        mailbox.push(Job { conn: conn(1), what: What::Cancel { ticket: 5 } });
+        mailbox.push(request(2, 1));
+        assert_eq!(mailbox.requests(), 1);
+        assert_eq!(drain(&mut mailbox), ["1:close", "2:1"]);
+    }
+
+    #[test]
+    fn the_latest_description_takes_the_place_of_the_first() {
+        let mut mailbox = Mailbox::new(10);
+        mailbox.push(metadata(1, 1, "old"));
+        mailbox.push(request(1, 0));
+        mailbox.push(metadata(1, 2, "other stream"));
+        mailbox.push(metadata(1, 1, "new"));
+        mailbox.push(notice(1, NoticeKind::Unpublish { stream_id: 1, name: String::new() }));
+        mailbox.push(metadata(1, 1, "next"));
+        assert_eq!(drain(&mut mailbox), ["1:new", "1:0", "1:other stream", "1:unpublish", "1:next"]);
+    }
+
+    #[test]
+    fn requests_can_be_forgotten() {
+        let mut mailbox = Mailbox::new(10);
+        mailbox.push(request(1, 0));
+        mailbox.push(request(2, 1));
+        mailbox.push(notice(2, NoticeKind::Close));
+        mailbox.push(request(3, 2));
+        mailbox.drop_requests_of(1);
+        assert_eq!(mailbox.requests(), 2);
+        mailbox.drop_requests();
+        assert_eq!(mailbox.requests(), 0);
+        mailbox.push(request(1, 3));
+        assert_eq!(drain(&mut mailbox), ["2:close", "1:3"]);
+    }
+}

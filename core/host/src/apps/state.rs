@@ -1,0 +1,373 @@
+//! What an application owes to whom. No thread, clock or lock in here: the actor and the watchdog bring them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crtmp_plugin::foreign::{ConnInfo, Failure, Outcome};
+use crtmp_plugin::{self as plugin, Gone, Hooks};
+use slog::{Logger, error, info, warn};
+
+use super::Limits;
+use super::mailbox::{Job, Mailbox, What};
+use super::request::{Answer, Asked, Effect, Notice, NoticeKind, Request};
+
+/// How an application is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers.
+    Well,
+    /// A hook does not return. All is refused until it does.
+    Stuck,
+    /// It panicked too often. All is refused, for good.
+    Disabled,
+    /// It finishes what waits for it. New requests are refused.
+    Stopping,
+    /// It is no more.
+    Ended,
+}
+
+/// Tickets are unique in the process, so that a late answer of an older instance can never hit a newer request.
+static NEXT_TICKET: AtomicU64 = AtomicU64::new(1);
+
+/// What the thread does next.
+pub(super) enum Next {
+    /// Calls this hook, which must return by this time.
+    Call(Job, Instant),
+    /// Waits until something comes.
+    Wait,
+    /// Ends the instance.
+    End,
+}
+
+pub(super) struct State {
+    name: String,
+    hooks: Hooks,
+    limits: Limits,
+    logger: Logger,
+    mailbox: Mailbox,
+    /// A hook to call before all others.
+    urgent: Option<Job>,
+    /// Requests without an answer, by ticket.
+    open: BTreeMap<u64, Open>,
+    running: Option<Running>,
+    /// When the latest hooks panicked.
+    panics: VecDeque<Instant>,
+    life: Life,
+    stuck: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Working,
+    Disabled,
+    Stopping,
+    Ended,
+}
+
+/// A request without an answer: in the mailbox, in its hook, or put off.
+struct Open {
+    conn: Arc<ConnInfo>,
+    id: u64,
+    asked: Asked,
+    /// Set once it is put off: until when.
+    put_off: Option<Instant>,
+}
+
+/// The hook that runs.
+struct Running {
+    conn: Arc<ConnInfo>,
+    hook: &'static str,
+    ticket: Option<u64>,
+    since: Instant,
+    deadline: Instant,
+    /// Its request got its answer from the server, or needs none any more.
+    called_off: bool,
+}
+
+impl State {
+    pub(super) fn new(name: &str, hooks: Hooks, limits: Limits, logger: Logger) -> Self {
+        Self {
+            name: name.to_owned(),
+            hooks,
+            limits,
+            logger,
+            mailbox: Mailbox::new(limits.mailbox),
+            urgent: None,
+            open: BTreeMap::new(),
+            running: None,
+            panics: VecDeque::new(),
+            life: Life::Working,
+            stuck: false,
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.life {
+            Life::Ended => Health::Ended,
+            Life::Disabled => Health::Disabled,
+            _ if self.stuck => Health::Stuck,
+            Life::Stopping => Health::Stopping,
+            Life::Working => Health::Well,
+        }
+    }
+
+    /// Takes a request into the mailbox, or answers it at once.
+    pub(super) fn request(&mut self, request: Request) -> Option<Answer> {
+        let Request { conn, id, kind } = request;
+        let asked = kind.asked();
+        let trouble = match self.health() {
+            Health::Well if self.mailbox.is_full() && self.hooks.contains(asked.hook()) => "is busy",
+            Health::Well => "",
+            Health::Stuck => "does not answer",
+            Health::Disabled => "is disabled",
+            Health::Stopping | Health::Ended => "is stopping",
+        };
+        if !trouble.is_empty() {
+            return Some(Answer { conn: conn.id, id, decision: asked.refusal(self.says(trouble)) });
+        }
+        if !self.hooks.contains(asked.hook()) {
+            return Some(Answer { conn: conn.id, id, decision: asked.undecided() });
+        }
+        let ticket = NEXT_TICKET.fetch_add(1, Ordering::Relaxed);
+        self.open.insert(ticket, Open { conn: conn.clone(), id, asked, put_off: None });
+        self.mailbox.push(Job { conn, what: What::Request { ticket, kind } });
+        None
+    }
+
+    /// Takes an event into the mailbox.
+    pub(super) fn notify(&mut self, notice: Notice) {
+        if matches!(self.life, Life::Disabled | Life::Ended) {
+            return;
+        }
+        if matches!(notice.kind, NoticeKind::Close) {
+            self.call_off(&notice.conn);
+        }
+        if self.hooks.contains(notice.kind.hook()) {
+            self.mailbox.push(Job { conn: notice.conn, what: What::Notice(notice.kind) });
+        }
+    }
+
+    /// The connection has left: nobody waits for its answers.
+    fn call_off(&mut self, conn: &Arc<ConnInfo>) {
+        self.mailbox.drop_requests_of(conn.id);
+        let left: Vec<u64> =
+            self.open.iter().filter(|(_, open)| open.conn.id == conn.id).map(|(ticket, _)| *ticket).collect();
+        for ticket in left {
+            let open = self.open.remove(&ticket).expect("just found");
+            self.tell_cancelled(ticket, &open);
+        }
+    }
+
+    /// Tells the application that the answer to a request is not wanted, if it has seen the request.
+    fn tell_cancelled(&mut self, ticket: u64, open: &Open) {
+        if let Some(running) = &mut self.running
+            && running.ticket == Some(ticket)
+        {
+            running.called_off = true;
+        } else if open.put_off.is_some() && self.hooks.contains(Hooks::CANCEL) {
+            self.mailbox.push(Job { conn: open.conn.clone(), what: What::Cancel { ticket } });
+        }
+    }
+
+    /// The next thing to do; `effects` gets what must be said before.
+    pub(super) fn next(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Next {
+        loop {
+            if matches!(self.life, Life::Disabled | Life::Ended) {
+                return Next::End;
+            }
+            let Some(job) = self.urgent.take().or_else(|| self.mailbox.pop()) else {
+                if self.life != Life::Stopping {
+                    return Next::Wait;
+                }
+                // All hooks are done. What is put off is refused, and the application told, before it ends.
+                if self.open.is_empty() {
+                    return Next::End;
+                }
+                self.refuse_all("is stopping", effects);
+                continue;
+            };
+            let ticket = match job.what {
+                What::Request { ticket, .. } => Some(ticket),
+                What::Notice(_) | What::Cancel { .. } => None,
+            };
+            let deadline = now + self.limits.hook_timeout;
+            let (conn, hook) = (job.conn.clone(), job.what.hook_name());
+            self.running = Some(Running { conn, hook, ticket, since: now, deadline, called_off: false });
+            return Next::Call(job, deadline);
+        }
+    }
+
+    /// The hook has returned.
+    pub(super) fn finished(
+        &mut self,
+        result: Result<Outcome, Failure>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let running = self.running.take().expect("a hook was running");
+        if std::mem::take(&mut self.stuck) {
+            let seconds = (now - running.since).as_secs_f32();
+            info!(
+                self.logger,
+                "application `{}` answers again: `{}` took {seconds:.1} s", self.name, running.hook
+            );
+        }
+        let open = running.ticket.and_then(|ticket| self.open.get_mut(&ticket));
+        match result {
+            Ok(Outcome::Later) => {
+                if let Some(open) = open {
+                    open.put_off = Some(now + self.limits.later_timeout);
+                }
+            }
+            Ok(Outcome::Done) => {
+                if open.is_some() {
+                    error!(self.logger, "application `{}` gave no answer in `{}`", self.name, running.hook);
+                    self.refuse(running.ticket, "failed", effects);
+                }
+            }
+            Err(failure) => {
+                error!(self.logger, "application `{}`, `{}`: {failure}", self.name, running.hook);
+                self.refuse(running.ticket, "failed", effects);
+                if matches!(failure, Failure::Panic(_)) {
+                    self.count_panic(now, effects);
+                }
+                return;
+            }
+        }
+        if let Some(ticket) = running.ticket
+            && running.called_off
+            && self.hooks.contains(Hooks::CANCEL)
+        {
+            self.urgent = Some(Job { conn: running.conn, what: What::Cancel { ticket } });
+        }
+    }
+
+    /// Takes an answer from the application.
+    pub(super) fn respond(&mut self, ticket: u64, answer: Option<plugin::Answer>) -> Result<Effect, Gone> {
+        let open = self.open.remove(&ticket).ok_or(Gone)?;
+        let decision = open.asked.decide(answer).unwrap_or_else(|fault| {
+            error!(self.logger, "application `{}` answered {fault}", self.name);
+            open.asked.refusal(self.says("failed"))
+        });
+        Ok(Effect::Answer(Answer { conn: open.conn.id, id: open.id, decision }))
+    }
+
+    /// Looks for time that is up; says when to look again.
+    pub(super) fn check(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Option<Instant> {
+        if let Some(running) = &self.running
+            && !self.stuck
+            && running.deadline <= now
+        {
+            let timeout = self.limits.hook_timeout.as_secs_f32();
+            warn!(
+                self.logger,
+                "application `{}` is stuck: `{}` has not returned for {timeout} s; all it is asked is refused until it \
+                 does",
+                self.name,
+                running.hook
+            );
+            self.stuck = true;
+            self.refuse_all("does not answer", effects);
+        }
+        let late: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.put_off.is_some_and(|until| until <= now))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in late {
+            let open = self.open.remove(&ticket).expect("just found");
+            self.tell_cancelled(ticket, &open);
+            effects.push(open.refusal(self.says("did not decide in time")));
+        }
+        let running = self.running.as_ref().filter(|_| !self.stuck).map(|running| running.deadline);
+        self.open.values().filter_map(|open| open.put_off).chain(running).min()
+    }
+
+    /// Finish what waits, then end.
+    pub(super) fn stop(&mut self) {
+        if self.life == Life::Working {
+            self.life = Life::Stopping;
+        }
+    }
+
+    /// Nobody waits for the thread any more, or it is over. From now on all that comes from it is late.
+    pub(super) fn end(&mut self, effects: &mut Vec<Effect>) {
+        if self.life != Life::Disabled {
+            self.life = Life::Ended;
+        }
+        self.refuse_all("is stopping", effects);
+        self.mailbox.clear();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.life, Life::Disabled | Life::Ended)
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.mailbox.requests()
+    }
+
+    fn count_panic(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.panics.push_back(now);
+        while self.panics.front().is_some_and(|first| now - *first > self.limits.panic_window) {
+            self.panics.pop_front();
+        }
+        if self.panics.len() < self.limits.panics {
+            return;
+        }
+        let (count, seconds) = (self.panics.len(), self.limits.panic_window.as_secs());
+        error!(
+            self.logger,
+            "application `{}` is disabled: {count} panics within {seconds} s; what it allowed goes on, all else is refused",
+            self.name
+        );
+        self.life = Life::Disabled;
+        self.refuse_all("is disabled", effects);
+        self.mailbox.clear();
+    }
+
+    fn refuse(&mut self, ticket: Option<u64>, trouble: &str, effects: &mut Vec<Effect>) {
+        if let Some(open) = ticket.and_then(|ticket| self.open.remove(&ticket)) {
+            effects.push(open.refusal(self.says(trouble)));
+        }
+    }
+
+    fn refuse_all(&mut self, trouble: &str, effects: &mut Vec<Effect>) {
+        self.mailbox.drop_requests();
+        for (ticket, open) in std::mem::take(&mut self.open) {
+            self.tell_cancelled(ticket, &open);
+            effects.push(open.refusal(self.says(trouble)));
+        }
+    }
+
+    fn says(&self, trouble: &str) -> String {
+        format!("application `{}` {trouble}", self.name)
+    }
+}
+
+impl Open {
+    fn refusal(&self, text: String) -> Effect {
+        Effect::Answer(Answer { conn: self.conn.id, id: self.id, decision: self.asked.refusal(text) })
+    }
+}
+
+impl What {
+    fn hook_name(&self) -> &'static str {
+        match self {
+            Self::Request { kind, .. } => match kind.asked() {
+                Asked::Connect => "on_connect",
+                Asked::Publish => "on_publish",
+                Asked::Play => "on_play",
+                Asked::Message => "on_message",
+            },
+            Self::Notice(NoticeKind::Metadata { .. }) => "on_metadata",
+            Self::Notice(NoticeKind::Unpublish { .. }) => "on_unpublish",
+            Self::Notice(NoticeKind::Unplay { .. }) => "on_unplay",
+            Self::Notice(NoticeKind::Close) => "on_close",
+            Self::Cancel { .. } => "on_cancel",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Loads libraries that bring applications.
+//!
+//! A library is opened with all its symbols bound and kept to itself, and is **never unloaded**: threads,
+//! thread-locals and descriptors of it may be in use for as long as the process lives. A new version is a new file.
+//! Loading runs code of the library, so what is loaded is trusted like the server itself; the checks here find
+//! mistakes, not attacks.
+
+use std::ffi::c_int;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crtmp_plugin::abi::{PluginTable, SYMBOL};
+use crtmp_plugin::foreign::{AppEntry, Descriptor, Unfit};
+use libloading::os::unix;
+
+/// `dlopen`'s "no delete": the system keeps the library, whoever closes it.
+#[cfg(target_os = "linux")]
+const RTLD_NODELETE: c_int = 0x1000;
+#[cfg(target_vendor = "apple")]
+const RTLD_NODELETE: c_int = 0x80;
+/// Elsewhere the leaked handle does it alone.
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+const RTLD_NODELETE: c_int = 0;
+
+/// A loaded library.
+#[derive(Clone, Debug)]
+pub struct Library {
+    path: PathBuf,
+    descriptor: Descriptor,
+}
+
+impl Library {
+    /// Opens the library at `path` and reads what it brings.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        let path = path.as_ref();
+        // A name without a slash would be looked for in the system's folders; a full one never is.
+        let full = fs::canonicalize(path)
+            .map_err(|error| LoadError::Missing { library: path.to_owned(), reason: error.to_string() })?;
+        let flags = unix::RTLD_NOW | unix::RTLD_LOCAL | RTLD_NODELETE;
+        // SAFETY: this runs the library's initialisers: it is trusted, as the module's documentation says.
+        let library = unsafe { unix::Library::open(Some(&full), flags) }
+            .map_err(|error| LoadError::Open { library: full.clone(), reason: reason(&error) })?;
+        // SAFETY: the symbol carries our name; `Descriptor::read` checks what it is before it believes more.
+        let table = unsafe { library.get::<*const PluginTable>(SYMBOL) }
+            .map(|symbol| *symbol)
+            .map_err(|_| LoadError::NoSymbol { library: full.clone() })?;
+        std::mem::forget(library);
+        // SAFETY: a static of this name is a descriptor by the rules of the ABI, and lives for ever: see `forget`.
+        match unsafe { Descriptor::read(table) } {
+            Ok(descriptor) => Ok(Self { path: full, descriptor }),
+            Err(reason) => Err(LoadError::Unfit { library: full, reason }),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name of the plugin.
+    pub fn name(&self) -> &str {
+        &self.descriptor.name
+    }
+
+    /// Version of the plugin.
+    pub fn version(&self) -> &str {
+        &self.descriptor.version
+    }
+
+    /// All applications that it brings.
+    pub fn apps(&self) -> &[AppEntry] {
+        &self.descriptor.apps
+    }
+
+    /// The application for a configuration block of this name. A library's only application serves any name, so
+    /// that one library can be used by several blocks.
+    pub fn app(&self, name: &str) -> Result<&AppEntry, LoadError> {
+        match self.apps() {
+            [only] => Ok(only),
+            several => several.iter().find(|app| app.name() == name).ok_or_else(|| LoadError::NoApp {
+                library: self.path.clone(),
+                wanted: name.to_owned(),
+                offered: several.iter().map(AppEntry::name).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+}
+
+/// Why a library cannot be used. Each message names the library, the reason and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// There is no such file.
+    #[error("library {}: {reason}; build it, or correct `library`", library.display())]
+    Missing {
+        /// As configured.
+        library: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The system cannot open it.
+    #[error(
+        "library {}: cannot be opened: {reason}; it must be a shared library for this system whose own \
+         libraries are installed",
+        library.display()
+    )]
+    Open {
+        /// The file.
+        library: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// It is a library, but not a plugin.
+    #[error(
+        "library {}: does not export `{}`; it is no plugin of this server, or lacks `export_plugin!`",
+        library.display(),
+        symbol()
+    )]
+    NoSymbol {
+        /// The file.
+        library: PathBuf,
+    },
+    /// It is a plugin that this server cannot use.
+    #[error("library {}: {reason}; {}", library.display(), remedy(reason))]
+    Unfit {
+        /// The file.
+        library: PathBuf,
+        /// What is wrong with it.
+        reason: Unfit,
+    },
+    /// It does not bring the application.
+    #[error(
+        "library {}: brings no application `{wanted}`, only {offered}; correct the application's `name` or `library`",
+        library.display()
+    )]
+    NoApp {
+        /// The file.
+        library: PathBuf,
+        /// The application that was looked for.
+        wanted: String,
+        /// The applications that are there.
+        offered: String,
+    },
+}
+
+/// libloading keeps the interesting half of its message in the source.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn symbol() -> &'static str {
+    std::str::from_utf8(SYMBOL).expect("a constant").trim_end_matches('\0')
+}
+
+fn remedy(reason: &Unfit) -> &'static str {
+    match reason {
+        Unfit::Major(_) => "rebuild the plugin with this server's `crtmp-plugin`",
+        Unfit::Minor(_) => "update the server, or rebuild the plugin with an older `crtmp-plugin`",
+        _ => "export the plugin with `export_plugin!`, or fill the descriptor as `abi.rs` says",
+    }
+}
