@@ -1,2 +1,5 @@
-//! (being written)
+//! The program `crtmpserver`.
+#![allow(dead_code)]
+mod logging;
+mod lua;
 fn main() {}

@@ -13,7 +13,7 @@ mod library;
 mod validate;
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crtmp_media::{Limits, Seconds};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,19 @@ impl Configuration {
     pub const WORKERS: RangeInclusive<u64> = 1..=256;
     /// The range of `shutdownTimeout`, in seconds.
     pub const SHUTDOWN_TIMEOUT: RangeInclusive<f64> = 0.0..=3600.0;
+
+    /// Makes every relative path start at `folder`: the one in which the server was started. A daemon leaves it,
+    /// and a reload must still mean the same files.
+    pub fn resolve(&mut self, folder: &Path) {
+        let absolute = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.log_appenders.iter_mut().filter_map(|appender| appender.file_name.as_mut()).for_each(absolute);
+        self.counters_file.as_mut().into_iter().for_each(absolute);
+        absolute(&mut self.applications.root_directory);
+        for application in &mut self.applications.list {
+            application.library.as_mut().into_iter().for_each(absolute);
+            application.app_dir.as_mut().into_iter().for_each(absolute);
+        }
+    }
 }
 
 impl Default for Configuration {
@@ -161,6 +174,21 @@ mod tests {
         ] {
             assert!(row(key).contains(&range), "{key}: {range}");
         }
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_folder_of_the_start() {
+        let mut configuration =
+            Configuration { counters_file: Some("c.json".into()), ..Configuration::default() };
+        configuration.log_appenders =
+            vec![Appender { file_name: Some("/var/log/a".into()), ..Appender::new(AppenderKind::File) }];
+        let library = Some("x.so".into());
+        configuration.applications.list = vec![Application { library, ..Application::default() }];
+        configuration.resolve(Path::new("/srv"));
+        assert_eq!(configuration.counters_file, Some("/srv/c.json".into()));
+        assert_eq!(configuration.log_appenders[0].file_name, Some("/var/log/a".into()));
+        assert_eq!(configuration.applications.root_directory, PathBuf::from("/srv/."));
+        assert_eq!(configuration.applications.list[0].library, Some("/srv/x.so".into()));
     }
 
     #[test]

@@ -254,7 +254,8 @@ impl Check<'_> {
         let mut defaults = applications.iter().enumerate().filter(|(_, application)| application.default);
         let Some((first, _)) = defaults.next() else {
             let found = if applications.is_empty() { "no application" } else { "no default application" };
-            let suggestion = "add default=true to the one that serves connections for no known application";
+            let suggestion =
+                "add default=true to the one that shall serve connections which name no known application";
             self.error_with(path, found, "exactly one application with default=true", suggestion);
             return;
         };

@@ -81,15 +81,19 @@ fn prepare(folder: PathBuf, budget: Budget) -> mlua::Result<Lua> {
 
     lua.set_memory_limit(budget.memory)?;
     let used = Cell::new(0_u64);
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEP), move |_, _| {
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEP), move |_, at| {
         used.set(used.get() + u64::from(STEP));
         if used.get() <= budget.instructions {
             return Ok(VmState::Continue);
         }
         spent.set(true);
+        let place = match (at.source().short_src, at.current_line()) {
+            (Some(name), Some(line)) => format!("{name}:{line}: "),
+            _ => String::new(),
+        };
         let limit = budget.instructions;
         Err(Error::runtime(format!(
-            "the script used up its {limit} instructions; look for a loop that does not end"
+            "{place}the script used up its {limit} instructions; look for a loop that does not end"
         )))
     })?;
     Ok(lua)

@@ -78,14 +78,16 @@ fn what_is_shown_can_be_read_again() {
 fn a_typo_in_a_key() {
     insta::assert_snapshot!(
         said("configuration = {\n  applications = { { name = \"one\", default = true,\n    acceptors = {\n      { ip = \"0.0.0.0\", prt = 1935, protocol = \"inboundRtmp\" } } } },\n  logAppendrs = {},\n  limits = { gopMesages = 3 }\n}"),
-        @r"
-    test.lua:4: configuration.applications[1].acceptors[1].prt: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `port`?
-    test.lua:4: configuration.applications[1].acceptors[1].port: found nothing, expected a whole number from 0 to 65535
-    test.lua:5: configuration.logAppendrs: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `logAppenders`?
+        @"
+    test.lua:4: configuration.applications[1].acceptors[1].prt: found an unknown key, expected one of `ip`, `port`, `protocol`; did you mean `port`?
+    test.lua:5: configuration.logAppendrs: found an unknown key, expected one of `daemon`, `pathSeparator`, `logAppenders`, `applications`, `workers`, `limits`, `shutdownTimeout`, `countersFile`; did you mean `logAppenders`?
     test.lua:6: configuration.limits.gopMesages: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `gopMessages`?
     "
     );
-    insta::assert_snapshot!(said(with("validatehandshake = true,\nacceptros = {}")), @"");
+    insta::assert_snapshot!(said(with("validatehandshake = true,\nacceptros = {}")), @"
+    test.lua:4: configuration.applications[1].validatehandshake: found an unknown key, expected a key of the server, or one of the application that no key of the server resembles; did you mean `validateHandshake`?
+    test.lua:5: configuration.applications[1].acceptros: found an unknown key, expected a key of the server, or one of the application that no key of the server resembles; did you mean `acceptors`?
+    ");
 }
 
 #[test]
@@ -94,11 +96,30 @@ fn a_wrong_type() {
         said(with(
             "acceptors = {\n{ ip = \"localhost\", port = \"1935\", protocol = 7 },\n{ ip = \"::\", port = 1935.0, protocol = \"inboundRtmp\" },\n{ ip = \"::\", port = 70000, protocol = \"inboundRtmp\" },\n\"inboundRtmp\" },\naliases = \"live\",\ndefault = \"true\",\nhookTimeout = -1,\nduplicatePublisher = \"replaceIfIdel\",\ndescription = { 1 }"
         )),
-        @""
+        @r#"
+    test.lua:5: configuration.applications[1].acceptors[1].ip: found "localhost" (a string), expected an IP address such as "0.0.0.0" or "::"; host names are not looked up, write the address
+    test.lua:5: configuration.applications[1].acceptors[1].port: found "1935" (a string), expected a whole number from 0 to 65535; write it without quotes
+    test.lua:5: configuration.applications[1].acceptors[1].protocol: found 7 (a number), expected the name of a chain, such as "inboundRtmp"
+    test.lua:6: configuration.applications[1].acceptors[2].port: found 1935.0 (a number), expected a whole number from 0 to 65535; write it without a fraction; in Lua `//` divides without one
+    test.lua:7: configuration.applications[1].acceptors[3].port: found 70000 (a number), expected a whole number from 0 to 65535
+    test.lua:8: configuration.applications[1].acceptors[4]: found "inboundRtmp" (a string), expected a table with `ip`, `port` and `protocol`
+    test.lua:9: configuration.applications[1].aliases: found "live" (a string), expected a list of strings
+    test.lua:10: configuration.applications[1].default: found "true" (a string), expected true or false; write it without quotes
+    test.lua:11: configuration.applications[1].hookTimeout: found -1 (a number), expected a number of seconds from 0.05 to 3600
+    test.lua:12: configuration.applications[1].duplicatePublisher: found "replaceIfIdel" (a string), expected one of "reject", "replace", "replaceIfIdle"; did you mean "replaceIfIdle"?
+    test.lua:13: configuration.applications[1].description: found a list, expected a string
+    "#
     );
     insta::assert_snapshot!(
         said("configuration = {\n  daemon = 1,\n  limits = { gopMessages = \"many\", playerCut = true, amfDepth = 65 },\n  workers = {},\n  logAppenders = { type = \"console\" },\n  applications = 3\n}"),
-        @""
+        @r#"
+    test.lua:2: configuration.daemon: found 1 (a number), expected true or false
+    test.lua:3: configuration.limits.gopMessages: found "many" (a string), expected a whole number from 16 to 1000000
+    test.lua:3: configuration.limits.playerCut: found true (a boolean), expected a number of seconds from 0.1 to 86400
+    test.lua:4: configuration.workers: found an empty table, expected a whole number from 1 to 256
+    test.lua:5: configuration.logAppenders: found a table with named keys, expected a list of tables; put one more pair of braces around it
+    test.lua:6: configuration.applications: found 3 (a number), expected a list of applications and `rootDirectory`
+    "#
     );
 }
 
@@ -106,7 +127,7 @@ fn a_wrong_type() {
 fn a_duplicate_name() {
     insta::assert_snapshot!(
         said("configuration = { applications = {\n  { name = \"one\", default = true },\n  { name = \"two\" },\n  { name = \"one\" } } }"),
-        @""
+        @r#"test.lua:4: configuration.applications[3].name: found "one" again, after configuration.applications[1].name, expected a name that no other application or alias has"#
     );
 }
 
@@ -114,25 +135,28 @@ fn a_duplicate_name() {
 fn a_duplicate_alias() {
     insta::assert_snapshot!(
         said("configuration = { applications = {\n  { name = \"one\", default = true, aliases = { \"live\" } },\n  { name = \"two\", aliases = {\n    \"vod\",\n    \"live\" } } } }"),
-        @""
+        @r#"test.lua:5: configuration.applications[2].aliases[2]: found "live" again, after configuration.applications[1].aliases[1], expected a name that no other application or alias has"#
     );
 }
 
 #[test]
 fn no_default_or_two() {
-    insta::assert_snapshot!(said("configuration = {\n  applications = { { name = \"one\" } } }"), @"");
+    insta::assert_snapshot!(said("configuration = {\n  applications = { { name = \"one\" } } }"), @"test.lua:2: configuration.applications: found no default application, expected exactly one application with default=true; add default=true to the one that shall serve connections which name no known application");
     insta::assert_snapshot!(
         said("configuration = { applications = {\n  { name = \"one\", default = true },\n  { name = \"two\", default = true } } }"),
-        @""
+        @"test.lua:3: configuration.applications[2].default: found a second default application, after configuration.applications[1], expected exactly one application with default=true; take it out of the other one"
     );
-    insta::assert_snapshot!(said("configuration = {}"), @"");
+    insta::assert_snapshot!(said("configuration = {}"), @"test.lua:1: configuration.applications: found no application, expected exactly one application with default=true; add default=true to the one that shall serve connections which name no known application");
 }
 
 #[test]
 fn an_unknown_chain_and_one_that_comes_later() {
     insta::assert_snapshot!(
         said(with("acceptors = {\n{ ip = \"::\", port = 1935, protocol = \"inboundRtpm\" },\n{ ip = \"::\", port = 8081, protocol = \"inboundRtmps\" } }")),
-        @""
+        @r#"
+    test.lua:5: configuration.applications[1].acceptors[1].protocol: found the unknown chain "inboundRtpm", expected "inboundRtmp"; did you mean "inboundRtmp"?
+    test.lua:6: configuration.applications[1].acceptors[2].protocol: found "inboundRtmps", which is not supported yet (TLS), expected "inboundRtmp"
+    "#
     );
 }
 
@@ -140,62 +164,77 @@ fn an_unknown_chain_and_one_that_comes_later() {
 fn keys_that_are_not_served() {
     insta::assert_snapshot!(
         said(with("acceptors = {\n{ ip = \"::\", port = 1, protocol = \"inboundRtmp\", sslKey = \"a\" } },\nmediaStorage = { mediaFolder = \"x\" },\nenableCheckBandwidth = true,\nmaxRtmpOutBuffer = 1") + "\nconfiguration.instancesCount = 8"),
-        @""
+        @"
+    test.lua:5: configuration.applications[1].acceptors[1].sslKey: found a key of TLS (RTMPS), which is not supported yet, expected no such key
+    test.lua:6: configuration.applications[1].mediaStorage: found a key of playing files (video on demand), which is not supported yet, expected no such key, or an empty table
+    test.lua:7: configuration.applications[1].enableCheckBandwidth: found a key of the bandwidth check (`checkBandwidth`), which is not supported yet, expected no such key, or false
+    test.lua:8: configuration.applications[1].maxRtmpOutBuffer: found a key that is not supported, expected no such key; `limits.playerQueueBytes` and `limits.playerQueueTime` bound how far a player may be behind
+    test.lua:12: configuration.instancesCount: found a key that is not supported, expected no such key; one process uses all cores by itself; `workers` sets the number of worker threads
+    "
     );
 }
 
 #[test]
 fn a_script_that_fails() {
-    insta::assert_snapshot!(said("configuration = {}\nlocal x = settings.port"), @"");
-    insta::assert_snapshot!(said("\nerror('no network card')"), @"");
-    insta::assert_snapshot!(said("configuration = {\n  daemon == true\n}"), @"");
-    insta::assert_snapshot!(said("io.open('x')"), @"");
+    insta::assert_snapshot!(said("configuration = {}\nlocal x = settings.port"), @"test.lua:2: attempt to index a nil value (global 'settings')");
+    insta::assert_snapshot!(said("\nerror('no network card')"), @"test.lua:2: no network card");
+    insta::assert_snapshot!(said("configuration = {\n  daemon == true\n}"), @"test.lua:1: configuration: found a list, expected a table with named keys");
+    insta::assert_snapshot!(said("configuration = {\n  daemon = true\n  workers = 1\n}"), @"test.lua:3: '}' expected (to close '{' at line 1) near 'workers'");
+    insta::assert_snapshot!(said("io.open('x')"), @"test.lua:1: attempt to index a nil value (global 'io')");
 }
 
 #[test]
 fn a_script_that_does_not_end() {
     let budget = Budget { instructions: 100_000, ..Budget::default() };
-    insta::assert_snapshot!(said_within("while true do end", budget), @"");
-    insta::assert_snapshot!(said_within("\nwhile true do pcall(function() while true do end end) end", budget), @"");
+    insta::assert_snapshot!(said_within("while true do end", budget), @"test.lua:1: the script used up its 100000 instructions; look for a loop that does not end");
+    insta::assert_snapshot!(said_within("\nwhile true do pcall(function() while true do end end) end", budget), @"test.lua:2: the script used up its 100000 instructions; look for a loop that does not end");
     let quick = Budget { time: Duration::from_millis(200), ..Budget::default() };
     insta::assert_snapshot!(
-        said_within("string.rep('a', 100000):find(string.rep('a?', 5000) .. string.rep('.-', 5000) .. 'b')", quick),
-        @""
+        said_within("string.rep('a', 30000):find(string.rep('.-', 20) .. 'b')", quick),
+        @"test.lua: the script ran for more than 0.2 seconds; look for a loop or a search pattern that does not end"
     );
 }
 
 #[test]
 fn a_script_that_takes_all_memory() {
     let budget = Budget { memory: 4 * 1024 * 1024, ..Budget::default() };
-    insta::assert_snapshot!(said_within("local t = {}\nwhile true do t[#t + 1] = 'x' .. #t end", budget), @"");
-    insta::assert_snapshot!(said_within("while true do pcall(string.rep, 'x', 1 << 30) end", budget), @"");
+    insta::assert_snapshot!(said_within("local t = {}\nwhile true do t[#t + 1] = 'x' .. #t end", budget), @"test.lua: the script used up its memory; look for a table or text that grows for ever");
+    insta::assert_snapshot!(said_within("while true do pcall(string.rep, 'x', 1 << 30) end", budget), @"test.lua: the script used up its memory; look for a table or text that grows for ever");
 }
 
 #[test]
 fn a_script_that_leaves_no_table() {
-    insta::assert_snapshot!(said(""), @"");
-    insta::assert_snapshot!(said("Configuration = { daemon = true }"), @"");
-    insta::assert_snapshot!(said("configuration = 'x'"), @"");
+    insta::assert_snapshot!(said(""), @"test.lua: the script does not set the global `configuration`");
+    insta::assert_snapshot!(said("Configuration = { daemon = true }"), @"test.lua: the script does not set the global `configuration`; it sets `Configuration`: rename that");
+    insta::assert_snapshot!(said("configuration = 'x'"), @"test.lua: `configuration` is a string, expected a table");
 }
 
 #[test]
 fn a_table_that_is_no_data() {
     insta::assert_snapshot!(
         said("local t = {}; t.me = t\nconfiguration = {\n  daemon = print,\n  limits = t,\n  shutdownTimeout = 0/0,\n  pathSeparator = '\\255',\n  logAppenders = { { type = 'console' }, nil, { type = 'json' } },\n  workers = { 1, x = 2 },\n applications = { list = {} } }"),
-        @""
+        @"
+    test.lua:3: configuration.daemon: found a function, expected a string, a number, a boolean or a table
+    test.lua:4: configuration.limits.me: found a table that contains itself, expected tables without cycles
+    test.lua:5: configuration.shutdownTimeout: found NaN, expected a number that is finite
+    test.lua:6: configuration.pathSeparator: found a string that is not UTF-8, expected text
+    test.lua:7: configuration.logAppenders[2]: found a list in which entry 2 is missing, expected a list without holes; a variable in it may be nil: look for a misspelt name
+    test.lua:8: configuration.workers: found a list that also has the key `x`, expected either a list or named keys
+    test.lua:9: configuration.applications.list: found an unknown key, expected the blocks of the applications, and `rootDirectory`
+    "
     );
-    insta::assert_snapshot!(said("local t = {}\nfor i = 1, 40 do t = { t } end\nconfiguration = { limits = t }"), @"");
+    insta::assert_snapshot!(said("local t = {}\nfor i = 1, 40 do t = { t } end\nconfiguration = { limits = t }"), @"test.lua:3: configuration.limits[1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1][1]: found one more table, expected at most 32 tables within one another");
     insta::assert_snapshot!(
         said("local t = { 1 }\nfor i = 1, 25 do t = { t, t } end\nconfiguration = { limits = t }").lines().next().unwrap(),
-        @""
+        @"test.lua:3: configuration.limits[1][1][1][1][1][1][1][1][1][2][1][1][1][1][1][2][1][1][1][2][1][2][2][2][2]: found too many values, expected at most 100000 in all"
     );
 }
 
 #[test]
 fn files_that_are_no_script() {
-    insta::assert_snapshot!(said(b"\x1bLua"), @"");
-    insta::assert_snapshot!(said(b"a = 1\nb = '\xff'"), @"");
-    insta::assert_snapshot!(said(vec![b' '; 2_000_000]), @"");
+    insta::assert_snapshot!(said(b"\x1bLua"), @"test.lua: is compiled Lua; give the text that it was compiled from");
+    insta::assert_snapshot!(said(b"a = 1\nb = '\xff'"), @"test.lua: line 2 is not UTF-8; save the file in that encoding");
+    insta::assert_snapshot!(said(vec![b' '; 2_000_000]), @"test.lua: is longer than 1048576 bytes; that is no configuration");
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in
         [(folder.path().to_owned(), "is a folder"), (folder.path().join("none.lua"), "cannot be read")]

@@ -18,6 +18,9 @@ use super::tree::{LIST, join};
 /// How many mistakes are collected.
 const MISTAKES: usize = 100;
 
+/// How many known keys are listed beside an unknown one.
+const SHOWN_KEYS: usize = 10;
+
 /// The configuration that the tree describes, or all that is wrong with it.
 pub(super) fn configuration(mut tree: Value) -> Result<Configuration, Vec<ConfigError>> {
     let mut mistakes = Vec::new();
@@ -39,8 +42,8 @@ pub(super) fn configuration(mut tree: Value) -> Result<Configuration, Vec<Config
 
 /// Brings the tree into the form of the types: refused keys out, settings apart, tables where tables belong.
 fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
-    let Value::Object(top) = tree else { return };
     let path = "configuration";
+    let Some(top) = table(tree, path, "a table with named keys", &json!({}), mistakes) else { return };
     refuse(top, Scope::Top, path, mistakes);
     if let Some(limits) = top.get_mut("limits") {
         table(limits, &join(path, "limits"), "a table of limits", &json!({}), mistakes);
@@ -196,13 +199,20 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         return map.insert(missing.to_owned(), harmless).is_none();
     }
     if message.starts_with("unknown field") {
-        let known = backticked(message).skip(1);
-        let mistake = ConfigError::new(path, "an unknown key", "one of the keys in docs/configuration.md");
-        mistakes.push(match did_you_mean(key.unwrap_or_default(), known) {
-            Some(near) => mistake.suggest(format!("did you mean `{near}`?")),
-            None => mistake,
-        });
-        return remove(tree, place);
+        let key = key.unwrap_or_default();
+        let known: Vec<_> = backticked(message).skip(1).collect();
+        let expected = if known.len() <= SHOWN_KEYS {
+            format!("one of `{}`", known.join("`, `"))
+        } else {
+            "one of the keys in docs/configuration.md".into()
+        };
+        let mistake = ConfigError::new(path, "an unknown key", expected);
+        let Some(near) = did_you_mean(key, known) else {
+            mistakes.push(mistake);
+            return remove(tree, place);
+        };
+        mistakes.push(mistake.suggest(format!("did you mean `{near}`?")));
+        return rename(tree, place, near);
     }
     let Some(value) = find(tree, place) else {
         mistakes.push(ConfigError::new(path, message, "a valid value"));
@@ -259,6 +269,18 @@ fn find<'a>(tree: &'a mut Value, place: &[Segment]) -> Option<&'a mut Value> {
         Segment::Seq { index } => value.get_mut(index),
         Segment::Enum { .. } | Segment::Unknown => Some(value),
     })
+}
+
+/// Looks at the value of a mistyped key as if it stood under the right one, unless something stands there. Tables
+/// under a mistyped key have not been brought into shape and are not looked at.
+fn rename(tree: &mut Value, place: &[Segment], near: &str) -> bool {
+    let Some((Segment::Map { key }, table)) = place.split_last() else { return false };
+    let Some(map) = find(tree, table).and_then(Value::as_object_mut) else { return false };
+    let Some(value) = map.remove(key) else { return false };
+    if !value.is_object() && !value.is_array() {
+        map.entry(near).or_insert(value);
+    }
+    true
 }
 
 fn remove(tree: &mut Value, place: &[Segment]) -> bool {
