@@ -59,6 +59,7 @@ pub mod abi;
 mod answer;
 mod app;
 mod conn;
+mod context;
 pub mod foreign;
 mod host;
 mod settings;

@@ -27,6 +27,8 @@ mod handle;
 mod mailbox;
 mod request;
 mod state;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::path::PathBuf;

@@ -1,0 +1,263 @@
+//! Applications that are linked in, on their threads. Real libraries are in `tests/plugins.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use crtmp_plugin::foreign::{AppEntry, Failure, Outcome};
+use crtmp_plugin::{App, Conn, Gone, Hooks, Host, Metadata, NoSettings, Publish, RequestId, Stream, Verdict};
+use slog::{Discard, Logger, o};
+
+use super::request::{Effect, Notice, NoticeKind, PublishInfo, Request, RequestKind};
+use super::state::{Next, State};
+use super::{AppConfig, AppHandle, ConnInfo, Decision, Health, Limits, PublishKind, Stopped, Watchdog};
+
+/// Reports what reaches it; the name of a stream is an order.
+struct Reporter {
+    host: Host,
+    put_off: Vec<RequestId>,
+}
+
+impl App for Reporter {
+    const NAME: &'static str = "reporter";
+    const HOOKS: Hooks = Hooks::PUBLISH.and(Hooks::METADATA).and(Hooks::UNPUBLISH);
+    type Settings = NoSettings;
+
+    fn new(host: Host, _settings: NoSettings) -> Result<Self, String> {
+        Ok(Self { host, put_off: Vec::new() })
+    }
+
+    fn on_connect(&mut self, _conn: &Conn<'_>, _request: RequestId) -> Verdict {
+        panic!("the hook is not declared: nobody may call it");
+    }
+
+    fn on_publish(&mut self, conn: &Conn<'_>, publish: Publish<'_>) -> Verdict {
+        match publish.name {
+            "later" => {
+                self.put_off.push(publish.request);
+                Verdict::Later
+            }
+            "now" => {
+                let answers =
+                    self.put_off.drain(..).map(|request| self.host.respond(request, Verdict::Accept));
+                Verdict::refuse(format!("{:?}", answers.collect::<Vec<Result<(), Gone>>>()))
+            }
+            "close" => {
+                conn.close("NetConnection.Connect.Closed", "bye");
+                Verdict::Accept
+            }
+            "sleep" => {
+                std::thread::sleep(Duration::from_millis(100));
+                Verdict::Accept
+            }
+            name => Verdict::accept_as(format!("{name} of {} from {}", conn.id(), conn.peer())),
+        }
+    }
+
+    fn on_metadata(&mut self, conn: &Conn<'_>, metadata: Metadata<'_>) {
+        conn.close("metadata", metadata.values()["n"].as_str().expect("a text"));
+    }
+
+    fn on_unpublish(&mut self, conn: &Conn<'_>, stream: Stream<'_>) {
+        conn.close("unpublish", stream.name);
+    }
+}
+
+fn start() -> (AppHandle, Receiver<Effect>, Watchdog) {
+    let watchdog = Watchdog::start().expect("threads can be made");
+    let (sink, effects): (Sender<Effect>, _) = unbounded();
+    let config = AppConfig {
+        name: "reporter".to_owned(),
+        library: "linked in".into(),
+        settings: String::new(),
+        limits: Limits { hook_timeout: Duration::from_secs(20), ..Limits::default() },
+    };
+    let sink = Box::new(move |effect| drop(sink.send(effect)));
+    let entry = AppEntry::of::<Reporter>();
+    let app = AppHandle::start(&config, &entry, &watchdog, &quiet(), sink).expect("it starts");
+    (app, effects, watchdog)
+}
+
+fn quiet() -> Logger {
+    Logger::root(Discard, o!())
+}
+
+fn conn(id: u64) -> Arc<ConnInfo> {
+    Arc::new(ConnInfo { id, peer: format!("peer {id}"), ..ConnInfo::default() })
+}
+
+fn publish(conn_id: u64, id: u64, name: &str) -> Request {
+    let kind =
+        PublishInfo { stream_id: 1, name: name.to_owned(), query: String::new(), kind: PublishKind::Live };
+    Request { conn: conn(conn_id), id, kind: RequestKind::Publish(kind) }
+}
+
+fn metadata(conn_id: u64, n: &str) -> Notice {
+    let values = [("n".to_owned(), n.into())].into_iter().collect();
+    let kind = NoticeKind::Metadata { stream_id: 1, name: "x".to_owned(), values };
+    Notice { conn: conn(conn_id), kind }
+}
+
+/// The next effect in short form.
+fn next(effects: &Receiver<Effect>) -> String {
+    match effects.recv_timeout(Duration::from_secs(20)).expect("an effect comes") {
+        Effect::Close { conn, code, text } => format!("{conn} close {code} {text}"),
+        Effect::Answer(answer) => {
+            let decision = match answer.decision {
+                Decision::Accept => "accept".to_owned(),
+                Decision::AcceptAs(name) => format!("as {name}"),
+                Decision::Reject { text, .. } => format!("reject {text}"),
+                other => format!("{other:?}"),
+            };
+            format!("{}/{} {decision}", answer.conn, answer.id)
+        }
+    }
+}
+
+#[test]
+fn a_request_without_a_hook_is_settled_at_once() {
+    let (app, effects, _watchdog) = start();
+    let answer = app.request(Request { conn: conn(1), id: 9, kind: RequestKind::Connect }).expect("at once");
+    assert_eq!((answer.conn, answer.id, answer.decision), (1, 9, Decision::Accept));
+    assert!(app.has(Hooks::PUBLISH) && !app.has(Hooks::CONNECT));
+    assert_eq!(app.stop(Duration::from_secs(20)), Stopped::Ended);
+    assert!(effects.is_empty());
+}
+
+#[test]
+fn hooks_know_their_connection_and_keep_its_order() {
+    let (app, effects, _watchdog) = start();
+    assert_eq!(app.request(publish(3, 1, "news")), None);
+    app.notify(metadata(3, "one"));
+    app.notify(Notice {
+        conn: conn(3),
+        kind: NoticeKind::Unplay { stream_id: 1, name: "no hook".to_owned() },
+    });
+    app.notify(Notice {
+        conn: conn(3),
+        kind: NoticeKind::Unpublish { stream_id: 1, name: "news".to_owned() },
+    });
+    assert_eq!(next(&effects), "3/1 as news of 3 from peer 3");
+    assert_eq!(next(&effects), "3 close metadata one");
+    assert_eq!(next(&effects), "3 close unpublish news");
+}
+
+#[test]
+fn of_descriptions_that_wait_the_last_one_counts() {
+    let (app, effects, _watchdog) = start();
+    assert_eq!(app.request(publish(1, 1, "sleep")), None);
+    while app.waiting() > 0 {
+        std::thread::yield_now();
+    }
+    for n in ["one", "two", "three"] {
+        app.notify(metadata(1, n));
+    }
+    assert_eq!(next(&effects), "1/1 accept");
+    assert_eq!(next(&effects), "1 close metadata three");
+}
+
+#[test]
+fn a_put_off_request_is_answered_once_and_not_after_its_connection_has_left() {
+    let (app, effects, _watchdog) = start();
+    for (conn, id) in [(1, 1), (2, 1)] {
+        assert_eq!(app.request(publish(conn, id, "later")), None);
+    }
+    // Both must have had their hook before the connection leaves.
+    assert_eq!(app.request(publish(4, 1, "x")), None);
+    assert_eq!(next(&effects), "4/1 as x of 4 from peer 4");
+    app.notify(Notice { conn: conn(1), kind: NoticeKind::Close });
+    assert_eq!(app.request(publish(3, 1, "now")), None);
+    assert_eq!(next(&effects), "2/1 accept");
+    assert_eq!(next(&effects), "3/1 reject [Err(Gone), Ok(())]");
+}
+
+#[test]
+fn an_application_closes_connections_through_the_sink() {
+    let (app, effects, _watchdog) = start();
+    assert_eq!(app.request(publish(7, 2, "close")), None);
+    assert_eq!(next(&effects), "7 close NetConnection.Connect.Closed bye");
+    assert_eq!(next(&effects), "7/2 accept");
+}
+
+#[test]
+fn a_dropped_handle_ends_its_application() {
+    let (app, effects, _watchdog) = start();
+    assert_eq!(app.request(publish(1, 1, "later")), None);
+    drop(app);
+    assert_eq!(next(&effects), "1/1 reject application `reporter` is stopping");
+    // The sink goes with the thread.
+    assert!(effects.recv_timeout(Duration::from_secs(20)).is_err_and(|error| error.is_disconnected()));
+}
+
+/// A state whose thread is this test, and whose clock, too.
+fn state(limits: Limits) -> State {
+    State::new("sample", AppEntry::of::<Reporter>().hooks(), limits, quiet())
+}
+
+fn run_hook(state: &mut State, result: Result<Outcome, Failure>, now: Instant) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    assert!(matches!(state.next(now, &mut effects), Next::Call(..)));
+    state.finished(result, now, &mut effects);
+    effects
+}
+
+#[test]
+fn panics_count_within_their_window_only() {
+    let limits = Limits { panics: 3, panic_window: Duration::from_secs(60), ..Limits::default() };
+    let mut state = state(limits);
+    let start = Instant::now();
+    let panic = |state: &mut State, second: u64| {
+        assert_eq!(state.request(publish(1, second, "x")), None);
+        let effects =
+            run_hook(state, Err(Failure::Panic("x".to_owned())), start + Duration::from_secs(second));
+        assert_eq!(effects.len(), 1, "each is refused once");
+        state.health()
+    };
+    assert_eq!(panic(&mut state, 0), Health::Well);
+    assert_eq!(panic(&mut state, 50), Health::Well);
+    assert_eq!(panic(&mut state, 61), Health::Well, "the first is too old");
+    assert_eq!(panic(&mut state, 100), Health::Disabled);
+    assert!(state.request(publish(1, 1, "x")).is_some());
+}
+
+#[test]
+fn an_error_without_a_panic_is_refused_and_not_counted() {
+    let mut state = state(Limits { panics: 1, ..Limits::default() });
+    assert_eq!(state.request(publish(1, 1, "x")), None);
+    let effects = run_hook(&mut state, Err(Failure::Error("status 7".to_owned())), Instant::now());
+    assert_eq!((effects.len(), state.health()), (1, Health::Well));
+}
+
+#[test]
+fn a_hook_that_gives_no_answer_is_refused() {
+    let mut state = state(Limits::default());
+    assert_eq!(state.request(publish(1, 1, "x")), None);
+    assert_eq!(run_hook(&mut state, Ok(Outcome::Done), Instant::now()).len(), 1);
+}
+
+#[test]
+fn the_clock_is_looked_at_when_the_first_thing_is_due() {
+    let limits = Limits {
+        hook_timeout: Duration::from_secs(5),
+        later_timeout: Duration::from_secs(30),
+        ..Limits::default()
+    };
+    let mut state = state(limits);
+    let start = Instant::now();
+    let mut effects = Vec::new();
+    assert_eq!(state.check(start, &mut effects), None, "nothing is due");
+
+    assert_eq!(state.request(publish(1, 1, "x")), None);
+    run_hook(&mut state, Ok(Outcome::Later), start);
+    assert_eq!(state.check(start, &mut effects), Some(start + Duration::from_secs(30)));
+
+    assert_eq!(state.request(publish(2, 1, "x")), None);
+    assert!(matches!(state.next(start, &mut effects), Next::Call(..)));
+    assert_eq!(state.check(start, &mut effects), Some(start + Duration::from_secs(5)));
+    assert!(effects.is_empty());
+
+    assert_eq!(state.check(start + Duration::from_secs(5), &mut effects), None);
+    assert_eq!((effects.len(), state.health()), (2, Health::Stuck));
+    state.finished(Ok(Outcome::Done), start + Duration::from_secs(9), &mut effects);
+    assert_eq!((effects.len(), state.health()), (2, Health::Well));
+}
