@@ -1,1 +1,213 @@
-//! (being written)
+//! The reactor: worker threads, sockets, timers, and the traffic between workers and the control plane.
+//!
+//! One worker per core, nothing shared but the directory of streams. A connection lives and dies on one
+//! worker. A turn of a worker is: take in what has come, look at the clock, send what the turn has brought.
+//! Nothing on a worker blocks: decisions are asked for by messages and come back as messages.
+//!
+//! Start reading at `Worker::run`. `connection.rs` is a connection's life, `questions.rs` what it asks its
+//! application, `flush.rs` how bytes leave.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "the clock of the data plane is read here, once per turn")]
+
+mod admission;
+mod connection;
+mod control;
+mod flush;
+mod gate;
+mod guard;
+mod mailbox;
+mod questions;
+mod report;
+mod shared;
+mod timers;
+mod worker;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicUsize, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::Limits;
+use crtmp_relay::{ConnectionId, Directory, Relay, WorkerId};
+use mio::{Poll, Waker, net::TcpListener};
+use slog::Logger;
+use socket2::{Domain, Protocol, Socket, Type};
+
+pub use control::{
+    Acceptor, Application, Happened, Hooks, MakeChain, Question, Routing, ToApplication, ToWorker, Verdict,
+};
+pub use mailbox::Mailbox;
+pub use report::{ConnectionReport, WorkerCounters, WorkerReport};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// What the workers need to begin.
+pub struct Setup {
+    /// How many workers.
+    pub workers: u16,
+    /// The limits that guard connections.
+    pub limits: Arc<Limits>,
+    /// Connections that the system's descriptors allow.
+    pub descriptors: usize,
+    /// The applications.
+    pub routing: Arc<Routing>,
+    /// Where workers log.
+    pub log: Logger,
+}
+
+/// The running workers.
+pub struct Reactor {
+    mailboxes: Vec<Mailbox>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// A way to the workers that may be kept and copied.
+#[derive(Clone)]
+pub struct Workers {
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Reactor {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no poll, no event descriptor or no thread.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let now = Instant::now();
+        let directory = Arc::new(Directory::new(now));
+        let polls = (0..setup.workers.max(1)).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = polls
+            .iter()
+            .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), worker::WAKE)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let peers = Arc::new(worker::Peers {
+            loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            mailboxes: mailboxes.clone(),
+            admission: Arc::new(admission::Admission::new(&setup.limits, setup.descriptors)),
+        });
+        let mut threads = Vec::new();
+        for (number, poll) in (0..).zip(polls) {
+            let id = WorkerId(number);
+            let (peers, directory, limits) = (peers.clone(), directory.clone(), setup.limits.clone());
+            let (routing, log) = (setup.routing.clone(), setup.log.new(slog::o!("worker" => number)));
+            let run = move || {
+                let relay = Relay::new(id, directory, limits.clone());
+                let shared = shared::Shared::new(relay, routing, limits, log, Instant::now());
+                worker::Worker::new(id, poll, peers, shared).run()
+            };
+            threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
+        }
+        Ok(Self { mailboxes, threads })
+    }
+
+    /// A way to the workers.
+    pub fn workers(&self) -> Workers {
+        Workers { mailboxes: self.mailboxes.clone().into() }
+    }
+
+    /// Ends all connections, telling them, and waits for the workers to return. Returns how many did not in
+    /// time, or failed; their threads are left behind.
+    pub fn stop(self, within: Duration) -> usize {
+        let until = Instant::now() + within;
+        for mailbox in &self.mailboxes {
+            mailbox.post(ToWorker::Stop { within });
+        }
+        let mut missing = 0;
+        for thread in self.threads {
+            // Workers keep the deadline themselves; a little more lets them.
+            while !thread.is_finished() && Instant::now() < until + Duration::from_millis(500) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let well = thread.is_finished() && matches!(thread.join(), Ok(Ok(())));
+            missing += usize::from(!well);
+        }
+        missing
+    }
+}
+
+impl Workers {
+    /// Hands an answer to the worker of `connection`.
+    pub fn answer(&self, connection: ConnectionId, request: crtmp_media::RequestId, verdict: Verdict) {
+        self.post_to(connection, ToWorker::Answer { connection, request, verdict });
+    }
+
+    /// Closes a connection; its peer is told `code` and `text`.
+    pub fn close(&self, connection: ConnectionId, code: String, text: String) {
+        self.post_to(connection, ToWorker::Close { connection, code, text });
+    }
+
+    /// Begins to accept connections. The first worker listens and gives each connection to the worker that has
+    /// the fewest.
+    pub fn listen(&self, listener: std::net::TcpListener, acceptor: Arc<Acceptor>) {
+        if let Some(first) = self.mailboxes.first() {
+            first.post(ToWorker::Listen { listener: TcpListener::from_std(listener), acceptor });
+        }
+    }
+
+    /// Accepts no more connections at `address`; those that came from there stay.
+    pub fn unlisten(&self, address: SocketAddr) {
+        if let Some(first) = self.mailboxes.first() {
+            first.post(ToWorker::Unlisten { address });
+        }
+    }
+
+    /// Tells all workers that the applications have changed.
+    pub fn set_routing(&self, routing: &Arc<Routing>) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(ToWorker::Routing(routing.clone()));
+        }
+    }
+
+    /// What goes on in the workers; of those that answer within `time`.
+    pub fn report(&self, time: Duration) -> Vec<WorkerReport> {
+        let (reply, reports) = mpsc::channel();
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(ToWorker::Report(reply.clone()));
+        }
+        drop(reply);
+        let until = Instant::now() + time;
+        let mut all = Vec::new();
+        while let Ok(report) = reports.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            all.push(report);
+        }
+        all.sort_by_key(|report| report.worker);
+        all
+    }
+
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    fn post_to(&self, connection: ConnectionId, message: ToWorker) {
+        if let Some(mailbox) = self.mailboxes.get(usize::from(worker::worker_of(connection).0)) {
+            mailbox.post(message);
+        }
+    }
+}
+
+/// Binds a listening socket; a port of 0 lets the system choose one.
+///
+/// An address belongs to one server: a second one that binds it fails. An IPv6 address takes no IPv4
+/// connections, so that both can be bound side by side.
+///
+/// # Errors
+///
+/// If the address cannot be bound: it is in use, not ours, or not allowed.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier server that are still dying do not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

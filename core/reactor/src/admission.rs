@@ -1,0 +1,156 @@
+//! Who may come in: limits on connections, shared by all workers.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crtmp_media::Limits;
+
+/// Counts connections, in all and per address.
+pub(crate) struct Admission {
+    total_limit: usize,
+    per_address: usize,
+    pending_per_address: usize,
+    total: AtomicUsize,
+    addresses: Mutex<HashMap<IpAddr, Counts>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    all: usize,
+    pending: usize,
+}
+
+/// A place for one connection; given back when it is dropped.
+pub(crate) struct Ticket {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    pending: bool,
+}
+
+/// Why a connection is refused: the limit's name and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) &'static str, pub(crate) usize);
+
+impl Admission {
+    /// `descriptors` is what the system allows, less what the server needs itself.
+    pub(crate) fn new(limits: &Limits, descriptors: usize) -> Self {
+        let total_limit = if limits.connections == 0 { descriptors } else { limits.connections };
+        Self {
+            total_limit,
+            per_address: limits.connections_per_address,
+            pending_per_address: limits.pending_per_address,
+            total: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+        }
+    }
+
+    /// Asks for a place.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Ticket, Refused> {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.total_limit {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused("connections", self.total_limit));
+        }
+        if let Err(refused) = self.count(address) {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(refused);
+        }
+        Ok(Ticket { admission: self.clone(), address, pending: true })
+    }
+
+    fn count(&self, address: IpAddr) -> Result<(), Refused> {
+        if !self.counts_addresses() {
+            return Ok(());
+        }
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = addresses.get(&address).copied().unwrap_or_default();
+        if self.per_address != 0 && counts.all >= self.per_address {
+            return Err(Refused("connectionsPerAddress", self.per_address));
+        }
+        if self.pending_per_address != 0 && counts.pending >= self.pending_per_address {
+            return Err(Refused("pendingPerAddress", self.pending_per_address));
+        }
+        addresses.insert(address, Counts { all: counts.all + 1, pending: counts.pending + 1 });
+        Ok(())
+    }
+
+    fn change(&self, address: IpAddr, change: impl FnOnce(&mut Counts)) {
+        if !self.counts_addresses() {
+            return;
+        }
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = addresses.get_mut(&address) {
+            change(counts);
+            if counts.all == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+
+    fn counts_addresses(&self) -> bool {
+        self.per_address != 0 || self.pending_per_address != 0
+    }
+}
+
+impl Ticket {
+    /// The connection has been allowed to publish or play.
+    pub(crate) fn authorise(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            self.admission.change(self.address, |counts| counts.pending -= 1);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        let pending = usize::from(self.pending);
+        self.admission.change(self.address, |counts| {
+            counts.all -= 1;
+            counts.pending -= pending;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(number: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, number).into()
+    }
+
+    #[test]
+    fn each_limit_holds_at_minus_one_zero_and_plus_one_and_places_come_back() {
+        let limits = Limits {
+            connections: 4,
+            connections_per_address: 3,
+            pending_per_address: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::new(&limits, 1000));
+        let mut first = admission.admit(address(1)).ok().unwrap();
+        let _second = admission.admit(address(1)).ok().unwrap();
+        assert_eq!(admission.admit(address(1)).err(), Some(Refused("pendingPerAddress", 2)));
+        first.authorise();
+        first.authorise();
+        let third = admission.admit(address(1)).ok().unwrap();
+        assert_eq!(admission.admit(address(1)).err(), Some(Refused("connectionsPerAddress", 3)));
+        let _fourth = admission.admit(address(2)).ok().unwrap();
+        assert_eq!(admission.admit(address(3)).err(), Some(Refused("connections", 4)));
+        drop(third);
+        drop(first);
+        assert!(admission.admit(address(3)).is_ok());
+        assert!(admission.admit(address(1)).is_ok());
+        drop((_second, _fourth));
+        assert!(admission.addresses.lock().unwrap().is_empty());
+        assert_eq!(admission.total.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,487 @@
+//! One connection: its socket, its chain, and what it publishes and plays.
+
+use std::{
+    io::{self, Read},
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{Answer, Chain, Command, ConnectInfo, Env, Error, Event, Fault, RequestId, StreamSlot};
+use crtmp_relay::{ConnectionId, HomeId, Partial, PlayerId};
+use mio::net::TcpStream;
+use slog::Logger;
+
+use crate::{
+    admission::Ticket,
+    control::{Acceptor, Application, Happened, ToApplication},
+    guard::{Caught, guarded},
+    questions::{Asked, Contested},
+    report::ConnectionReport,
+    shared::Shared,
+    worker::ConnectionKey,
+};
+
+/// Reads of one connection in one turn; then the others have theirs.
+const READS_PER_TURN: usize = 4;
+
+/// How long a connection that is being closed may take to send what is left, and again to be closed by its
+/// peer.
+const LINGER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Connection {
+    pub(crate) key: ConnectionKey,
+    pub(crate) id: ConnectionId,
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) acceptor: Arc<Acceptor>,
+    pub(crate) log: Logger,
+    pub(crate) chain: Chain,
+    /// A panic has left the chain in no usable state.
+    poisoned: bool,
+    /// The application that has accepted the connection.
+    pub(crate) owner: Option<Arc<Application>>,
+    /// The application that is being asked, or was asked last.
+    pub(crate) asked: Option<Arc<Application>>,
+    pub(crate) info: ConnectInfo,
+    pub(crate) instance: String,
+    pub(crate) questions: Vec<Asked>,
+    pub(crate) contested: Vec<Contested>,
+    pub(crate) publishes: Vec<Published>,
+    pub(crate) plays: Vec<Played>,
+    /// Where the connection stands among those that its address may have.
+    pub(crate) ticket: Ticket,
+    /// The packet that has gone out in part.
+    pub(crate) partial: Option<Partial>,
+    pub(crate) state: State,
+    /// There may be something to read.
+    readable: bool,
+    /// The peer has closed its side; what it sent before may still be there to read.
+    pub(crate) half_closed: bool,
+    /// The socket may take something.
+    pub(crate) writable: bool,
+    /// Since when the socket has taken nothing.
+    pub(crate) stalled_since: Option<Instant>,
+    pub(crate) armed: Option<Instant>,
+    opened: Instant,
+    bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    rtt_ms: Option<u32>,
+}
+
+/// A stream that the connection publishes.
+pub(crate) struct Published {
+    pub(crate) slot: StreamSlot,
+    pub(crate) name: String,
+    pub(crate) home: HomeId,
+}
+
+/// A stream that the connection plays.
+pub(crate) struct Played {
+    pub(crate) slot: StreamSlot,
+    pub(crate) name: String,
+    pub(crate) player: PlayerId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// Nothing is read any more; what is left goes out until this time.
+    Flushing(Instant),
+    /// Everything has gone out; what comes is thrown away until the peer closes or this time comes. A close
+    /// with unread data would make the kernel reset the connection, and the peer would lose our last words.
+    Draining(Instant),
+    Gone,
+}
+
+impl Connection {
+    #[expect(clippy::too_many_arguments, reason = "called once, with what only the worker has")]
+    pub(crate) fn new(
+        key: ConnectionKey,
+        id: ConnectionId,
+        socket: TcpStream,
+        peer: SocketAddr,
+        acceptor: Arc<Acceptor>,
+        chain: Chain,
+        ticket: Ticket,
+        shared: &Shared,
+    ) -> Self {
+        let log = shared.log.new(slog::o!(
+            "connection" => id.0,
+            "chain" => acceptor.chain.clone(),
+            "peer" => peer.to_string(),
+        ));
+        Self {
+            key,
+            id,
+            local: socket.local_addr().unwrap_or(acceptor.address),
+            socket,
+            peer,
+            acceptor,
+            log,
+            chain,
+            poisoned: false,
+            owner: None,
+            asked: None,
+            info: ConnectInfo::default(),
+            instance: String::new(),
+            questions: Vec::new(),
+            contested: Vec::new(),
+            publishes: Vec::new(),
+            plays: Vec::new(),
+            ticket,
+            partial: None,
+            state: State::Open,
+            readable: true,
+            half_closed: false,
+            writable: true,
+            stalled_since: None,
+            armed: None,
+            opened: shared.now,
+            bytes_in: 0,
+            bytes_out: 0,
+            rtt_ms: None,
+        }
+    }
+
+    /// The socket may have something to read.
+    pub(crate) fn on_readable(&mut self, shared: &mut Shared) {
+        self.readable = true;
+        for _ in 0..READS_PER_TURN {
+            if !self.may_read() {
+                return;
+            }
+            let mut scratch = std::mem::take(&mut shared.scratch);
+            let read = self.socket.read(&mut scratch);
+            shared.counters.reads += 1;
+            match read {
+                Ok(0) => self.end(shared, "closed by the peer"),
+                Ok(count) => self.on_bytes(&scratch[..count], shared),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.end(shared, &format!("the socket failed: {error}")),
+            }
+            shared.scratch = scratch;
+            if !self.readable {
+                return;
+            }
+        }
+        shared.again.push(self.key);
+    }
+
+    /// The peer has closed its side, or the socket has failed. Where nothing is read, nobody else would see it.
+    pub(crate) fn on_hang_up(&mut self, shared: &mut Shared) {
+        if self.state != State::Gone && !self.may_read() {
+            self.end(shared, "closed by the peer");
+        }
+    }
+
+    /// Hands an order to the chain, and deals with what it says.
+    pub(crate) fn command(&mut self, command: Command, shared: &mut Shared) {
+        self.order(command, shared);
+        self.drain_events(shared);
+    }
+
+    /// Hands an order to the chain; what it says stays in its queue.
+    pub(crate) fn order(&mut self, command: Command, shared: &mut Shared) {
+        self.with_chain(shared, |chain, env| chain.on_command(command, env));
+        shared.wants_flush(self.key);
+    }
+
+    /// The time that the connection waited for may have come.
+    pub(crate) fn on_timeout(&mut self, shared: &mut Shared) {
+        match self.state {
+            State::Flushing(until) | State::Draining(until) if until <= shared.now => {
+                self.state = State::Gone
+            }
+            State::Open => {
+                if self.is_stalled_for(shared.limits.player_cut.get(), shared.now) {
+                    shared.counters.players_cut += u64::from(!self.plays.is_empty());
+                    let rule = "the peer has taken no byte for longer than playerCut";
+                    self.fail(&Error::timeout("tcp", rule), shared);
+                    self.state = State::Gone;
+                    return;
+                }
+                self.with_chain(shared, |chain, env| chain.on_timeout(env));
+                self.drain_events(shared);
+                self.retry_contested(shared);
+                shared.wants_flush(self.key);
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Self::on_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self, shared: &Shared) -> Option<Instant> {
+        match self.state {
+            State::Flushing(until) | State::Draining(until) => Some(until),
+            State::Gone => None,
+            State::Open => {
+                let stall =
+                    self.stalled_since.and_then(|since| since.checked_add(shared.limits.player_cut.get()));
+                let contested = self.contested.iter().map(|contested| contested.retry_at).min();
+                let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
+                [stall, contested, chain].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// Deals with what the chain says, as far as there is credit for questions.
+    pub(crate) fn drain_events(&mut self, shared: &mut Shared) {
+        while self.state == State::Open && self.has_credit() {
+            let Some(event) = self.chain.poll_event() else { break };
+            self.on_event(event, shared);
+        }
+        if self.state == State::Open && !self.poisoned && self.chain.closing().is_some() {
+            let reason = self.chain.closing().map(ToString::to_string).unwrap_or_default();
+            self.close(&reason, shared);
+        }
+        if self.readable && self.may_read() {
+            shared.again.push(self.key);
+        }
+    }
+
+    /// Closes the connection after what is left has gone out.
+    pub(crate) fn close(&mut self, reason: &str, shared: &mut Shared) {
+        if self.state != State::Open {
+            return;
+        }
+        self.leave(reason, shared);
+        self.state = State::Flushing(shared.now + LINGER);
+        shared.wants_flush(self.key);
+    }
+
+    /// Ends the connection because of `error`.
+    pub(crate) fn fail(&mut self, error: &Error, shared: &mut Shared) {
+        let whose = match error.fault {
+            Fault::Peer => "peer",
+            Fault::Timeout => "timeout",
+            Fault::Ours => "ours",
+        };
+        *shared.counters.faults.entry(format!("{whose}.{}", error.protocol)).or_default() += 1;
+        if let Some(suppressed) = shared.gate.pass(self.peer.ip(), (whose, error.protocol), shared.now) {
+            let rule = &error.rule;
+            let protocol = error.protocol;
+            match error.fault {
+                Fault::Ours => {
+                    slog::error!(self.log, "closed by a fault of ours: {rule}"; "protocol" => protocol, "suppressed" => suppressed);
+                }
+                Fault::Peer | Fault::Timeout => {
+                    slog::info!(self.log, "closed: {rule}"; "protocol" => protocol, "suppressed" => suppressed);
+                }
+            }
+        }
+        self.close(&error.to_string(), shared);
+    }
+
+    /// The report of this connection.
+    pub(crate) fn report(&self, now: Instant) -> ConnectionReport {
+        ConnectionReport {
+            id: self.id,
+            peer: self.peer,
+            chain: self.acceptor.chain.clone(),
+            application: self.owner.as_ref().map(|owner| owner.name.to_string()),
+            agent: self.info.agent.clone(),
+            age: now.saturating_duration_since(self.opened),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            queued: if self.poisoned { 0 } else { self.chain.queued() },
+            rtt_ms: self.rtt_ms,
+            publishes: self
+                .publishes
+                .iter()
+                .map(|published| (published.slot, published.name.clone()))
+                .collect(),
+            plays: self.plays.iter().map(|played| (played.slot, played.name.clone())).collect(),
+            questions: self.questions.len(),
+        }
+    }
+
+    /// Tells the application, where it has been asked anything about this connection.
+    pub(crate) fn notify(&self, event: Happened) {
+        let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
+        let wanted = match event {
+            Happened::Unpublish { .. } => application.hooks.unpublish,
+            Happened::Unplay { .. } => application.hooks.unplay,
+            // It also tells the host that no answer is waited for any more.
+            Happened::Closed { .. } => true,
+        };
+        if wanted {
+            (application.post)(ToApplication::Notice { connection: self.id, event });
+        }
+    }
+
+    /// Ends a publish, wherever the order came from.
+    pub(crate) fn unpublish(&mut self, slot: StreamSlot, shared: &mut Shared) {
+        self.contested.retain(|contested| contested.slot != slot);
+        let Some(at) = self.publishes.iter().position(|published| published.slot == slot) else { return };
+        let Published { name, home, .. } = self.publishes.swap_remove(at);
+        shared.relay.unpublish(home, shared.now);
+        slog::info!(self.log, "unpublished"; "stream" => &name);
+        self.notify(Happened::Unpublish { slot, name });
+    }
+
+    /// Ends a play, wherever the order came from.
+    pub(crate) fn unplay(&mut self, slot: StreamSlot, shared: &mut Shared) {
+        let Some(at) = self.plays.iter().position(|played| played.slot == slot) else { return };
+        let Played { name, player, .. } = self.plays.swap_remove(at);
+        shared.relay.unplay(player, shared.now);
+        slog::info!(self.log, "stopped playing"; "stream" => &name);
+        self.notify(Happened::Unplay { slot, name });
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8], shared: &mut Shared) {
+        // Less than there was room for: the socket is empty. An end that comes later raises its own event.
+        self.readable = bytes.len() == shared.scratch_size || self.half_closed;
+        if matches!(self.state, State::Draining(_)) {
+            return;
+        }
+        self.bytes_in += bytes.len() as u64;
+        shared.counters.bytes_in += bytes.len() as u64;
+        for published in &self.publishes {
+            shared.relay.heard(published.home, shared.now);
+        }
+        self.with_chain(shared, |chain, env| chain.on_data(bytes, env));
+        self.drain_events(shared);
+        shared.wants_flush(self.key);
+    }
+
+    fn on_event(&mut self, event: Event, shared: &mut Shared) {
+        match event {
+            Event::Frame { slot, frame } => {
+                if let Some(published) = self.publishes.iter().find(|published| published.slot == slot) {
+                    shared.relay.frame(published.home, frame, shared.now);
+                }
+            }
+            Event::Connect { request, info } => self.on_connect(request, *info, shared),
+            Event::Publish { request, slot, name, kind } => {
+                self.on_publish(request, slot, &name, kind, shared)
+            }
+            Event::Play(play) => self.on_play(play, shared),
+            Event::Message { request, slot, command, args } => {
+                self.on_message(request, slot, command, args, shared);
+            }
+            Event::Unpublish { slot } => self.unpublish(slot, shared),
+            Event::Unplay { slot } => self.unplay(slot, shared),
+            Event::Pause { slot, paused } => {
+                if let Some(played) = self.plays.iter().find(|played| played.slot == slot) {
+                    shared.relay.set_paused(played.player, paused);
+                }
+            }
+            Event::Receive { slot, audio, video } => {
+                if let Some(played) = self.plays.iter().find(|played| played.slot == slot) {
+                    shared.relay.set_receive(played.player, audio, video);
+                }
+            }
+            Event::Pong { rtt_ms } => self.rtt_ms = Some(rtt_ms),
+            Event::Skipped(what) => shared.skipped(what),
+        }
+    }
+
+    /// Runs `run` on the chain; an error or a panic ends the connection.
+    pub(crate) fn with_chain(
+        &mut self,
+        shared: &mut Shared,
+        run: impl FnOnce(&mut Chain, &mut Env<'_>) -> Result<(), Error>,
+    ) {
+        if self.poisoned {
+            return;
+        }
+        let now = shared.now;
+        let chain = &mut self.chain;
+        let result = guarded(|| run(chain, &mut Env { now, random: &mut fill_random }));
+        match result {
+            Ok(()) => {}
+            Err(Caught::Error(error)) => {
+                // Events that came before the error happened: a frame, an end. They count.
+                while let Some(event) = self.chain.poll_event() {
+                    if matches!(event, Event::Frame { .. } | Event::Unpublish { .. } | Event::Skipped(_)) {
+                        self.on_event(event, shared);
+                    }
+                }
+                self.fail(&error, shared);
+            }
+            Err(Caught::Panic(error)) => {
+                shared.counters.panics += 1;
+                self.poisoned = true;
+                self.fail(&error, shared);
+            }
+        }
+    }
+
+    /// Whether the chain can still be used.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.poisoned
+    }
+
+    /// Answers a request of the peer.
+    pub(crate) fn reject(
+        &mut self,
+        answer: impl FnOnce(Answer) -> Command,
+        code: &str,
+        text: &str,
+        shared: &mut Shared,
+    ) {
+        let reject = Answer::Reject { code: code.to_owned(), text: text.to_owned() };
+        self.order(answer(reject), shared);
+    }
+
+    /// Answers a connect.
+    pub(crate) fn answer_connect(&mut self, request: RequestId, answer: Answer, shared: &mut Shared) {
+        self.order(Command::AnswerConnect { request, answer }, shared);
+    }
+
+    /// Ends the connection at once: there is nobody to talk to.
+    pub(crate) fn end(&mut self, shared: &mut Shared, reason: &str) {
+        self.readable = false;
+        if self.state == State::Open {
+            slog::debug!(self.log, "{reason}");
+            self.leave(reason, shared);
+        }
+        self.state = State::Gone;
+    }
+
+    /// Ends everything that the connection does for others.
+    fn leave(&mut self, reason: &str, shared: &mut Shared) {
+        while let Some(slot) = self.publishes.first().map(|published| published.slot) {
+            self.unpublish(slot, shared);
+        }
+        while let Some(slot) = self.plays.first().map(|played| played.slot) {
+            self.unplay(slot, shared);
+        }
+        self.contested.clear();
+        self.questions.clear();
+        self.notify(Happened::Closed { reason: reason.to_owned() });
+        shared.counters.closed += 1;
+    }
+
+    fn may_read(&self) -> bool {
+        match self.state {
+            State::Open => !self.poisoned && !self.chain.is_paused() && self.has_credit(),
+            State::Draining(_) => true,
+            State::Flushing(_) | State::Gone => false,
+        }
+    }
+
+    fn is_stalled_for(&self, time: Duration, now: Instant) -> bool {
+        self.stalled_since.is_some_and(|since| now.saturating_duration_since(since) >= time)
+    }
+
+    /// Everything that was to be said has gone out.
+    pub(crate) fn on_flushed(&mut self, shared: &mut Shared) {
+        if let State::Flushing(_) = self.state {
+            let _ = self.socket.shutdown(Shutdown::Write);
+            self.state = State::Draining(shared.now + LINGER);
+            self.on_readable(shared);
+        }
+    }
+}
+
+/// Random bytes from the system.
+///
+/// Where the system has none, which happens only before it has fully booted, the bytes stay zero: they go
+/// into handshakes, and a handshake without entropy still works.
+fn fill_random(bytes: &mut [u8]) {
+    let _ = getrandom::fill(bytes);
+}

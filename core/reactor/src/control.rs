@@ -1,0 +1,264 @@
+//! What the control plane and the workers say to each other.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use crtmp_media::{Chain, ConnectInfo, Error, PublishKind, RequestId, StreamSlot, Value};
+use crtmp_relay::{ConnectionId, DuplicatePublisher, RelayMessage};
+use mio::net::{TcpListener, TcpStream};
+
+use crate::report::WorkerReport;
+
+/// Makes the chain of a new connection.
+pub type MakeChain = Box<dyn Fn() -> Result<Chain, Error> + Send + Sync>;
+
+/// A listening address and what becomes of its connections.
+pub struct Acceptor {
+    /// The address that it listens at; its port is the real one.
+    pub address: SocketAddr,
+    /// The name of the chain.
+    pub chain: String,
+    /// The name of the application that owns it and is asked first.
+    pub application: String,
+    /// Makes the chains.
+    pub make_chain: MakeChain,
+}
+
+/// Which decisions an application wants to make; the worker decides the others itself, without a hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Asked when a peer connects; otherwise everybody is accepted.
+    pub connect: bool,
+    /// Asked when a connection wants to publish.
+    pub publish: bool,
+    /// Asked when a connection wants to play.
+    pub play: bool,
+    /// Asked when a command comes that the protocol does not know; otherwise it is answered with an error.
+    pub message: bool,
+    /// Told when a publish ends.
+    pub unpublish: bool,
+    /// Told when a play ends.
+    pub unplay: bool,
+    /// Told when a connection ends.
+    pub close: bool,
+}
+
+/// An application as the workers see it.
+pub struct Application {
+    /// Its name; streams belong to it.
+    pub name: Arc<str>,
+    /// What it decides itself.
+    pub hooks: Hooks,
+    /// Whether it is the one that is asked where another is meant, and does not want to be a final owner.
+    pub is_default: bool,
+    /// What happens to a second publisher of a name.
+    pub duplicate_publisher: DuplicatePublisher,
+    /// How long players wait for a publisher that has gone.
+    pub publisher_return: Duration,
+    /// How long players wait for a publisher that has never come; zero: they are refused.
+    pub play_wait: Duration,
+    /// The socket send buffer in bytes; none: the system's choice.
+    pub send_buffer: Option<usize>,
+    /// Hands a question or notice to the application's thread; never blocks.
+    pub post: Box<dyn Fn(ToApplication) + Send + Sync>,
+}
+
+/// All applications by name and alias.
+#[derive(Default)]
+pub struct Routing {
+    by_name: HashMap<String, Arc<Application>>,
+}
+
+impl Routing {
+    /// Adds an application under its name and `aliases`.
+    pub fn add(&mut self, application: Arc<Application>, aliases: &[String]) {
+        self.by_name.insert(application.name.to_string(), application.clone());
+        for alias in aliases {
+            self.by_name.insert(alias.clone(), application.clone());
+        }
+    }
+
+    /// The application of a name or alias.
+    pub fn find(&self, name: &str) -> Option<&Arc<Application>> {
+        self.by_name.get(name)
+    }
+}
+
+/// Something for an application.
+#[derive(Debug)]
+pub enum ToApplication {
+    /// A question that must be answered by [`ToWorker::Answer`], whatever happens.
+    Question {
+        /// Who asks.
+        connection: ConnectionId,
+        /// Names the question within the connection.
+        request: RequestId,
+        /// What it is.
+        question: Question,
+    },
+    /// Something that has happened.
+    Notice {
+        /// To whom.
+        connection: ConnectionId,
+        /// What.
+        event: Happened,
+    },
+}
+
+/// A decision that an application makes.
+#[derive(Debug)]
+pub enum Question {
+    /// May this peer connect?
+    Connect {
+        /// What it said.
+        info: Box<ConnectInfo>,
+        /// Its address.
+        peer: SocketAddr,
+        /// The address that it came to.
+        local: SocketAddr,
+    },
+    /// May it publish?
+    Publish {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name, checked, with the instance and without query.
+        name: String,
+        /// What followed `?` in the name.
+        query: String,
+        /// What to do with the stream.
+        kind: PublishKind,
+    },
+    /// May it play?
+    Play {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name, checked, with the instance and without query.
+        name: String,
+        /// What followed `?` in the name.
+        query: String,
+        /// Where to start in ms, as RTMP says it.
+        start_ms: i64,
+        /// How long in ms; negative: to the end.
+        duration_ms: i64,
+    },
+    /// What is the answer to this command?
+    Message {
+        /// On which message stream; 0 for the connection itself.
+        slot: StreamSlot,
+        /// The command.
+        command: String,
+        /// Its arguments, the command object first.
+        args: Vec<Value>,
+        /// Whether the peer wants an answer.
+        wants_answer: bool,
+    },
+}
+
+/// Something that an application is told.
+#[derive(Debug)]
+pub enum Happened {
+    /// A publish has ended.
+    Unpublish {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name.
+        name: String,
+    },
+    /// A play has ended.
+    Unplay {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name.
+        name: String,
+    },
+    /// The connection has ended; nothing more comes of it.
+    Closed {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// An application's answer to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Yes.
+    Accept,
+    /// Yes, under this name.
+    AcceptAs(String),
+    /// Ask the application of this name or alias instead; connects only.
+    HandTo(String),
+    /// No.
+    Reject {
+        /// The status code that the peer is told; empty: the usual one.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+    /// Not here: go to this URL.
+    Redirect(String),
+    /// The result of a command.
+    Result(Value),
+}
+
+/// Something for a worker.
+pub enum ToWorker {
+    /// A new connection.
+    Adopt {
+        /// Its socket, not yet registered.
+        socket: TcpStream,
+        /// Its far end.
+        peer: SocketAddr,
+        /// Where it came to.
+        acceptor: Arc<Acceptor>,
+    },
+    /// From another worker's relay.
+    Relay(RelayMessage),
+    /// An application's answer.
+    Answer {
+        /// Who asked.
+        connection: ConnectionId,
+        /// What was asked.
+        request: RequestId,
+        /// The answer.
+        verdict: Verdict,
+    },
+    /// Close a connection.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// The status code that the peer is told.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+    /// Listen here.
+    Listen {
+        /// The bound socket.
+        listener: TcpListener,
+        /// What becomes of its connections.
+        acceptor: Arc<Acceptor>,
+    },
+    /// Listen here no more; connections that came from there stay.
+    Unlisten {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The applications have changed; connections keep the ones that they have.
+    Routing(Arc<Routing>),
+    /// Say what is going on.
+    Report(std::sync::mpsc::Sender<WorkerReport>),
+    /// End all connections, telling them, and return when they are gone or the time is up.
+    Stop {
+        /// How long it may take.
+        within: Duration,
+    },
+}
+
+/// The addresses of peers in counters and limits: IPv4 in IPv6 counts as IPv4.
+pub(crate) fn canonical(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}

@@ -1,0 +1,181 @@
+//! How bytes leave: control messages first, then packets straight from the cursors, in one system call.
+
+use std::io::{self, IoSlice, Write};
+
+use crtmp_media::{Error, OutQueue};
+use crtmp_relay::{Flush, Slices};
+
+use crate::{
+    connection::{Connection, State},
+    guard::{Caught, guarded},
+    shared::Shared,
+};
+
+/// Bytes that one connection may send in one turn; then the others have theirs.
+const BUDGET: usize = 256 * 1024;
+
+/// Bytes of media that wait between the layers of a chain, at most, before another packet is taken.
+const CHAIN_MEDIA: usize = 64 * 1024;
+
+impl Connection {
+    /// Sends what there is to send, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, shared: &mut Shared) {
+        if matches!(self.state, State::Draining(_) | State::Gone) {
+            return;
+        }
+        if !self.writable {
+            return self.check_queue(shared);
+        }
+        if !self.prepare_plays(shared) {
+            return;
+        }
+        let mut budget = BUDGET;
+        loop {
+            match self.write_once(shared, budget) {
+                Ok(Written::Nothing) => break,
+                Ok(Written::All(count)) => {
+                    self.stalled_since = None;
+                    budget = budget.saturating_sub(count);
+                    if budget == 0 {
+                        shared.flush_again.push(self.key);
+                        return;
+                    }
+                }
+                Ok(Written::Some) => {
+                    // The next edge says when there is room again.
+                    self.writable = false;
+                    self.stalled_since = Some(shared.now);
+                    return;
+                }
+                Ok(Written::None) => {
+                    self.writable = false;
+                    self.stalled_since.get_or_insert(shared.now);
+                    return self.check_queue(shared);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.end(shared, &format!("the socket failed: {error}")),
+            }
+        }
+        self.on_flushed(shared);
+    }
+
+    /// Control messages may not pile up for a peer that does not read.
+    fn check_queue(&mut self, shared: &mut Shared) {
+        // Where a layer changes bytes, media waits in the same queues, the last packet taken of any size.
+        let media = if self.chain.is_direct() { 0 } else { CHAIN_MEDIA + shared.limits.message_size };
+        let limit = shared.limits.control_queue + media;
+        if self.state == State::Open && self.is_sound() && self.chain.queued() > limit {
+            let rule = format!(
+                "more than controlQueue = {} bytes wait for a peer that does not read",
+                shared.limits.control_queue
+            );
+            self.fail(&Error::peer("tcp", rule), shared);
+            self.state = State::Gone;
+        }
+    }
+
+    /// Returns whether the connection is still there.
+    fn prepare_plays(&mut self, shared: &mut Shared) -> bool {
+        let stalled = self.stalled_since.is_some();
+        let unsent = if self.is_sound() { self.chain.queued() as u64 } else { 0 };
+        let flush = Flush { now: shared.now, limits: &shared.limits, stalled, unsent };
+        if self.plays.iter().all(|played| shared.relay.prepare(played.player, flush)) {
+            return true;
+        }
+        shared.counters.players_cut += 1;
+        let rule = "the player has been too far behind live for longer than playerCut";
+        self.fail(&Error::peer("tcp", rule), shared);
+        self.state = State::Gone;
+        false
+    }
+
+    fn write_once(&mut self, shared: &mut Shared, budget: usize) -> io::Result<Written> {
+        if !self.is_sound() {
+            return Ok(Written::Nothing);
+        }
+        let direct = self.chain.is_direct();
+        if !direct {
+            self.fill_chain(shared);
+        }
+        let chain = &mut self.chain;
+        let queue = match guarded(|| chain.send()) {
+            Ok(queue) => queue,
+            Err(Caught::Error(error) | Caught::Panic(error)) => return Err(io::Error::other(error)),
+        };
+        let mut slices = Slices::new();
+        slices.extend(self.partial.as_ref().map(|partial| IoSlice::new(partial.rest())));
+        let fits = push_queue(queue, &mut slices);
+        let control: usize = queue.len();
+        if direct && fits {
+            let mut left = budget;
+            for played in &self.plays {
+                let before: usize = slices.iter().map(|slice| slice.len()).sum();
+                shared.relay.fill(played.player, &mut slices, left);
+                let after: usize = slices.iter().map(|slice| slice.len()).sum();
+                left = left.saturating_sub(after - before);
+            }
+        }
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total == 0 {
+            return Ok(Written::Nothing);
+        }
+        shared.counters.writes += 1;
+        let written = match slices.as_slice() {
+            [one] => self.socket.write(one),
+            many => self.socket.write_vectored(many),
+        };
+        drop(slices);
+        let written = match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::None),
+            other => other?,
+        };
+        self.bytes_out += written as u64;
+        shared.counters.bytes_out += written as u64;
+        let mut left = written;
+        if let Some(partial) = self.partial.take() {
+            (left, self.partial) = partial.advance(left);
+        }
+        let from_queue = left.min(control);
+        queue.advance(from_queue);
+        left -= from_queue;
+        for played in &self.plays {
+            if left == 0 {
+                break;
+            }
+            (left, self.partial) = shared.relay.advance(played.player, left);
+        }
+        Ok(if written == total { Written::All(written) } else { Written::Some })
+    }
+
+    /// Moves packets into a chain whose layers change bytes, a bounded number at a time.
+    fn fill_chain(&mut self, shared: &mut Shared) {
+        for played in &self.plays {
+            while self.chain.queued() < CHAIN_MEDIA {
+                let Some(packet) = shared.relay.next_packet(played.player) else { break };
+                self.chain.push_packet(packet);
+            }
+        }
+    }
+}
+
+enum Written {
+    /// There was nothing to send.
+    Nothing,
+    /// The socket took everything that was offered: so many bytes.
+    All(usize),
+    /// The socket took a part.
+    Some,
+    /// The socket took nothing.
+    None,
+}
+
+/// Returns whether the whole queue fits.
+fn push_queue<'a>(queue: &'a OutQueue, slices: &mut Slices<'a>) -> bool {
+    for slice in queue.slices() {
+        if slices.is_full() {
+            return false;
+        }
+        slices.push(IoSlice::new(slice));
+    }
+    true
+}

@@ -1,0 +1,377 @@
+//! What a connection asks its application, and what becomes of the answers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{
+    Answer, Command, ConnectInfo, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot, Value,
+    split_query,
+};
+use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
+
+use crate::{
+    connection::{Connection, Played, Published},
+    control::{Application, Question, ToApplication, Verdict},
+    shared::Shared,
+};
+
+/// Questions of one connection that its application may have unanswered; then nothing is read.
+const CREDIT: usize = 8;
+
+/// How often a connect may be handed from one application to another.
+const HANDS: u8 = 4;
+
+/// How often a name that another publisher holds is looked at again.
+const CONTEST_PERIOD: Duration = Duration::from_millis(250);
+
+const CONNECT_REJECTED: &str = "NetConnection.Connect.Rejected";
+const INVALID_APP: &str = "NetConnection.Connect.InvalidApp";
+const CALL_FAILED: &str = "NetConnection.Call.Failed";
+const BAD_NAME: &str = "NetStream.Publish.BadName";
+const PLAY_FAILED: &str = "NetStream.Play.Failed";
+const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
+
+/// A question that has not been answered.
+pub(crate) struct Asked {
+    pub(crate) request: RequestId,
+    subject: Subject,
+}
+
+enum Subject {
+    Connect {
+        hands: u8,
+    },
+    Publish {
+        slot: StreamSlot,
+        name: StreamName,
+    },
+    Play {
+        play: Box<PlayRequest>,
+        name: StreamName,
+    },
+    /// The peer wants an answer, or not.
+    Message {
+        wants_answer: bool,
+    },
+}
+
+/// A publish that waits for the name to become free.
+pub(crate) struct Contested {
+    pub(crate) slot: StreamSlot,
+    pub(crate) retry_at: Instant,
+    request: RequestId,
+    name: StreamName,
+    since: Instant,
+}
+
+impl Connection {
+    /// Whether the application may be asked more.
+    pub(crate) fn has_credit(&self) -> bool {
+        self.questions.len() < CREDIT
+    }
+
+    pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
+        self.info = info;
+        let Some(application) = shared.routing.find(&self.acceptor.application).cloned() else {
+            let text = format!("the application {:?} is gone", self.acceptor.application);
+            let answer = |answer| Command::AnswerConnect { request, answer };
+            return self.reject(answer, INVALID_APP, &text, shared);
+        };
+        self.ask_connect(request, application, 0, shared);
+    }
+
+    pub(crate) fn on_publish(
+        &mut self,
+        request: RequestId,
+        slot: StreamSlot,
+        name: &str,
+        kind: PublishKind,
+        shared: &mut Shared,
+    ) {
+        let answer = |answer| Command::AnswerPublish { request, answer };
+        let (path, query) = split_query(name);
+        let name = match StreamName::new(&self.instance, path, &shared.limits) {
+            Ok(name) => name,
+            Err(error) => return self.reject(answer, BAD_NAME, &error.to_string(), shared),
+        };
+        if kind != PublishKind::Live {
+            let text = "recording is not supported yet: publish as live";
+            return self.reject(answer, "NetStream.Record.NoAccess", text, shared);
+        }
+        let question = Question::Publish { slot, name: name.to_string(), query: query.to_owned(), kind };
+        let asked = Asked { request, subject: Subject::Publish { slot, name } };
+        self.ask(asked, question, |application| application.hooks.publish, shared);
+    }
+
+    pub(crate) fn on_play(&mut self, play: PlayRequest, shared: &mut Shared) {
+        let request = play.request;
+        let answer = |answer| Command::AnswerPlay { request, answer };
+        let (path, query) = split_query(&play.name);
+        let name = match StreamName::new(&self.instance, path, &shared.limits) {
+            Ok(name) => name,
+            Err(error) => return self.reject(answer, PLAY_FAILED, &error.to_string(), shared),
+        };
+        let question = Question::Play {
+            slot: play.slot,
+            name: name.to_string(),
+            query: query.to_owned(),
+            start_ms: play.start_ms,
+            duration_ms: play.duration_ms,
+        };
+        let asked = Asked { request, subject: Subject::Play { play: Box::new(play), name } };
+        self.ask(asked, question, |application| application.hooks.play, shared);
+    }
+
+    pub(crate) fn on_message(
+        &mut self,
+        request: Option<RequestId>,
+        slot: StreamSlot,
+        command: String,
+        args: Vec<Value>,
+        shared: &mut Shared,
+    ) {
+        let wants_answer = request.is_some();
+        let listens = self.owner.as_ref().is_some_and(|owner| owner.hooks.message);
+        if !listens {
+            if let Some(request) = request {
+                let text = format!("the application knows no command {command:?}");
+                let result = Err((CALL_FAILED.to_owned(), text));
+                self.order(Command::AnswerMessage { request, result }, shared);
+            }
+            return;
+        }
+        // One that wants no answer takes credit too: it takes a place in the application's mailbox.
+        let request = request.unwrap_or(shared.unanswered());
+        let question = Question::Message { slot, command, args, wants_answer };
+        let asked = Asked { request, subject: Subject::Message { wants_answer } };
+        self.ask(asked, question, |application| application.hooks.message, shared);
+    }
+
+    /// Takes an answer of the application.
+    pub(crate) fn on_answer(&mut self, request: RequestId, verdict: Verdict, shared: &mut Shared) {
+        let Some(at) = self.questions.iter().position(|asked| asked.request == request) else { return };
+        let Asked { subject, .. } = self.questions.swap_remove(at);
+        self.decide(request, subject, verdict, shared);
+        self.drain_events(shared);
+        shared.wants_flush(self.key);
+    }
+
+    /// Looks again at names that other publishers hold.
+    pub(crate) fn retry_contested(&mut self, shared: &mut Shared) {
+        let now = shared.now;
+        while let Some(at) = self.contested.iter().position(|contested| contested.retry_at <= now) {
+            let Contested { slot, request, name, since, .. } = self.contested.swap_remove(at);
+            self.publish(request, slot, name, since, shared);
+        }
+    }
+
+    fn ask(
+        &mut self,
+        asked: Asked,
+        question: Question,
+        hook: impl Fn(&Application) -> bool,
+        shared: &mut Shared,
+    ) {
+        let Some(application) = self.owner.clone() else {
+            let text = "the connection belongs to no application".to_owned();
+            let verdict = Verdict::Reject { code: String::new(), text };
+            return self.decide(asked.request, asked.subject, verdict, shared);
+        };
+        if !hook(&application) {
+            return self.decide(asked.request, asked.subject, Verdict::Accept, shared);
+        }
+        let request = asked.request;
+        self.questions.push(asked);
+        (application.post)(ToApplication::Question { connection: self.id, request, question });
+    }
+
+    fn ask_connect(
+        &mut self,
+        request: RequestId,
+        application: Arc<Application>,
+        hands: u8,
+        shared: &mut Shared,
+    ) {
+        self.asked = Some(application.clone());
+        if application.hooks.connect {
+            self.questions.push(Asked { request, subject: Subject::Connect { hands } });
+            let info = Box::new(self.info.clone());
+            let question = Question::Connect { info, peer: self.peer, local: self.local };
+            (application.post)(ToApplication::Question { connection: self.id, request, question });
+        } else if application.is_default {
+            // It has nothing to say about who gets the connection: the names decide.
+            let (named, _) = self.named_application();
+            let verdict = Verdict::HandTo(named);
+            self.decide(request, Subject::Connect { hands }, verdict, shared);
+        } else {
+            self.decide(request, Subject::Connect { hands }, Verdict::Accept, shared);
+        }
+    }
+
+    fn decide(&mut self, request: RequestId, subject: Subject, verdict: Verdict, shared: &mut Shared) {
+        match subject {
+            Subject::Connect { hands } => self.decide_connect(request, hands, verdict, shared),
+            Subject::Publish { slot, name } => {
+                let answer = |answer| Command::AnswerPublish { request, answer };
+                match accepted_name(verdict, name, shared) {
+                    Ok(name) => self.publish(request, slot, name, shared.now, shared),
+                    Err(Refused::Reject(code, text)) => self.reject(answer, code.or(BAD_NAME), &text, shared),
+                    Err(Refused::Redirect(url)) => self.order(answer(Answer::Redirect { url }), shared),
+                }
+            }
+            Subject::Play { play, name } => {
+                let answer = |answer| Command::AnswerPlay { request, answer };
+                match accepted_name(verdict, name, shared) {
+                    Ok(name) => self.play(*play, name, shared),
+                    Err(Refused::Reject(code, text)) => {
+                        self.reject(answer, code.or(PLAY_FAILED), &text, shared)
+                    }
+                    Err(Refused::Redirect(url)) => self.order(answer(Answer::Redirect { url }), shared),
+                }
+            }
+            Subject::Message { wants_answer: false } => {}
+            Subject::Message { wants_answer: true } => {
+                let result = match verdict {
+                    Verdict::Result(value) => Ok(value),
+                    Verdict::Accept => Ok(Value::Null),
+                    Verdict::Reject { code, text } => Err((Code(code).or(CALL_FAILED).to_owned(), text)),
+                    _ => Err((
+                        CALL_FAILED.to_owned(),
+                        "the application gave an answer of another kind".to_owned(),
+                    )),
+                };
+                self.order(Command::AnswerMessage { request, result }, shared);
+            }
+        }
+    }
+
+    fn decide_connect(&mut self, request: RequestId, hands: u8, verdict: Verdict, shared: &mut Shared) {
+        let answer = |answer| Command::AnswerConnect { request, answer };
+        match verdict {
+            Verdict::Accept => {
+                let Some(application) = self.asked.clone() else { return };
+                if application.is_default {
+                    let text = format!("the application {:?} takes no connections itself", application.name);
+                    return self.reject(answer, INVALID_APP, &text, shared);
+                }
+                (_, self.instance) = self.named_application();
+                slog::info!(self.log, "connected"; "application" => &*application.name, "agent" => &self.info.agent);
+                if let Some(bytes) = application.send_buffer {
+                    shared.set_send_buffer(&self.socket, bytes);
+                }
+                self.owner = Some(application);
+                self.answer_connect(request, Answer::Accept, shared);
+            }
+            Verdict::HandTo(name) => {
+                if hands >= HANDS {
+                    let text = "applications hand this connection around in a circle";
+                    return self.reject(answer, INVALID_APP, text, shared);
+                }
+                match shared.routing.find(&name).cloned() {
+                    Some(application) => self.ask_connect(request, application, hands + 1, shared),
+                    None => {
+                        let text = format!("no application is called {name:?}");
+                        self.reject(answer, INVALID_APP, &text, shared);
+                    }
+                }
+            }
+            Verdict::Redirect(url) => self.answer_connect(request, Answer::Redirect { url }, shared),
+            Verdict::Reject { code, text } => {
+                self.reject(answer, Code(code).or(CONNECT_REJECTED), &text, shared);
+            }
+            Verdict::AcceptAs(_) | Verdict::Result(_) => {
+                let text = "the application gave an answer of another kind";
+                self.reject(answer, CONNECT_REJECTED, text, shared);
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        request: RequestId,
+        slot: StreamSlot,
+        name: StreamName,
+        since: Instant,
+        shared: &mut Shared,
+    ) {
+        let Some(owner) = self.owner.clone() else { return };
+        let key = StreamKey { application: owner.name.clone(), name: name.clone() };
+        let answer = |answer| Command::AnswerPublish { request, answer };
+        match shared.relay.publish(key, self.id, slot, owner.duplicate_publisher, shared.now) {
+            Ok(home) => {
+                shared.authorise(&mut self.ticket);
+                slog::info!(self.log, "published"; "stream" => %name);
+                self.publishes.push(Published { slot, name: name.to_string(), home });
+                self.order(answer(Answer::Accept), shared);
+            }
+            // Heard of after we asked: it is alive.
+            Err(Refusal::Silent(silence)) if silence >= shared.now.saturating_duration_since(since) => {
+                let retry_at = shared.now + CONTEST_PERIOD;
+                self.contested.push(Contested { slot, retry_at, request, name, since });
+            }
+            Err(Refusal::Silent(_) | Refusal::Busy) => {
+                let text = format!("the stream {:?} is being published already", name.as_str());
+                slog::info!(self.log, "publish refused: {text}");
+                self.reject(answer, BAD_NAME, &text, shared);
+            }
+        }
+    }
+
+    fn play(&mut self, play: PlayRequest, name: StreamName, shared: &mut Shared) {
+        let Some(owner) = self.owner.clone() else { return };
+        let key = StreamKey { application: owner.name.clone(), name: name.clone() };
+        let request = play.request;
+        let answer = |answer| Command::AnswerPlay { request, answer };
+        if owner.play_wait.is_zero() && !shared.relay.is_live(&key) {
+            let text = format!("nobody publishes the stream {:?}", name.as_str());
+            return self.reject(answer, NOT_FOUND, &text, shared);
+        }
+        self.order(answer(Answer::Accept), shared);
+        shared.authorise(&mut self.ticket);
+        let options = PlayOptions { wait: owner.play_wait, publisher_return: owner.publisher_return };
+        let PlayRequest { slot, format, encoder, .. } = play;
+        let play = Play { key, connection: self.id, slot, format, encoder, options };
+        let (player, live) = shared.relay.play(play, shared.now);
+        slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
+        self.plays.push(Played { slot, name: name.to_string(), player });
+    }
+
+    /// The application that the peer named, and the instance behind it.
+    fn named_application(&self) -> (String, String) {
+        let (path, _) = split_query(&self.info.app);
+        let path = path.trim_matches('/');
+        let (application, instance) = path.split_once('/').unwrap_or((path, ""));
+        (application.to_owned(), instance.to_owned())
+    }
+}
+
+enum Refused {
+    Reject(Code, String),
+    Redirect(String),
+}
+
+/// A status code that the application may have left to us.
+struct Code(String);
+
+impl Code {
+    fn or<'a>(&'a self, usual: &'a str) -> &'a str {
+        if self.0.is_empty() { usual } else { &self.0 }
+    }
+}
+
+fn accepted_name(verdict: Verdict, name: StreamName, shared: &Shared) -> Result<StreamName, Refused> {
+    match verdict {
+        Verdict::Accept => Ok(name),
+        Verdict::AcceptAs(other) => StreamName::new("", &other, &shared.limits).map_err(|error| {
+            Refused::Reject(Code(String::new()), format!("the application gave another name, but {error}"))
+        }),
+        Verdict::Reject { code, text } => Err(Refused::Reject(Code(code), text)),
+        Verdict::Redirect(url) => Err(Refused::Redirect(url)),
+        Verdict::HandTo(_) | Verdict::Result(_) => Err(Refused::Reject(
+            Code(String::new()),
+            "the application gave an answer of another kind".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,89 @@
+//! Counters as they are shown.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use crtmp_media::StreamSlot;
+use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, ReplicaReport};
+
+/// What goes on in a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerReport {
+    /// The worker, counted from 0.
+    pub worker: u16,
+    /// Its counters since the start.
+    pub counters: WorkerCounters,
+    /// Its connections.
+    pub connections: Vec<ConnectionReport>,
+    /// The publishes that live on it.
+    pub publishes: Vec<PublishReport>,
+    /// The streams that its players play or wait for.
+    pub replicas: Vec<ReplicaReport>,
+    /// Its players.
+    pub players: Vec<PlayerReport>,
+}
+
+/// What a worker has done since the start.
+#[derive(Clone, Debug, Default)]
+pub struct WorkerCounters {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Connections accepted by this worker's listeners, wherever they went.
+    pub accepted: u64,
+    /// Connections refused because of a limit.
+    pub refused: u64,
+    /// Connections that this worker took over.
+    pub adopted: u64,
+    /// Connections that have ended.
+    pub closed: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// System calls that received.
+    pub reads: u64,
+    /// System calls that sent.
+    pub writes: u64,
+    /// Players cut because they were too slow for too long.
+    pub players_cut: u64,
+    /// Plays that ended because their publisher never came.
+    pub plays_missed: u64,
+    /// Publishers that were replaced.
+    pub publishers_replaced: u64,
+    /// Panics in a chain; each cost one connection.
+    pub panics: u64,
+    /// Connections ended by a fault, by whose it was and which protocol saw it.
+    pub faults: BTreeMap<String, u64>,
+    /// Things skipped that a healthy peer does not send.
+    pub skipped: BTreeMap<&'static str, u64>,
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionReport {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Its far end.
+    pub peer: SocketAddr,
+    /// The chain.
+    pub chain: String,
+    /// The application that has accepted it.
+    pub application: Option<String>,
+    /// What the peer calls itself.
+    pub agent: String,
+    /// How long it has lived.
+    pub age: Duration,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Bytes of control messages that wait.
+    pub queued: usize,
+    /// The newest round trip time in ms.
+    pub rtt_ms: Option<u32>,
+    /// The publishing message streams and their names.
+    pub publishes: Vec<(StreamSlot, String)>,
+    /// The playing message streams and their names.
+    pub plays: Vec<(StreamSlot, String)>,
+    /// Questions that its application has not answered yet.
+    pub questions: usize,
+}

@@ -1,0 +1,107 @@
+//! What all connections of a worker have in common.
+
+use std::{sync::Arc, time::Instant};
+
+use crtmp_media::{Limits, RequestId, Skipped};
+use crtmp_relay::Relay;
+use mio::net::TcpStream;
+use slog::Logger;
+use socket2::SockRef;
+
+use crate::{admission::Ticket, control::Routing, gate::Gate, report::WorkerCounters, worker::ConnectionKey};
+
+/// Size of the buffer that each worker reads into, in bytes.
+pub(crate) const SCRATCH: usize = 128 * 1024;
+
+/// Everything of a worker but its connections.
+pub(crate) struct Shared {
+    pub(crate) now: Instant,
+    pub(crate) relay: Relay,
+    pub(crate) routing: Arc<Routing>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) counters: WorkerCounters,
+    pub(crate) gate: Gate,
+    pub(crate) log: Logger,
+    /// The one receive buffer; taken out while it is in use.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) scratch_size: usize,
+    /// Connections that have more to read, but have had their share of this turn.
+    pub(crate) again: Vec<ConnectionKey>,
+    /// Connections that have more to send, but have had their share of this turn.
+    pub(crate) flush_again: Vec<ConnectionKey>,
+    /// Connections that have something to send at the end of this turn.
+    to_flush: Vec<ConnectionKey>,
+    unanswered: u32,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        relay: Relay,
+        routing: Arc<Routing>,
+        limits: Arc<Limits>,
+        log: Logger,
+        now: Instant,
+    ) -> Self {
+        Self {
+            now,
+            relay,
+            routing,
+            limits,
+            counters: WorkerCounters::default(),
+            gate: Gate::default(),
+            log,
+            scratch: vec![0; SCRATCH],
+            scratch_size: SCRATCH,
+            again: Vec::new(),
+            flush_again: Vec::new(),
+            to_flush: Vec::new(),
+            unanswered: 0,
+        }
+    }
+
+    /// Sends what the connection has at the end of the turn.
+    pub(crate) fn wants_flush(&mut self, key: ConnectionKey) {
+        if self.to_flush.last() != Some(&key) {
+            self.to_flush.push(key);
+        }
+    }
+
+    pub(crate) fn take_to_flush(&mut self) -> Vec<ConnectionKey> {
+        std::mem::take(&mut self.to_flush)
+    }
+
+    pub(crate) fn has_to_flush(&self) -> bool {
+        !self.to_flush.is_empty()
+    }
+
+    /// Counts something that was skipped.
+    pub(crate) fn skipped(&mut self, what: Skipped) {
+        let name = match what {
+            Skipped::UnknownMessage => "unknownMessage",
+            Skipped::StrayMedia => "strayMedia",
+            Skipped::BadTag => "badTag",
+            Skipped::BadAggregate => "badAggregate",
+            Skipped::BadCommand => "badCommand",
+            Skipped::BadMetadata => "badMetadata",
+        };
+        *self.counters.skipped.entry(name).or_default() += 1;
+    }
+
+    /// A number for a question that the peer wants no answer to, from the end of the range that endpoints use.
+    pub(crate) fn unanswered(&mut self) -> RequestId {
+        self.unanswered = self.unanswered.wrapping_add(1);
+        RequestId(u32::MAX - (self.unanswered & 0xffff))
+    }
+
+    /// The connection has been allowed to publish or play.
+    pub(crate) fn authorise(&self, ticket: &mut Ticket) {
+        ticket.authorise();
+    }
+
+    /// Bounds what the system holds for a slow player.
+    pub(crate) fn set_send_buffer(&self, socket: &TcpStream, bytes: usize) {
+        if let Err(error) = SockRef::from(socket).set_send_buffer_size(bytes) {
+            slog::warn!(self.log, "the send buffer could not be set"; "bytes" => bytes, "error" => %error);
+        }
+    }
+}

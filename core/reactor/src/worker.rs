@@ -1,0 +1,538 @@
+//! A worker: one thread, one poll, its own connections and its own relay.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crtmp_media::Command;
+use crtmp_relay::{ConnectionId, Notice, WorkerId};
+use mio::{
+    Events, Interest, Poll, Token,
+    event::Event,
+    net::{TcpListener, TcpStream},
+};
+use slotmap::{Key, KeyData, SlotMap, new_key_type};
+
+use crate::{
+    admission::Admission,
+    connection::{Connection, State},
+    control::{Acceptor, Happened, ToWorker, canonical},
+    mailbox::Mailbox,
+    report::WorkerReport,
+    shared::Shared,
+    timers::Timers,
+};
+
+new_key_type! {
+    pub(crate) struct ConnectionKey;
+}
+
+pub(crate) const WAKE: Token = Token(0);
+
+/// Listeners have odd tokens, connections even ones from 2 on.
+const LISTENER: usize = 1;
+
+/// Connections that one listener may accept in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long a listener rests when the system has no descriptors or memory for another connection.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How often the largest pauses of the loop are looked at.
+const EVENTS: usize = 1024;
+
+/// What the workers know of each other.
+pub(crate) struct Peers {
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// Connections of each worker; whoever accepts gives the next one to the worker with the fewest.
+    pub(crate) loads: Vec<AtomicUsize>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+pub(crate) struct Worker {
+    id: WorkerId,
+    poll: Poll,
+    mailbox: Mailbox,
+    peers: Arc<Peers>,
+    connections: SlotMap<ConnectionKey, Connection>,
+    listeners: Vec<Option<Listener>>,
+    timers: Timers,
+    shared: Shared,
+    messages: Vec<ToWorker>,
+    owners: Vec<ConnectionId>,
+    stop_at: Option<Instant>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    acceptor: Arc<Acceptor>,
+    /// It has more to accept.
+    ready: bool,
+    rest_until: Option<Instant>,
+}
+
+impl Worker {
+    pub(crate) fn new(id: WorkerId, poll: Poll, peers: Arc<Peers>, shared: Shared) -> Self {
+        Self {
+            id,
+            poll,
+            mailbox: peers.mailboxes[usize::from(id.0)].clone(),
+            peers,
+            connections: SlotMap::with_key(),
+            listeners: Vec::new(),
+            timers: Timers::default(),
+            shared,
+            messages: Vec::new(),
+            owners: Vec::new(),
+            stop_at: None,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.shared.now = Instant::now();
+            self.shared.counters.turns += 1;
+            self.read_pass(&events);
+            self.time_pass();
+            self.flush_pass();
+            if self.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let busy = !self.shared.again.is_empty()
+            || !self.shared.flush_again.is_empty()
+            || self.shared.has_to_flush()
+            || self
+                .listeners
+                .iter()
+                .flatten()
+                .any(|listener| listener.ready && listener.rest_until.is_none());
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let rests = self.listeners.iter().flatten().filter_map(|listener| listener.rest_until);
+        let times = [self.timers.next(), self.shared.relay.poll_timeout(), self.stop_at];
+        let next = times.into_iter().flatten().chain(rests).min();
+        next.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Takes in what has come: from sockets, from those who had to wait for their turn, from the mailbox.
+    fn read_pass(&mut self, events: &Events) {
+        let again = std::mem::take(&mut self.shared.again);
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                Token(token) if token % 2 == LISTENER => {
+                    if let Some(Some(listener)) = self.listeners.get_mut(token / 2) {
+                        listener.ready = true;
+                    }
+                }
+                Token(token) => self.on_socket(connection_key(token as u64), event),
+            }
+        }
+        for key in again {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.on_readable(&mut self.shared);
+            }
+        }
+        self.accept_pass();
+        let mut messages = std::mem::take(&mut self.messages);
+        self.mailbox.take(&mut messages);
+        for message in messages.drain(..) {
+            self.on_message(message);
+        }
+        self.messages = messages;
+    }
+
+    fn on_socket(&mut self, key: ConnectionKey, event: &Event) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.half_closed |= event.is_read_closed();
+        if event.is_readable() || event.is_read_closed() {
+            connection.on_readable(&mut self.shared);
+        }
+        if event.is_read_closed() || event.is_error() {
+            connection.on_hang_up(&mut self.shared);
+        }
+        // With every readable edge comes a writable one; it says something only to those who wait for it.
+        if event.is_writable() && !connection.writable {
+            connection.writable = true;
+            self.shared.wants_flush(key);
+        }
+        if connection.state == State::Gone {
+            self.shared.wants_flush(key);
+        }
+    }
+
+    fn time_pass(&mut self) {
+        let now = self.shared.now;
+        while let Some((at, key)) = self.timers.pop_due(now) {
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if connection.armed == Some(at) {
+                connection.armed = None;
+            }
+            if connection.poll_timeout(&self.shared).is_some_and(|due| due <= now) {
+                connection.on_timeout(&mut self.shared);
+            }
+            // Whether it was due or not, the end of the turn arms it anew.
+            self.shared.wants_flush(key);
+        }
+        if self.shared.relay.poll_timeout().is_some_and(|at| at <= now) {
+            self.shared.relay.on_timeout(now);
+        }
+        self.tell_connections();
+    }
+
+    /// Sends what the turn has brought, and lets go of connections that are gone.
+    fn flush_pass(&mut self) {
+        let mut owners = std::mem::take(&mut self.owners);
+        for (worker, message) in self.shared.relay.end_turn(&mut owners) {
+            if let Some(mailbox) = self.peers.mailboxes.get(usize::from(worker.0)) {
+                mailbox.post(ToWorker::Relay(message));
+            }
+        }
+        for id in owners.drain(..) {
+            let key = key_of(id);
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.flush(&mut self.shared);
+                self.settle(key);
+            }
+        }
+        self.owners = owners;
+        for key in std::mem::take(&mut self.shared.flush_again) {
+            self.shared.wants_flush(key);
+        }
+        for key in self.shared.take_to_flush() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.flush(&mut self.shared);
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Arms the connection's timer, or lets go of it.
+    fn settle(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.state == State::Gone {
+            if let Some(mut connection) = self.connections.remove(key) {
+                let _ = self.poll.registry().deregister(&mut connection.socket);
+                self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        let at = connection.poll_timeout(&self.shared);
+        self.timers.arm(key, at, &mut connection.armed);
+    }
+
+    fn on_message(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::Adopt { socket, peer, acceptor } => self.adopt(socket, peer, acceptor),
+            ToWorker::Relay(message) => {
+                self.shared.relay.on_message(message, self.shared.now);
+                self.tell_connections();
+            }
+            ToWorker::Answer { connection, request, verdict } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.on_answer(request, verdict, &mut self.shared);
+                }
+            }
+            ToWorker::Close { connection, code, text } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.order(Command::Close { code, text: text.clone() }, &mut self.shared);
+                    connection.close(&text, &mut self.shared);
+                }
+            }
+            ToWorker::Listen { listener, acceptor } => self.listen(listener, acceptor),
+            ToWorker::Unlisten { address } => self.unlisten(address),
+            ToWorker::Routing(routing) => self.shared.routing = routing,
+            ToWorker::Report(reply) => {
+                // Whoever asked may have given up waiting.
+                let _ = reply.send(self.report());
+            }
+            ToWorker::Stop { within } => self.stop(within),
+        }
+    }
+
+    fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr, acceptor: Arc<Acceptor>) {
+        let load = &self.peers.loads[usize::from(self.id.0)];
+        let log = &self.shared.log;
+        if self.stop_at.is_some() {
+            load.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let address = canonical(peer);
+        let ticket = match self.peers.admission.admit(address) {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                load.fetch_sub(1, Ordering::Relaxed);
+                self.shared.counters.refused += 1;
+                if let Some(suppressed) =
+                    self.shared.gate.pass(address, ("refused", refused.0), self.shared.now)
+                {
+                    let (limit, value) = (refused.0, refused.1);
+                    slog::warn!(log, "refused a connection: {limit} = {value} is reached";
+                        "peer" => %peer, "suppressed" => suppressed);
+                }
+                return;
+            }
+        };
+        let _ = socket.set_nodelay(true);
+        let chain = match (acceptor.make_chain)() {
+            Ok(chain) => chain,
+            Err(error) => {
+                load.fetch_sub(1, Ordering::Relaxed);
+                slog::error!(log, "no chain for a connection: {error}"; "peer" => %peer);
+                return;
+            }
+        };
+        let (id, peers, registry, shared) = (self.id, &self.peers, self.poll.registry(), &mut self.shared);
+        let mut failed = None;
+        let key = self.connections.insert_with_key(|key| {
+            let token = Token(usize::try_from(token_of(key)).unwrap_or(usize::MAX));
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            failed = registry.register(&mut socket, token, interest).err();
+            let connection_id = id_of(key, id);
+            Connection::new(key, connection_id, socket, peer, acceptor, chain, ticket, shared)
+        });
+        // More connections than the number in an id can tell apart: one too many.
+        if key_of(id_of(key, id)) != key {
+            failed = Some(io::Error::other("the worker has too many connections"));
+        }
+        if let Some(error) = failed {
+            self.connections.remove(key);
+            peers.loads[usize::from(id.0)].fetch_sub(1, Ordering::Relaxed);
+            slog::error!(shared.log, "a connection could not be taken over: {error}"; "peer" => %peer);
+            return;
+        }
+        shared.counters.adopted += 1;
+        slog::debug!(self.connections[key].log, "accepted"; "worker" => id.0);
+        self.connections[key].on_readable(shared);
+        shared.wants_flush(key);
+    }
+
+    fn listen(&mut self, mut socket: TcpListener, acceptor: Arc<Acceptor>) {
+        let index = self.listeners.iter().position(Option::is_none).unwrap_or(self.listeners.len());
+        let token = Token(index * 2 + LISTENER);
+        if let Err(error) = self.poll.registry().register(&mut socket, token, Interest::READABLE) {
+            slog::error!(self.shared.log, "cannot listen at {}: {error}", acceptor.address);
+            return;
+        }
+        let listener = Listener { socket, acceptor, ready: true, rest_until: None };
+        if index == self.listeners.len() {
+            self.listeners.push(None);
+        }
+        self.listeners[index] = Some(listener);
+    }
+
+    fn unlisten(&mut self, address: SocketAddr) {
+        for place in &mut self.listeners {
+            if place.as_ref().is_some_and(|listener| listener.acceptor.address == address)
+                && let Some(mut listener) = place.take()
+            {
+                let _ = self.poll.registry().deregister(&mut listener.socket);
+            }
+        }
+    }
+
+    fn accept_pass(&mut self) {
+        let now = self.shared.now;
+        for listener in self.listeners.iter_mut().flatten() {
+            if listener.rest_until.is_some_and(|until| until <= now) {
+                listener.rest_until = None;
+            }
+            if !listener.ready || listener.rest_until.is_some() {
+                continue;
+            }
+            for _ in 0..ACCEPTS_PER_TURN {
+                match listener.socket.accept() {
+                    Ok((socket, peer)) => {
+                        self.shared.counters.accepted += 1;
+                        let worker = self.peers.least_loaded();
+                        self.peers.loads[worker].fetch_add(1, Ordering::Relaxed);
+                        let acceptor = listener.acceptor.clone();
+                        self.peers.mailboxes[worker].post(ToWorker::Adopt { socket, peer, acceptor });
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listener.ready = false;
+                        break;
+                    }
+                    Err(error) if is_passing(&error) => {}
+                    Err(error) => {
+                        // No descriptors, no memory: trying again at once would only burn time.
+                        listener.rest_until = Some(now + ACCEPT_REST);
+                        let address = listener.acceptor.address.ip();
+                        if let Some(suppressed) = self.shared.gate.pass(address, ("accept", "tcp"), now) {
+                            slog::error!(self.shared.log, "cannot accept connections: {error}";
+                                "address" => %listener.acceptor.address, "suppressed" => suppressed);
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells connections what the relay has noticed.
+    fn tell_connections(&mut self) {
+        for notice in self.shared.relay.take_notices() {
+            let shared = &mut self.shared;
+            match notice {
+                Notice::Started { connection, slot } => {
+                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        connection.command(Command::SourceStarted { slot }, shared);
+                    }
+                }
+                Notice::Ended { connection, slot } => {
+                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        connection.unplay(slot, shared);
+                        connection.command(Command::SourceEnded { slot }, shared);
+                    }
+                }
+                Notice::Missing { connection, slot, key } => {
+                    shared.counters.plays_missed += 1;
+                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        connection.unplay(slot, shared);
+                        let name = key.name.to_string();
+                        connection.command(Command::SourceMissing { slot, name }, shared);
+                    }
+                }
+                Notice::Evicted { connection, slot, key } => {
+                    shared.counters.publishers_replaced += 1;
+                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        let text =
+                            format!("another publisher has taken over the stream {:?}", key.name.as_str());
+                        connection.unpublish(slot, shared);
+                        let code = "NetStream.Publish.BadName".to_owned();
+                        connection.command(Command::StopPublish { slot, code, text }, shared);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, within: Duration) {
+        self.stop_at = Some(self.shared.now + within);
+        self.listeners.clear();
+        // Streams first, so that players hear of their end before their connections end.
+        self.shared.relay.end_all(self.shared.now);
+        self.tell_connections();
+        for connection in self.connections.values_mut().filter(|connection| connection.state == State::Open) {
+            let code = "NetConnection.Connect.AppShutdown".to_owned();
+            let text = "the server is shutting down".to_owned();
+            connection.order(Command::Close { code, text }, &mut self.shared);
+            connection.close("the server is shutting down", &mut self.shared);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stop_at.is_some_and(|at| self.connections.is_empty() || at <= self.shared.now)
+    }
+
+    fn report(&self) -> WorkerReport {
+        let now = self.shared.now;
+        WorkerReport {
+            worker: self.id.0,
+            counters: self.shared.counters.clone(),
+            connections: self.connections.values().map(|connection| connection.report(now)).collect(),
+            publishes: self.shared.relay.publishes(),
+            replicas: self.shared.relay.replicas(),
+            players: self.shared.relay.players(now),
+        }
+    }
+}
+
+impl Drop for Worker {
+    /// Applications learn of the end of every connection, however the worker ends.
+    fn drop(&mut self) {
+        for connection in self.connections.values().filter(|connection| connection.state == State::Open) {
+            connection.notify(Happened::Closed { reason: "the worker has ended".to_owned() });
+        }
+    }
+}
+
+impl Peers {
+    fn least_loaded(&self) -> usize {
+        let load = |worker: &usize| self.loads[*worker].load(Ordering::Relaxed);
+        (0..self.loads.len()).min_by_key(load).unwrap_or_default()
+    }
+}
+
+/// A connection that was gone before it was accepted, and the like: the next one may be well.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+    )
+}
+
+/// A slot map key is an index and a version, each 32 bits; the version is odd while the key is in use. Index
+/// and version fit into a token side by side, which is kept even and apart from [`WAKE`].
+fn token_of(key: ConnectionKey) -> u64 {
+    let ffi = key.data().as_ffi();
+    let (version, index) = (ffi >> 32, ffi & 0xffff_ffff);
+    (version << 32) | (index << 1)
+}
+
+fn connection_key(token: u64) -> ConnectionKey {
+    let (version, index) = (token >> 32, (token & 0xffff_ffff) >> 1);
+    KeyData::from_ffi((version << 32) | index).into()
+}
+
+/// Bits of an id that name the worker; below them are 24 for the slot, above them 32 for its version.
+const WORKER_SHIFT: u32 = 24;
+
+fn id_of(key: ConnectionKey, worker: WorkerId) -> ConnectionId {
+    let ffi = key.data().as_ffi();
+    let (version, index) = (ffi >> 32, ffi & 0xff_ffff);
+    ConnectionId((version << 32) | (u64::from(worker.0 & 0xff) << WORKER_SHIFT) | index)
+}
+
+fn key_of(id: ConnectionId) -> ConnectionKey {
+    let (version, index) = (id.0 >> 32, id.0 & 0xff_ffff);
+    KeyData::from_ffi((version << 32) | index).into()
+}
+
+/// The worker that a connection lives on.
+pub(crate) fn worker_of(id: ConnectionId) -> WorkerId {
+    WorkerId(((id.0 >> WORKER_SHIFT) & 0xff) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_tokens_lead_back_to_their_connection() {
+        let mut map: SlotMap<ConnectionKey, ()> = SlotMap::with_key();
+        for round in 0..100 {
+            let key = map.insert(());
+            let id = id_of(key, WorkerId(255));
+            assert_eq!((key_of(id), worker_of(id)), (key, WorkerId(255)));
+            let token = token_of(key);
+            assert_eq!(connection_key(token), key);
+            assert!(token.is_multiple_of(2) && token != WAKE.0 as u64, "{token}");
+            if round % 3 == 0 {
+                map.remove(key);
+            }
+        }
+    }
+}
