@@ -1,1 +1,31 @@
-//! (being written)
+//! RTMP, from bytes to messages and back.
+//!
+//! This crate is a set of state machines that do no I/O: bytes go in, messages and bytes come out. It never opens
+//! a socket, reads a clock, makes a random number, starts a thread or logs; what it needs of these is passed in.
+//! Nothing that a peer sends makes it panic, and memory follows what was sent, within [`crtmp_media::Limits`].
+//!
+//! # Layout
+//!
+//! In the order in which a received byte meets them:
+//!
+//! - [`handshake`]: the packets that open a connection, for both sides.
+//! - [`chunk`]: messages cut into chunks, and put together again.
+//! - [`ack`] and [`time`]: when to acknowledge; times that go on beyond 32 bits.
+//! - [`message`]: what bodies say: control, commands, data. [`amf0`]: the notation in which they say it.
+//! - [`aggregate`]: several messages in one.
+//!
+//! Start reading at [`chunk::ChunkReader`]: the rest is small beside it.
+#![forbid(unsafe_code)]
+
+pub mod ack;
+pub mod aggregate;
+pub mod amf0;
+pub mod chunk;
+#[doc(hidden)]
+pub mod fuzz;
+pub mod handshake;
+pub mod message;
+pub mod time;
+
+#[cfg(test)]
+mod corpus;

@@ -1,0 +1,175 @@
+//! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crtmp_media::Value;
+
+use crate::chunk::{ChunkWriter, Message};
+use crate::fuzz;
+use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, Scheme, ServerHandshake};
+use crate::message::{Command, Control, Data, UserControl, kind};
+
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 4] = [
+    ("handshake", fuzz::handshake),
+    ("chunk_reader", fuzz::chunk_reader),
+    ("amf0", fuzz::amf0),
+    ("aggregate", fuzz::aggregate),
+];
+
+#[test]
+fn every_corpus_file_keeps_the_invariants() {
+    for (name, target) in TARGETS {
+        let mut files = 0;
+        for entry in fs::read_dir(folder(name)).unwrap() {
+            target(&fs::read(entry.unwrap().path()).unwrap());
+            files += 1;
+        }
+        assert!(files > 0, "no corpus for {name}");
+    }
+}
+
+#[test]
+fn damaged_seeds_keep_the_invariants() {
+    for (name, seed) in seeds() {
+        let (_, target) = TARGETS.iter().find(|(target, _)| name.starts_with(target)).unwrap();
+        let step = (seed.len() / 300).max(1);
+        for at in (0..seed.len()).step_by(step) {
+            target(&seed[..at]);
+            for bit in [0x01, 0x40, 0x80] {
+                let mut damaged = seed.clone();
+                damaged[at] ^= bit;
+                target(&damaged);
+            }
+        }
+    }
+}
+
+/// Writes the seeds: `cargo test -p crtmp-rtmp -- --ignored write_the_seeds`.
+#[test]
+#[ignore = "writes into the source tree"]
+fn write_the_seeds() {
+    for (name, seed) in seeds() {
+        let path = folder("").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, seed).unwrap();
+    }
+}
+
+#[test]
+fn the_seeds_are_committed() {
+    for (name, seed) in seeds() {
+        assert!(fs::read(folder("").join(&name)).is_ok_and(|bytes| bytes == seed), "{name} is out of date");
+    }
+}
+
+fn folder(target: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "testdata/corpus", target].iter().collect()
+}
+
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = vec![
+        ("handshake/simple".into(), handshake(HandshakeKind::Simple)),
+        ("handshake/digest_key_first".into(), handshake(HandshakeKind::Digest(Scheme::KeyFirst))),
+        ("handshake/digest_digest_first".into(), handshake(HandshakeKind::Digest(Scheme::DigestFirst))),
+        ("chunk_reader/publish".into(), publish()),
+        ("chunk_reader/extended_time".into(), extended_time()),
+        ("aggregate/three_tags".into(), three_tags()),
+    ];
+    for (name, command) in commands() {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        seeds.push((format!("amf0/{name}"), body));
+    }
+    let mut body = Vec::new();
+    metadata().encode(&mut body);
+    seeds.push(("amf0/metadata".into(), body));
+    seeds
+}
+
+/// C0, C1 and C2 of a client, then the first byte of its chunk stream.
+fn handshake(kind: HandshakeKind) -> Vec<u8> {
+    let mut client = ClientHandshake::new(kind, &std::array::from_fn(|at| (at * 7) as u8));
+    let mut server = ServerHandshake::new(true, &[0x5A; RANDOM]);
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    client.start(&mut up);
+    server.input(&up, &mut down).unwrap();
+    client.input(&down, &mut up).unwrap();
+    up.push(3);
+    up
+}
+
+/// What an encoder like FFmpeg sends from `connect` to its first frames.
+fn publish() -> Vec<u8> {
+    let mut writer = ChunkWriter::new();
+    let mut out = Vec::new();
+    let mut send = |writer: &mut ChunkWriter, csid, kind, stream, timestamp, body: Vec<u8>| {
+        let body = body.into();
+        writer.write(&mut out, &Message { csid, kind, stream, timestamp, body }).unwrap();
+    };
+    for (name, command) in commands() {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        send(&mut writer, 3, kind::COMMAND, u32::from(name == "publish"), 0, body);
+    }
+    let mut body = Vec::new();
+    metadata().encode(&mut body);
+    send(&mut writer, 4, kind::DATA, 1, 0, body);
+    for time in (0..200).step_by(40) {
+        send(&mut writer, 6, kind::VIDEO, 1, time, [&[0x17, 1, 0, 0, 0][..], &[time as u8; 700]].concat());
+        send(&mut writer, 4, kind::AUDIO, 1, time, vec![0xAF, 1, 0x21, 0x10, 0x04, 0x60]);
+    }
+    let ping = Control::User(UserControl::PingRequest(1));
+    writer.set_chunk_size(&mut out, 60_000);
+    writer.write_control(&mut out, ping);
+    writer.write_control(&mut out, Control::Abort(6));
+    writer.write_control(&mut out, Control::WindowAckSize(2_500_000));
+    out
+}
+
+fn extended_time() -> Vec<u8> {
+    let mut writer = ChunkWriter::new();
+    let mut out = Vec::new();
+    for timestamp in [0xFF_FFFE, 0xFF_FFFF, 0x100_0000, u32::MAX] {
+        for csid in [4, 64, 320] {
+            let body = vec![timestamp as u8; 300].into();
+            writer.write(&mut out, &Message { csid, kind: kind::VIDEO, stream: 1, timestamp, body }).unwrap();
+        }
+    }
+    out
+}
+
+fn three_tags() -> Vec<u8> {
+    let mut out = Vec::new();
+    for (kind, time) in [(8, 0), (9, 10), (18, 20)] {
+        out.extend_from_slice(&[kind, 0, 0, 2, 0, 0, time, 0, 0, 0, 0, 0xAA, 0xBB, 0, 0, 0, 13]);
+    }
+    out
+}
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let object = [
+        ("app", Value::from("live")),
+        ("type", "nonprivate".into()),
+        ("flashVer", "FMLE/3.0 (compatible; Lavf61.7.100)".into()),
+        ("tcUrl", "rtmp://localhost:1935/live".into()),
+        ("fourCcList", Value::StrictArray(vec!["av01".into(), "hvc1".into()])),
+    ];
+    let object = Value::Object(object.map(|(key, value)| (key.to_owned(), value)).to_vec());
+    let key = || Value::from("stream");
+    vec![
+        ("connect", Command::call("connect", 1.0, object, vec![])),
+        ("releaseStream", Command::call("releaseStream", 2.0, Value::Null, vec![key()])),
+        ("FCPublish", Command::call("FCPublish", 3.0, Value::Null, vec![key()])),
+        ("createStream", Command::call("createStream", 4.0, Value::Null, vec![])),
+        ("publish", Command::call("publish", 5.0, Value::Null, vec![key(), "live".into()])),
+    ]
+}
+
+fn metadata() -> Data {
+    let members = [("width", 1920.0), ("height", 1080.0), ("framerate", 25.0)];
+    let members = members.map(|(key, value)| (key.to_owned(), Value::from(value))).to_vec();
+    Data { name: "@setDataFrame".into(), args: vec!["onMetaData".into(), Value::EcmaArray(members)] }
+}

@@ -1,0 +1,117 @@
+//! Bodies of fuzz targets: each takes any bytes and panics if an invariant does not hold.
+//!
+//! The tests run them over `testdata/corpus/<target>/`; a fuzzer calls them with what it makes up.
+
+use crtmp_media::Limits;
+
+use crate::aggregate;
+use crate::amf0;
+use crate::chunk::{ChunkError, ChunkReader, Message, ReadLimits};
+use crate::handshake::{HandshakeError, HandshakeKind, RANDOM, ServerHandshake};
+use crate::message::kind;
+
+/// The server's handshake: the split of the input changes nothing, and nothing after C2 is taken.
+pub fn handshake(data: &[u8]) {
+    let whole = run_handshake(&[data]);
+    let (first, second) = data.split_at(split_point(data));
+    assert_eq!(whole, run_handshake(&[first, second]));
+    assert_eq!(whole, run_handshake(&data.chunks(7).collect::<Vec<_>>()));
+    if let Ok((used, _, done, out)) = whole {
+        assert_eq!(used, data.len().min(1 + 2 * 1536));
+        assert_eq!(done, used == 1 + 2 * 1536);
+        assert_eq!(out.len(), if used > 1536 { 1 + 2 * 1536 } else { 0 });
+    }
+}
+
+/// The chunk reader: the split of the input changes no message and no error, and memory follows the input.
+pub fn chunk_reader(data: &[u8]) {
+    let limits = ReadLimits { message_size: 1 << 20, partial_bytes: 2 << 20, chunk_streams: 64 };
+    let whole = run_reader(&[data], &limits);
+    let (first, second) = data.split_at(split_point(data));
+    assert_eq!(whole, run_reader(&[first, second], &limits));
+    assert_eq!(whole, run_reader(&data.chunks(1).collect::<Vec<_>>(), &limits));
+}
+
+/// AMF0: what can be read can be written, and then reads as the same.
+pub fn amf0(data: &[u8]) {
+    let limits = Limits::default();
+    let Ok(values) = amf0::decode_all(data, &limits) else { return };
+    assert!(values.len() <= data.len());
+    let encode = |values: &[_]| {
+        let mut out = Vec::new();
+        for value in values {
+            amf0::encode(&mut out, value);
+        }
+        out
+    };
+    // Bytes are compared, since NaN equals nothing.
+    let canonical = encode(&values);
+    let again = amf0::decode_all(&canonical, &limits).expect("what was written can be read");
+    assert_eq!(encode(&again), canonical);
+}
+
+/// The aggregate splitter: its messages are no larger than the aggregate, and the first has its time.
+pub fn aggregate(data: &[u8]) {
+    let message = Message {
+        csid: 4,
+        kind: kind::AGGREGATE,
+        stream: 1,
+        timestamp: 0xFFFF_FFF0,
+        body: data.to_vec().into(),
+    };
+    let Ok(split) = aggregate::split(&message, 1024) else { return };
+    let bytes: usize = split.messages.iter().map(|message| 11 + message.body.len()).sum();
+    assert!(bytes + split.dropped_bytes <= data.len());
+    assert!(split.messages.len() + split.ignored <= 1024);
+    if split.ignored == 0
+        && let Some(first) = split.messages.first()
+    {
+        assert_eq!(first.timestamp, message.timestamp);
+    }
+}
+
+type Handshaken = Result<(usize, Option<HandshakeKind>, bool, Vec<u8>), HandshakeError>;
+
+fn run_handshake(pieces: &[&[u8]]) -> Handshaken {
+    let mut handshake = ServerHandshake::new(true, &[0x5A; RANDOM]);
+    let (mut used, mut done, mut out) = (0, false, Vec::new());
+    for piece in pieces {
+        let (step, now_done) = handshake.input(piece, &mut out)?;
+        assert!(now_done || step == piece.len(), "only the end of the handshake leaves bytes");
+        used += step;
+        done = now_done;
+    }
+    Ok((used, handshake.agreed(), done, out))
+}
+
+fn run_reader(pieces: &[&[u8]], limits: &ReadLimits) -> (Vec<Message>, Option<ChunkError>) {
+    let mut reader = ChunkReader::new();
+    let mut messages = Vec::new();
+    let mut sent = 0;
+    for mut piece in pieces.iter().copied() {
+        loop {
+            sent += piece.len();
+            match reader.read(piece, limits) {
+                Err(error) => return (messages, Some(error)),
+                Ok((used, message)) => {
+                    sent -= piece.len() - used;
+                    piece = &piece[used..];
+                    assert_eq!(reader.bytes(), sent as u64);
+                    assert!(reader.partial_bytes() <= limits.partial_bytes.min(sent));
+                    match message {
+                        Some(message) => messages.push(message),
+                        None => break,
+                    }
+                }
+            }
+        }
+        assert!(piece.is_empty(), "without a message, all is taken");
+    }
+    (messages, None)
+}
+
+/// A place to cut that the input itself decides, so that a fuzzer reaches all of them.
+fn split_point(data: &[u8]) -> usize {
+    let sum = data.iter().fold(0_usize, |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    sum % (data.len() + 1)
+}

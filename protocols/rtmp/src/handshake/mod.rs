@@ -1,0 +1,89 @@
+//! The handshake that opens a connection: three packets each way.
+//!
+//! Each side sends a version byte (C0, S0) with 1536 bytes of its own (C1, S1), then 1536 bytes that answer the
+//! other's (C2, S2): Adobe's RTMP specification 1.0, section 5.2. Flash Player 9 and later hide a digest in C1;
+//! that form is in no specification, and [`Scheme`] says where the digest lies.
+
+use std::fmt;
+
+pub use client::ClientHandshake;
+pub use digest::Scheme;
+pub use server::ServerHandshake;
+
+mod client;
+mod digest;
+mod server;
+#[cfg(test)]
+mod tests;
+
+/// Bytes of C1, C2, S1 and S2.
+pub const PACKET: usize = 1536;
+
+/// Random bytes that one side needs: a packet less its time and version fields.
+pub const RANDOM: usize = PACKET - 8;
+
+/// What two sides agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeKind {
+    /// Each side echoes the other's bytes.
+    Simple,
+    /// Each side signs the other's digest.
+    Digest(Scheme),
+}
+
+/// Why a handshake cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer asks for RTMPE with this version byte: 6, 8 or 9.
+    Encrypted(u8),
+    /// The first byte is 32 or more: text or TLS, not RTMP.
+    NotRtmp(u8),
+    /// C2 does not sign the digest of S1 although C1 had a digest, and such answers are checked.
+    WrongAnswer,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encrypted(version) => write!(f, "RTMPE not enabled (handshake version {version})"),
+            Self::NotRtmp(byte) => write!(f, "not RTMP: the first byte is 0x{byte:02X}"),
+            Self::WrongAnswer => f.write_str("the digest in C2 does not answer the digest in S1"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+/// The version byte that both sides send.
+const VERSION: u8 = 3;
+
+/// One of C1, C2, S1 and S2.
+type Packet = [u8; PACKET];
+
+/// Judges the first byte of a peer. Versions that never came to be (0 to 31) are answered like 3.
+fn check_version(byte: u8) -> Result<(), HandshakeError> {
+    match byte {
+        6 | 8 | 9 => Err(HandshakeError::Encrypted(byte)),
+        0..32 => Ok(()),
+        _ => Err(HandshakeError::NotRtmp(byte)),
+    }
+}
+
+/// Time 0, `version`, `random`.
+fn new_packet(version: [u8; 4], random: &[u8; RANDOM]) -> Box<Packet> {
+    let mut packet = Box::new([0; PACKET]);
+    packet[4..8].copy_from_slice(&version);
+    packet[8..].copy_from_slice(random);
+    packet
+}
+
+/// Moves bytes from the front of `data` to `packet` until that is full; gives the number of bytes.
+fn fill(packet: &mut Vec<u8>, data: &[u8]) -> usize {
+    let step = data.len().min(PACKET - packet.len());
+    if packet.is_empty() {
+        packet.reserve_exact(PACKET);
+    }
+    packet.extend_from_slice(&data[..step]);
+    step
+}
