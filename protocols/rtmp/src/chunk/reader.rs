@@ -21,6 +21,8 @@ use crate::message::{Control, kind};
 ///   format-3 chunk of a chunk stream that could have them decides for that chunk stream: it is compared with
 ///   the time that a repeating peer would send. A peer that does not repeat and whose payload begins with
 ///   exactly these bytes (1 in 2³²) is misread.
+///   While it decides, the reader may look up to three bytes beyond a short last chunk, so that message waits for
+///   the next bytes.
 /// - **Extended time on formats 1 and 2** is a delta; it is read as absolute if time would jump by more than 2³¹,
 ///   or if that makes it a short step forward (a delta would be a step of more than four hours).
 /// - **Format 3 that begins a message after format 0**: see [`ChunkReader::set_flash_like`].
