@@ -3,6 +3,8 @@
 //! `rtmp://host/live/room1?token=x` asks for the application `live`, by name or alias; `room1` is the instance and
 //! the application's own business. This application is never the last owner of a connection.
 
+#![forbid(unsafe_code)]
+
 use crtmp_plugin::{App, AppPath, Conn, Hooks, Host, NoSettings, RequestId, Verdict, export_plugin};
 
 /// The application; it remembers nothing.

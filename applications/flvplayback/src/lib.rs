@@ -3,6 +3,8 @@
 //! It decides only what the server cannot know: a stream must have a name. All other connects need no decision, so
 //! the hook for them is absent and the server does not even ask.
 
+#![forbid(unsafe_code)]
+
 use crtmp_plugin::{App, Conn, Hooks, Host, NoSettings, Play, Publish, Verdict, export_plugin};
 
 /// The application; it remembers nothing.

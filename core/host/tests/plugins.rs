@@ -248,7 +248,7 @@ fn a_panic_in_any_hook_costs_that_request_and_nothing_else() {
     for hook in ["on_metadata", "on_unpublish", "on_unplay", "on_close"] {
         server.wait_for(&format!("application `trouble`, `{hook}`: panic: panic"));
     }
-    assert_eq!(server.app.health(), Health::Well);
+    assert_eq!((server.app.health(), server.app.panics()), (Health::Well, 8));
     assert_eq!(server.ask(&conn(3, "live"), publish("news")), Decision::Accept);
     assert_eq!(server.app.stop(Duration::from_secs(20)), Stopped::Ended);
 }

@@ -351,3 +351,42 @@ pub struct CancelNotice {
     /// The number whose answer nobody waits for.
     pub request: u64,
 }
+
+/// Where the fields lie is the contract: what is listed here never moves. New fields get a line at the end of their
+/// list, and [`ABI_MINOR`] grows.
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use core::mem::offset_of;
+
+    use super::*;
+
+    macro_rules! layout {
+        ($table:ty: $($field:ident $offset:literal),+; $size:literal) => {
+            $(assert_eq!(offset_of!($table, $field), $offset, stringify!($table, $field));)+
+            assert_eq!(size_of::<$table>(), $size, stringify!($table));
+        };
+    }
+
+    #[test]
+    fn no_field_moves() {
+        layout!(Str: ptr 0, len 8; 16);
+        layout!(PluginTable: magic 0, size 8, abi_major 16, abi_minor 20, name 24, version 40, apps 56,
+            app_count 64; 72);
+        layout!(AppTable: size 0, name 8, validate 24, create 32, destroy 40, on_connect 48, on_publish 56,
+            on_play 64, on_message 72, on_metadata 80, on_unpublish 88, on_unplay 96, on_close 104,
+            on_cancel 112; 120);
+        layout!(HostTable: size 0, log 8, now_ms 16, fail 24, respond 32, close_connection 40; 48);
+        layout!(AnswerTable: size 0, kind 8, reserved 12, first 16, second 32; 48);
+        layout!(ConnTable: size 0, id 8, application 16, peer 32, local 48, app 64, instance 80, query 96,
+            tc_url 112, swf_url 128, page_url 144, flash_ver 160, extra 176; 192);
+        layout!(ConnectRequest: size 0, request 8; 16);
+        layout!(PublishRequest: size 0, request 8, stream_id 16, kind 20, name 24, query 40; 56);
+        layout!(PlayRequest: size 0, request 8, stream_id 16, reset 20, name 24, query 40, start_ms 56,
+            duration_ms 64; 72);
+        layout!(MessageRequest: size 0, request 8, stream_id 16, wants_reply 20, name 24, args 40; 56);
+        layout!(MetadataNotice: size 0, stream_id 8, reserved 12, name 16, values 32; 48);
+        layout!(StreamNotice: size 0, stream_id 8, reserved 12, name 16; 32);
+        layout!(CloseNotice: size 0; 8);
+        layout!(CancelNotice: size 0, request 8; 16);
+    }
+}

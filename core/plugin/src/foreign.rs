@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, offset_of};
 use std::{fmt, ptr};
 
 use crate::abi::{self, AppTable, PluginTable, Str};
@@ -95,15 +96,17 @@ impl Descriptor {
         if minor > abi::ABI_MINOR {
             return Err(Unfit::Minor(minor));
         }
-        if size < size_of::<PluginTable>() {
+        if size < SMALLEST_DESCRIPTOR {
             return Err(Unfit::Size(size));
         }
-        // SAFETY: version and size say that all fields are there.
-        let table = unsafe { &*table };
-        let mut apps = Vec::with_capacity(table.app_count);
-        for index in 0..table.app_count {
+        // Field by field: a reference would claim fields that an older plugin does not have.
+        // SAFETY: version and size say that these fields are there.
+        let (name, version, tables, count) =
+            unsafe { (owned((*table).name), owned((*table).version), (*table).apps, (*table).app_count) };
+        let mut apps = Vec::new();
+        for index in 0..count {
             // SAFETY: `apps` points to `app_count` pointers to tables.
-            let app = unsafe { copy_table::<AppTable>(*table.apps.add(index)) };
+            let app = unsafe { copy_table::<AppTable>(*tables.add(index)) };
             let entry = AppEntry::new(app);
             if entry.name.is_empty() || app.create.is_none() || app.destroy.is_none() {
                 return Err(Unfit::Incomplete(entry.name));
@@ -113,9 +116,12 @@ impl Descriptor {
         if apps.is_empty() {
             return Err(Unfit::NoApps);
         }
-        Ok(Self { name: owned(table.name), version: owned(table.version), apps })
+        Ok(Self { name, version, apps })
     }
 }
+
+/// The descriptor of version 1.0 ends here. What comes behind it one day is read only where the size covers it.
+const SMALLEST_DESCRIPTOR: usize = offset_of!(PluginTable, app_count) + size_of::<usize>();
 
 /// An application that a library brings: makes instances.
 #[derive(Clone)]
@@ -314,7 +320,7 @@ impl Instance {
 
     /// Ends the instance; a panic on the way is reported, and the instance is gone all the same.
     pub fn destroy(self) -> Result<(), Failure> {
-        let instance = std::mem::ManuallyDrop::new(self);
+        let instance = ManuallyDrop::new(self);
         // SAFETY: `self` is consumed: no hook follows, and `drop` does not run.
         unsafe { instance.end() }
     }
@@ -371,8 +377,6 @@ fn stream_notice(stream: &Stream<'_>) -> abi::StreamNotice {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
     use crate::abi::{ABI_MAJOR, ABI_MINOR, HostTable, MAGIC};
 

@@ -100,6 +100,11 @@ impl AppHandle {
         self.shared.state().requests()
     }
 
+    /// Hooks that panicked since the start.
+    pub fn panics(&self) -> u64 {
+        self.shared.state().panics()
+    }
+
     /// Asks the application. `Some`: the answer is known already, because it has no such hook, or because it cannot
     /// take the request (the decision says why). `None`: the answer comes through the [`Sink`].
     ///

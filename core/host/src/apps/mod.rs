@@ -19,8 +19,8 @@
 //!
 //! # Reading order
 //!
-//! [`request`](self::request) has the words, `mailbox` the order of jobs (no thread in it), `state` what an
-//! application owes to whom (no thread either), `actor` the thread, `handle` the outside, `watchdog` the clock.
+//! `request` has the words, `mailbox` the order of jobs (no thread in it), `state` what an application owes to whom
+//! (no thread either), `actor` the thread, `handle` the outside, `watchdog` the clock.
 
 mod actor;
 mod handle;

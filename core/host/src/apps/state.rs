@@ -54,6 +54,7 @@ pub(super) struct State {
     running: Option<Running>,
     /// When the latest hooks panicked.
     panics: VecDeque<Instant>,
+    panics_ever: u64,
     life: Life,
     stuck: bool,
 }
@@ -98,6 +99,7 @@ impl State {
             open: BTreeMap::new(),
             running: None,
             panics: VecDeque::new(),
+            panics_ever: 0,
             life: Life::Working,
             stuck: false,
         }
@@ -310,7 +312,12 @@ impl State {
         self.mailbox.requests()
     }
 
+    pub(super) fn panics(&self) -> u64 {
+        self.panics_ever
+    }
+
     fn count_panic(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.panics_ever += 1;
         self.panics.push_back(now);
         while self.panics.front().is_some_and(|first| now - *first > self.limits.panic_window) {
             self.panics.pop_front();

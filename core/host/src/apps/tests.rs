@@ -189,6 +189,33 @@ fn a_dropped_handle_ends_its_application() {
     assert!(effects.recv_timeout(Duration::from_secs(20)).is_err_and(|error| error.is_disconnected()));
 }
 
+#[test]
+fn every_request_gets_exactly_one_answer() {
+    let (app, effects, _watchdog) = start();
+    let names = ["x", "later", "y", "later", "now"];
+    let given_at_once: usize = std::thread::scope(|scope| {
+        let ask = |conn: u64| {
+            let requests = (0..500).map(|id| app.request(publish(conn, id, names[(id % 5) as usize])));
+            requests.filter(Option::is_some).count()
+        };
+        let askers: Vec<_> = (1..=4).map(|conn| scope.spawn(move || ask(conn))).collect();
+        askers.into_iter().map(|asker| asker.join().expect("no panic")).sum()
+    });
+    assert_eq!(app.stop(Duration::from_secs(20)), Stopped::Ended);
+    let mut answered: Vec<_> = effects
+        .try_iter()
+        .map(|effect| match effect {
+            Effect::Answer(answer) => (answer.conn, answer.id),
+            Effect::Close { .. } => panic!("nothing was closed"),
+        })
+        .collect();
+    let count = answered.len();
+    answered.sort_unstable();
+    answered.dedup();
+    assert_eq!(answered.len(), count, "no answer comes twice");
+    assert_eq!(count + given_at_once, 2000, "none is missing");
+}
+
 /// A state whose thread is this test, and whose clock, too.
 fn state(limits: Limits) -> State {
     State::new("sample", AppEntry::of::<Reporter>().hooks(), limits, quiet())
