@@ -117,7 +117,7 @@ fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, LoadError> 
     let file = path.display().to_string();
     let (sender, receiver) = mpsc::channel();
     let (path, source): (PathBuf, String) = (path.to_owned(), source.to_owned());
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("configuration".into())
         .stack_size(STACK_SIZE)
         .spawn(move || {
@@ -129,7 +129,11 @@ fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, LoadError> 
             reason: format!("no thread for it: {error}"),
         })?;
     match receiver.recv_timeout(budget.time) {
-        Ok(outcome) => outcome.map_err(LoadError::Script),
+        Ok(outcome) => {
+            // The process may fork next, and must be alone then. Nothing of the sandbox can hold this up.
+            let _ = thread.join();
+            outcome.map_err(LoadError::Script)
+        }
         Err(RecvTimeoutError::Timeout) => Err(LoadError::Script(format!(
             "{file}: the script ran for more than {} seconds; look for a loop or a search pattern that does not end",
             budget.time.as_secs_f64()

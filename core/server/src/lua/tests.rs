@@ -308,3 +308,17 @@ fn files_beside_the_script_can_be_loaded_and_no_others() {
         assert!(error.contains(text), "{call}: {error}");
     }
 }
+
+#[test]
+fn the_configurations_in_this_tree_are_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "lua") {
+            load(&path, CHAINS).unwrap_or_else(|error| panic!("{error}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 3);
+}

@@ -1,0 +1,39 @@
+-- The configuration to begin with: publish and play RTMP at rtmp://<this machine>/live/<name>.
+-- Every key is explained in docs/configuration.md. `crtmpserver --check FILE` checks a file.
+
+configuration = {
+  -- Go to the background. `--daemon` does the same.
+  daemon = false,
+
+  logAppenders = {
+    { name = "console", type = "coloredConsole", level = 3 },
+    -- A file beside it, kept below 10 MB, with ten old ones:
+    -- { name = "file", type = "file", level = 4, fileName = "/var/log/crtmpserver.log",
+    --   fileLength = 10 * 1024 * 1024, fileHistorySize = 10 },
+  },
+
+  applications = {
+    rootDirectory = "applications",
+
+    -- Takes the connections, and gives each to the application that its address names.
+    {
+      name = "appselector",
+      description = "Application for selecting the rtmp application",
+      protocol = "dynamiclinklibrary",
+      default = true,
+      validateHandshake = true,
+      acceptors = {
+        { ip = "0.0.0.0", port = 1935, protocol = "inboundRtmp" },
+      },
+    },
+
+    -- Publishing and playing live streams.
+    {
+      name = "flvplayback",
+      description = "FLV Playback Sample",
+      protocol = "dynamiclinklibrary",
+      aliases = { "live", "vod", "simpleLive", "vod1", "live1" },
+      validateHandshake = true,
+    },
+  },
+}
