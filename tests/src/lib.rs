@@ -1,1 +1,34 @@
-//! (being written)
+//! What tests of the whole server share: the real program on ports of its own, real clients, and a raw one.
+//!
+//! * [`Config`] writes a configuration, [`Server`] runs `crtmpserver` with it and ends it with the test.
+//! * [`Launch`] starts any other program, bounded in time; [`ffmpeg`] and [`players`] know the common ones.
+//! * [`fixture`] is a prepared film, [`Recording`] the packets of a file or stream, to compare with it.
+//! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
+//! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
+//!
+//! Nothing here sleeps and hopes: a test [waits](wait_for) for an event, up to a deadline.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
+
+pub mod ffmpeg;
+pub mod fixture;
+pub mod players;
+pub mod wire;
+
+mod canary;
+mod config;
+mod counters;
+mod namespace;
+mod program;
+mod recording;
+mod server;
+mod wait;
+
+pub use canary::Canary;
+pub use config::Config;
+pub use counters::{Connection, Counters};
+pub use namespace::Namespace;
+pub use program::{Launch, Outcome, Program};
+pub use recording::{Kind, Packet, Recording};
+pub use server::{Server, Service, folder_of_programs, root};
+pub use wait::{poll, wait_for};

@@ -1,0 +1,83 @@
+//! ffmpeg and ffprobe as publisher and player.
+//!
+//! The options avoid traps of these programs: `-timeout` would make an RTMP client a server, standard input
+//! would be read as keyboard commands, and a small probe loses the video.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Launch, Outcome, fixture};
+
+/// Publishes the prepared [film](fixture::film) in real time, byte for byte.
+pub fn publish_film(url: &str) -> Launch {
+    ffmpeg("error").args("-re -i").arg(fixture::film()).args("-c copy -f flv").arg(url)
+}
+
+/// Publishes a pattern that is encoded on the way, as an encoder would: `-g 50` at 25 pictures a second.
+pub fn publish_encoded(url: &str) -> Launch {
+    ffmpeg("error")
+        .args("-re -f lavfi -i testsrc2=size=640x360:rate=25 -f lavfi -i sine=frequency=440")
+        .args("-c:v libx264 -preset veryfast -g 50 -c:a aac -f flv")
+        .arg(url)
+}
+
+/// Records so much of a stream into a file, byte for byte.
+pub fn record(url: &str, length: Duration, file: &Path) -> Launch {
+    player(url).args(&format!("-t {} -c copy -y", length.as_secs_f64())).arg(file)
+}
+
+/// Plays a stream to nowhere until it ends.
+pub fn play(url: &str) -> Launch {
+    player(url).args("-c copy -f null -")
+}
+
+/// Streams, format and packets counted over two seconds, as ffprobe sees them.
+///
+/// # Panics
+///
+/// If ffprobe fails.
+pub fn probe(url: &str) -> Value {
+    let outcome = Launch::new("ffprobe")
+        .args("-v error -rw_timeout 10000000 -read_intervals %+2 -count_packets -show_streams -of json")
+        .arg(url)
+        .within(Duration::from_secs(30))
+        .run()
+        .success();
+    serde_json::from_str(&outcome.stdout).expect("ffprobe writes JSON")
+}
+
+/// The names of the codecs in a file or stream, sorted.
+///
+/// # Panics
+///
+/// If ffprobe fails.
+pub fn codecs(url: &str) -> Vec<String> {
+    let streams = probe(url);
+    let streams = streams["streams"].as_array().expect("a list of streams").iter();
+    let mut codecs: Vec<String> =
+        streams.filter_map(|stream| stream["codec_name"].as_str()).map(Into::into).collect();
+    codecs.sort();
+    codecs
+}
+
+/// Demands that a player of ffmpeg's ended well and did not have to mend timestamps.
+///
+/// # Panics
+///
+/// If it did.
+pub fn assert_clean(outcome: Outcome) {
+    let outcome = outcome.success();
+    for complaint in ["Non-monotonous", "non monotonically", "Invalid data", "corrupt"] {
+        assert!(!outcome.stderr.contains(complaint), "{}", outcome.stderr);
+    }
+}
+
+fn player(url: &str) -> Launch {
+    ffmpeg("warning").args("-rw_timeout 20000000 -i").arg(url)
+}
+
+fn ffmpeg(level: &str) -> Launch {
+    Launch::new("ffmpeg").args("-nostdin -nostats -v").arg(level)
+}
