@@ -339,9 +339,14 @@ mod tests {
 
     /// Runs [`child`] in a process of its own.
     fn run_child(part: &str) -> Output {
+        run_child_with(part, Path::new(""))
+    }
+
+    fn run_child_with(part: &str, file: &Path) -> Output {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "process::tests::child", "--ignored", "--nocapture", "--test-threads=1"])
             .env("CRTMP_TEST_PART", part)
+            .env("CRTMP_TEST_FILE", file)
             .output()
             .unwrap()
     }
@@ -357,6 +362,13 @@ mod tests {
             assert_eq!((getuid().as_raw(), getgid().as_raw()), (65534, 65534));
             let error = Identity::find(Some("0"), Some("0")).unwrap().unwrap().assume().unwrap_err();
             assert!(error.contains("only root can"), "{error}");
+            std::process::exit(0);
+        }
+        if part == "pid" {
+            let path = std::env::var_os("CRTMP_TEST_FILE").unwrap();
+            let held = PidFile::create(Path::new(&path)).unwrap();
+            Identity::find(Some("65534"), Some("65534")).unwrap().unwrap().assume().unwrap();
+            drop(held);
             std::process::exit(0);
         }
         match daemonise().unwrap() {
@@ -399,6 +411,17 @@ mod tests {
         if geteuid().is_root() {
             let output = run_child("identity");
             assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+
+    #[test]
+    fn a_pid_file_that_cannot_be_removed_is_emptied() {
+        if geteuid().is_root() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("server.pid");
+            let output = run_child_with("pid", &path);
+            assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(fs::read_to_string(&path).unwrap(), "");
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, 
     let shown = path.display().to_string();
     let name = path.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
     let failed = |error: &Error| {
-        let message = message(error);
+        let message = presentable(&message(error));
         match message.strip_prefix(&short(&name)) {
             Some(rest) if rest.starts_with(':') => format!("{shown}{rest}"),
             _ => format!("{shown}: {message}"),
@@ -218,6 +218,24 @@ fn message(error: &Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// A message without control characters, and not so long that it hides where it comes from.
+fn presentable(message: &str) -> String {
+    const LONGEST: usize = 1000;
+    let cut = &message[..message.floor_char_boundary(LONGEST)];
+    let mut text = String::with_capacity(cut.len());
+    for letter in cut.chars() {
+        match letter {
+            '\n' => text.push_str("\n    "),
+            _ if letter.is_control() => text.extend(letter.escape_default()),
+            _ => text.push(letter),
+        }
+    }
+    if cut.len() < message.len() {
+        text.push('…');
+    }
+    text
 }
 
 fn is_memory(error: &Error) -> bool {

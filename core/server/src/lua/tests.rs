@@ -203,6 +203,41 @@ fn a_script_that_takes_all_memory() {
 }
 
 #[test]
+fn a_script_cannot_break_the_interpreter() {
+    for source in [
+        "local function f() return f() + 1 end f()",
+        "local function f() local good, why = pcall(f) error(why) end f()",
+        "local function f() return (('x'):gsub('x', f)) end f()",
+        "error()",
+        "error(string.rep('\\27[2J', 1 << 20))",
+        "error({})",
+        "error(setmetatable)",
+        "xpcall(error, error)",
+        "string.rep('x', 1 << 40)",
+        "local t = {} for i = 1, 1 << 40 do t[i] = i end",
+        "table.concat({}, 'x', 1, 1 << 40)",
+        "_G = nil pairs = nil error('still here')",
+        "configuration = 1 / 0",
+        "return {}",
+        "goto nowhere",
+        "local x <close> = 1",
+        "os.date('%E')",
+        "string.format('%999999d', 1)",
+        "('x'):rep(-1, nil):find('[')",
+        "require('')",
+        "require(nil)",
+        "dofile()",
+        "dofile('.')",
+        "utf8.char(-1)",
+        "select(-5)",
+    ] {
+        let text = said(source);
+        assert!(text.starts_with("test.lua"), "{source}: {text}");
+        assert!(text.len() < 5000 && !text.contains('\u{1b}'), "{source}: {} bytes", text.len());
+    }
+}
+
+#[test]
 fn a_script_that_leaves_no_table() {
     insta::assert_snapshot!(said(""), @"test.lua: the script does not set the global `configuration`");
     insta::assert_snapshot!(said("Configuration = { daemon = true }"), @"test.lua: the script does not set the global `configuration`; it sets `Configuration`: rename that");
