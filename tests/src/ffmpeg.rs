@@ -39,8 +39,11 @@ pub fn play(url: &str) -> Launch {
 ///
 /// If ffprobe fails.
 pub fn probe(url: &str) -> Value {
+    // Files do not know this option.
+    let timeout = if url.starts_with("rtmp") { "-rw_timeout 10000000" } else { "" };
     let outcome = Launch::new("ffprobe")
-        .args("-v error -rw_timeout 10000000 -read_intervals %+2 -count_packets -show_streams -of json")
+        .args("-v error -read_intervals %+2 -count_packets -show_streams -of json")
+        .args(timeout)
         .arg(url)
         .within(Duration::from_secs(30))
         .run()

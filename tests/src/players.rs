@@ -11,16 +11,15 @@ pub fn rtmpdump(url: &str, file: &Path) -> Launch {
     Launch::new("rtmpdump").args("-q -v -r").arg(url).arg("-o").arg(file)
 }
 
-/// GStreamer's own RTMP client. It prints one line with `chain` for each buffer of video, and ends by itself
-/// after `pictures`.
-pub fn gstreamer(url: &str, pictures: u32) -> Launch {
+/// GStreamer's own RTMP client. For each buffer it prints a line with `chain` and the name of its sink, `video`
+/// or `audio`.
+pub fn gstreamer(url: &str) -> Launch {
     Launch::new("gst-launch-1.0")
         .args("-v rtmp2src")
         .arg(format!("location={url}"))
-        .args("! flvdemux name=d d.video ! queue ! h264parse !")
-        .arg("identity")
-        .arg(format!("eos-after={pictures}"))
-        .args("! fakesink silent=false sync=false d.audio ! queue ! aacparse ! fakesink silent=false sync=false")
+        // Both pads must lead somewhere, else the demultiplexer gives up.
+        .args("! flvdemux name=d d.video ! queue ! h264parse ! fakesink name=video silent=false sync=false")
+        .args("d.audio ! queue ! aacparse ! fakesink name=audio silent=false sync=false")
 }
 
 /// VLC without a window, for so many seconds. Its exit code means nothing; a log that says

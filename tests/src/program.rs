@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::{Namespace, poll};
+use crate::{Namespace, poll, root};
 
 /// A program about to be started.
 #[derive(Clone, Debug)]
@@ -21,6 +21,7 @@ pub struct Launch {
     environment: Vec<(OsString, OsString)>,
     limit: Option<Duration>,
     namespace: Option<String>,
+    folder: Option<PathBuf>,
     ordinary_user: bool,
 }
 
@@ -34,6 +35,7 @@ impl Launch {
             environment: Vec::new(),
             limit: Some(Duration::from_secs(120)),
             namespace: None,
+            folder: None,
             ordinary_user: false,
         }
     }
@@ -80,6 +82,13 @@ impl Launch {
         self
     }
 
+    /// Starts it in this folder.
+    #[must_use]
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
+    }
+
     /// Starts it as an ordinary user if the test runs as root (VLC refuses root).
     #[must_use]
     pub fn as_ordinary_user(mut self) -> Self {
@@ -101,6 +110,7 @@ impl Launch {
         let words = self.words();
         let child = Command::new(&words[0])
             .args(&words[1..])
+            .current_dir(self.folder.as_deref().unwrap_or_else(|| root()))
             .envs(self.environment)
             .stdin(Stdio::null())
             .stdout(file("stdout"))

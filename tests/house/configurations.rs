@@ -1,0 +1,71 @@
+//! Every configuration in `configs/` is a good one.
+
+use std::time::Duration;
+
+use crate::{files, read};
+use crtmp_tests::{Launch, Server, root, wait_for};
+use nix::sys::signal::Signal;
+
+#[test]
+fn each_configuration_passes_its_check() {
+    let configurations = configurations();
+    assert!(!configurations.is_empty(), "there are none");
+    for path in configurations {
+        let outcome = Server::run(&["--check", &root().join(&path).to_string_lossy()]);
+        assert_eq!(outcome.code, Some(0), "{}: {}{}", path.display(), outcome.stdout, outcome.stderr);
+    }
+}
+
+#[test]
+fn each_configuration_starts() {
+    for path in configurations() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let copy = folder.path().join(path.file_name().expect("a file"));
+        std::fs::write(&copy, with_free_ports(&read(&path))).expect("a temporary file");
+        let mut server =
+            Launch::new(Server::executable()).arg(&copy).folder(folder.path()).unlimited().start();
+        wait_for(&format!("{} to start", path.display()), Duration::from_secs(20), || {
+            assert!(server.runs(), "{} does not start: {}", path.display(), server.stderr());
+            server.stdout().contains(" is ready (pid ").then_some(())
+        });
+        server.signal(Signal::SIGTERM);
+        server.wait(Duration::from_secs(15)).success();
+    }
+}
+
+#[test]
+fn ports_are_found_in_a_configuration() {
+    let text =
+        with_free_ports("{ ip = \"0.0.0.0\", port = 1935, protocol = \"x\" } port=80\nsupport = 7 port = p");
+    assert_eq!(text, "{ ip = \"0.0.0.0\", port = 0, protocol = \"x\" } port=0\nsupport = 7 port = p");
+}
+
+fn configurations() -> Vec<std::path::PathBuf> {
+    files("lua").into_iter().filter(|path| path.starts_with("configs")).collect()
+}
+
+/// The same script with 0 for every port that it states as a number: tests run beside each other.
+fn with_free_ports(script: &str) -> String {
+    let mut out = String::new();
+    let mut rest = script;
+    while let Some(at) = rest.find("port") {
+        let (before, word) = rest.split_at(at);
+        let inside = before.ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
+        let value = word["port".len()..].trim_start().strip_prefix('=').map(str::trim_start);
+        let digits = value
+            .map_or(0, |value| value.len() - value.trim_start_matches(|c: char| c.is_ascii_digit()).len());
+        out.push_str(before);
+        match value {
+            Some(value) if digits > 0 && !inside => {
+                out.push_str(&word[..word.len() - value.len()]);
+                out.push('0');
+                rest = &value[digits..];
+            }
+            _ => {
+                out.push_str("port");
+                rest = &word["port".len()..];
+            }
+        }
+    }
+    out + rest
+}
