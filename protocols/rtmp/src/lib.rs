@@ -13,18 +13,23 @@
 //! - [`ack`] and [`time`]: when to acknowledge; times that go on beyond 32 bits.
 //! - [`message`]: what bodies say: control, commands, data. [`amf0`]: the notation in which they say it.
 //! - [`aggregate`]: several messages in one.
+//! - [`session`]: the server's side of a connection, from handshake to end. [`layer`] puts it into a chain.
+//! - [`encoder`]: frames on their way out, encoded once for all players of a stream.
 //!
-//! Start reading at [`chunk::ChunkReader`]: the rest is small beside it.
+//! Start reading at [`chunk::ChunkReader`] and [`session::ServerSession`].
 #![forbid(unsafe_code)]
 
 pub mod ack;
 pub mod aggregate;
 pub mod amf0;
 pub mod chunk;
+pub mod encoder;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod handshake;
+pub mod layer;
 pub mod message;
+pub mod session;
 pub mod time;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Each type parses from a body and encodes to one; the chunk stream around it is not known here.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use crtmp_media::{Limits, Value};
 
@@ -274,7 +274,7 @@ pub struct Status {
     /// `status`, `warning` or `error`.
     pub level: &'static str,
     /// A dotted code such as `NetStream.Publish.Start`: clients act on it.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// Text for people.
     pub description: String,
     /// Further members, after those above.
@@ -283,12 +283,12 @@ pub struct Status {
 
 impl Status {
     /// A status of the level `status`.
-    pub fn new(code: &'static str, description: impl Into<String>) -> Self {
-        Self { level: "status", code, description: description.into(), extra: Vec::new() }
+    pub fn new(code: impl Into<Cow<'static, str>>, description: impl Into<String>) -> Self {
+        Self { level: "status", code: code.into(), description: description.into(), extra: Vec::new() }
     }
 
     /// A status of the level `error`.
-    pub fn error(code: &'static str, description: impl Into<String>) -> Self {
+    pub fn error(code: impl Into<Cow<'static, str>>, description: impl Into<String>) -> Self {
         Self { level: "error", ..Self::new(code, description) }
     }
 
@@ -304,7 +304,7 @@ impl From<Status> for Value {
     fn from(status: Status) -> Self {
         let mut members = vec![
             ("level".to_owned(), status.level.into()),
-            ("code".to_owned(), status.code.into()),
+            ("code".to_owned(), status.code.into_owned().into()),
             ("description".to_owned(), status.description.into()),
         ];
         members.extend(status.extra);

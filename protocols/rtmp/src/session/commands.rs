@@ -1,0 +1,374 @@
+//! Commands of the peer.
+
+use crtmp_media::{
+    ConnectInfo, Cx, Error, Event, PlayRequest, PublishKind, Skipped, StreamName, Value, split_query,
+};
+
+use super::{PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, slot_event};
+use crate::{
+    chunk::Message,
+    encoder::RtmpEncoder,
+    message::{Command, CommandError, Status},
+};
+
+const CALL_FAILED: &str = "NetConnection.Call.Failed";
+
+/// "Live, else recorded", where a play says nothing of where to start.
+const START_ANYWHERE: i64 = -2000;
+
+impl ServerSession {
+    pub(super) fn on_command_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
+        // The stream's own end must not wait for a verdict on its beginning.
+        let ends = |name: &str| matches!(name, "closeStream" | "deleteStream" | "FCUnpublish");
+        let command = match Command::parse(message.kind, &message.body, &self.settings.limits) {
+            Ok(command) => command,
+            Err(CommandError::Empty) => return Ok(()),
+            Err(CommandError::Amf(error)) => return Err(Error::peer(PROTOCOL, format!("command: {error}"))),
+            Err(_) => {
+                self.skipped(Skipped::BadCommand, cx);
+                return Ok(());
+            }
+        };
+        if !ends(&command.name) && self.hold(&message, cx) {
+            return Ok(());
+        }
+        self.clock.commanded(cx.now());
+        match self.phase {
+            Phase::Connected => {
+                self.on_command(command, message.stream, cx);
+                Ok(())
+            }
+            _ if command.name == "connect" => {
+                self.on_connect(command, cx);
+                Ok(())
+            }
+            _ => self.on_early_command(&command, cx),
+        }
+    }
+
+    /// Anything but `connect` on a connection that is not connected.
+    fn on_early_command(&mut self, command: &Command, cx: &mut Cx<'_>) -> Result<(), Error> {
+        self.commands += 1;
+        let limit = self.settings.limits.commands_before;
+        if self.commands > limit {
+            let rule = format!("more than commandsBefore = {limit} commands before connect");
+            return Err(Error::peer(PROTOCOL, rule));
+        }
+        if is_answer(&command.name) {
+            self.skipped(Skipped::BadCommand, cx);
+        } else {
+            self.refuse_call(command, 0, "connect first", cx);
+        }
+        Ok(())
+    }
+
+    fn on_connect(&mut self, command: Command, cx: &mut Cx<'_>) {
+        let Command { transaction, object, args, .. } = command;
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let app = text("app");
+        if let Err(reason) = check_app(&app, &self.settings.limits) {
+            let status = Status::error("NetConnection.Connect.InvalidApp", format!("connect: {reason}"));
+            self.send_command(0, &Command::error(transaction, status), cx);
+            self.phase = Phase::Closed;
+            return cx.close(Error::peer(PROTOCOL, format!("connect: {reason}")));
+        }
+        let agent = text("flashVer");
+        self.reader.set_flash_like(is_flash(&agent));
+        let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]
+            .iter()
+            .any(|key| object.get(key).is_some());
+        let info = ConnectInfo {
+            app,
+            tc_url: text("tcUrl"),
+            agent,
+            swf_url: text("swfUrl"),
+            page_url: text("pageUrl"),
+            members: object.members().unwrap_or_default().to_vec(),
+            args,
+        };
+        let request = self.request(Pending::Connect { transaction, enhanced });
+        self.phase = Phase::Connecting;
+        cx.emit(Event::Connect { request, info: Box::new(info) });
+        cx.pause();
+    }
+
+    fn on_command(&mut self, command: Command, stream: u32, cx: &mut Cx<'_>) {
+        let transaction = command.transaction;
+        let null = || vec![Value::Null];
+        match command.name.as_str() {
+            "connect" => {
+                let status =
+                    Status::error("NetConnection.Connect.Rejected", "The connection is connected already.");
+                self.send_command(0, &Command::error(transaction, status), cx);
+            }
+            "createStream" => self.create_stream(&command, cx),
+            "deleteStream" => self.delete_stream(&command, cx),
+            "closeStream" => self.end_slot(stream, cx),
+            "publish" => self.publish(&command, stream, cx),
+            "play" => self.play(&command, stream, cx),
+            "play2" => {
+                let text =
+                    "Switching streams with play2 is not supported: close the stream and play another.";
+                self.slot_status(stream, Status::error("NetStream.Play.Failed", text), cx);
+            }
+            "seek" => {
+                let text = "A live stream cannot be sought in.";
+                self.slot_status(stream, Status::error("NetStream.Seek.Failed", text), cx);
+            }
+            "pause" | "pauseRaw" => self.pause(&command, stream, cx),
+            "receiveAudio" => self.receive(&command, stream, true, cx),
+            "receiveVideo" => self.receive(&command, stream, false, cx),
+            // Encoders of the Flash Media family say these before and after a publish, for themselves only.
+            "releaseStream" => self.send_command(0, &Command::result(transaction, Value::Null, null()), cx),
+            "FCPublish" => {
+                self.answer_fc(&command, "onFCPublish", "NetStream.Publish.Start", cx);
+            }
+            "FCUnpublish" => {
+                self.answer_fc(&command, "onFCUnpublish", "NetStream.Unpublish.Success", cx);
+                self.end_publish_named(name_argument(&command), cx);
+            }
+            "FCSubscribe" => {
+                self.answer_fc(&command, "onFCSubscribe", "NetStream.Play.Start", cx);
+            }
+            "_checkbw" | "checkBandwidth" | "FCUnsubscribe" => {
+                self.send_command(0, &Command::result(transaction, Value::Null, null()), cx);
+            }
+            // A live stream has no length.
+            "getStreamLength" => {
+                self.send_command(0, &Command::result(transaction, Value::Null, vec![0.0.into()]), cx);
+            }
+            name if is_answer(name) => self.skipped(Skipped::BadCommand, cx),
+            _ => self.message(command, stream, cx),
+        }
+    }
+
+    fn create_stream(&mut self, command: &Command, cx: &mut Cx<'_>) {
+        let limit = self.settings.limits.message_streams;
+        if self.slots.len() >= limit {
+            let text = format!("a connection may have messageStreams = {limit} message streams");
+            return self.refuse_call(command, 0, &text, cx);
+        }
+        let Some(id) = (1..).find(|id| !self.slots.contains_key(id)) else { return };
+        self.slots.insert(id, Slot::default());
+        self.send_command(0, &Command::result(command.transaction, Value::Null, vec![id.into()]), cx);
+    }
+
+    fn delete_stream(&mut self, command: &Command, cx: &mut Cx<'_>) {
+        match command.args.first().and_then(Value::as_u32) {
+            Some(id) if self.slots.contains_key(&id) => {
+                self.end_slot(id, cx);
+                self.slots.remove(&id);
+                // It may have been the one that the chain was paused for.
+                let limits = &self.settings.limits;
+                if !self.slots.values().any(|slot| slot.is_full(limits)) {
+                    cx.resume();
+                }
+            }
+            _ => self.skipped(Skipped::BadCommand, cx),
+        }
+    }
+
+    /// Ends whatever happens on a message stream.
+    fn end_slot(&mut self, stream: u32, cx: &mut Cx<'_>) {
+        let Some(slot) = self.slots.get_mut(&stream) else { return self.skipped(Skipped::BadCommand, cx) };
+        slot.held.clear();
+        slot.held_bytes = 0;
+        let state = std::mem::take(&mut slot.state);
+        self.clock.commanded(cx.now());
+        self.requests.retain(|_, pending| match pending {
+            Pending::Publish { slot } | Pending::Play { slot, .. } => *slot != stream,
+            _ => true,
+        });
+        match state {
+            SlotState::Idle => {}
+            SlotState::Publishing { name } => {
+                cx.emit(Event::Unpublish { slot: slot_event(stream) });
+                let text = format!("The stream {name:?} is not published any more.");
+                self.status(stream, Status::new("NetStream.Unpublish.Success", text), cx);
+            }
+            SlotState::AskedPublish { .. } => cx.emit(Event::Unpublish { slot: slot_event(stream) }),
+            SlotState::AskedPlay | SlotState::Playing => cx.emit(Event::Unplay { slot: slot_event(stream) }),
+        }
+    }
+
+    fn publish(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
+        let bad = |text: &str| Status::error("NetStream.Publish.BadName", text);
+        let Some(slot) = self.slots.get(&stream) else {
+            return self.status(stream, bad("There is no such message stream: createStream first."), cx);
+        };
+        let name = match command.args.first() {
+            Some(Value::String(name)) => name.clone(),
+            // The way in which Flash ends a publish.
+            Some(Value::Boolean(false) | Value::Null) if slot.state != SlotState::Idle => {
+                return self.end_slot(stream, cx);
+            }
+            _ => return self.status(stream, bad("The name of the stream is missing or is no text."), cx),
+        };
+        if slot.state != SlotState::Idle {
+            return self.status(stream, bad("The message stream is in use."), cx);
+        }
+        let kind = match command.args.get(1).and_then(Value::as_str).unwrap_or("live") {
+            kind if kind.eq_ignore_ascii_case("record") => PublishKind::Record,
+            kind if kind.eq_ignore_ascii_case("append") => PublishKind::Append,
+            _ => PublishKind::Live,
+        };
+        let request = self.request(Pending::Publish { slot: stream });
+        self.set(stream, SlotState::AskedPublish { name: name.clone() }, cx);
+        cx.emit(Event::Publish { request, slot: slot_event(stream), name, kind });
+    }
+
+    fn play(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
+        let bad = |text: &str| Status::error("NetStream.Play.Failed", text);
+        let Some(slot) = self.slots.get(&stream) else {
+            return self.status(stream, bad("There is no such message stream: createStream first."), cx);
+        };
+        let name = match command.args.first() {
+            Some(Value::String(name)) => name.clone(),
+            Some(Value::Boolean(false) | Value::Null) if slot.state == SlotState::Playing => {
+                return self.end_slot(stream, cx);
+            }
+            _ => return self.status(stream, bad("The name of the stream is missing or is no text."), cx),
+        };
+        match slot.state {
+            SlotState::Idle => {}
+            // A second play on the same message stream switches to another stream.
+            SlotState::Playing => {
+                cx.emit(Event::Unplay { slot: slot_event(stream) });
+            }
+            _ => return self.status(stream, bad("The message stream is in use."), cx),
+        }
+        let reset = match command.args.get(3) {
+            Some(Value::Boolean(reset)) => *reset,
+            Some(Value::Number(reset)) => *reset != 0.0,
+            _ => true,
+        };
+        let ms = |index: usize, missing: i64| {
+            command.args.get(index).and_then(Value::as_f64).map_or(missing, milliseconds)
+        };
+        let (start_ms, duration_ms) = (ms(1, START_ANYWHERE), ms(2, -1));
+        let request = self.request(Pending::Play { slot: stream, name: name.clone(), reset });
+        self.set(stream, SlotState::AskedPlay, cx);
+        cx.emit(Event::Play(PlayRequest {
+            request,
+            slot: slot_event(stream),
+            name,
+            start_ms,
+            duration_ms,
+            format: RtmpEncoder::format(stream, self.settings.chunk_size),
+            encoder: RtmpEncoder::make,
+        }));
+    }
+
+    fn pause(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
+        let Some(paused) = command.args.first().and_then(Value::as_bool) else {
+            return self.skipped(Skipped::BadCommand, cx);
+        };
+        if !self.plays_on(stream) {
+            return self.skipped(Skipped::BadCommand, cx);
+        }
+        cx.emit(Event::Pause { slot: slot_event(stream), paused });
+        let status = if paused {
+            Status::new("NetStream.Pause.Notify", "The stream is paused.")
+        } else {
+            Status::new("NetStream.Unpause.Notify", "The stream goes on live.")
+        };
+        self.status(stream, status, cx);
+    }
+
+    fn receive(&mut self, command: &Command, stream: u32, audio: bool, cx: &mut Cx<'_>) {
+        let wanted = command.args.first().and_then(Value::as_bool);
+        if wanted.is_none() || !self.plays_on(stream) {
+            return self.skipped(Skipped::BadCommand, cx);
+        }
+        let (audio, video) = if audio { (wanted, None) } else { (None, wanted) };
+        cx.emit(Event::Receive { slot: slot_event(stream), audio, video });
+    }
+
+    fn message(&mut self, command: Command, stream: u32, cx: &mut Cx<'_>) {
+        let Command { name, transaction, object, mut args } = command;
+        args.insert(0, object);
+        // NaN is not 0, but nobody can wait for an answer to it.
+        let wants_answer = transaction.is_finite() && transaction != 0.0;
+        let request = wants_answer.then(|| self.request(Pending::Message { slot: stream, transaction }));
+        cx.emit(Event::Message { request, slot: slot_event(stream), command: name, args });
+    }
+
+    fn answer_fc(&mut self, command: &Command, event: &str, code: &'static str, cx: &mut Cx<'_>) {
+        self.send_command(0, &Command::result(command.transaction, Value::Null, vec![Value::Null]), cx);
+        let status = Status::new(code, name_argument(command).unwrap_or_default());
+        self.send_command(0, &Command::call(event, 0.0, Value::Null, vec![status.into()]), cx);
+    }
+
+    fn end_publish_named(&mut self, wanted: Option<&str>, cx: &mut Cx<'_>) {
+        let publishes = |slot: &Slot| match &slot.state {
+            SlotState::Publishing { name } | SlotState::AskedPublish { name } => {
+                Some(name.as_str()) == wanted
+            }
+            _ => false,
+        };
+        if let Some(id) = self.slots.iter().find(|(_, slot)| publishes(slot)).map(|(id, _)| *id) {
+            self.end_slot(id, cx);
+        }
+    }
+
+    /// Answers a call that cannot be served; a command that wants no answer is only counted.
+    fn refuse_call(&mut self, command: &Command, stream: u32, text: &str, cx: &mut Cx<'_>) {
+        if command.transaction == 0.0 {
+            return self.skipped(Skipped::BadCommand, cx);
+        }
+        let name: String = command.name.chars().take(64).collect();
+        let status = Status::error(CALL_FAILED, format!("{name}: {text}"));
+        self.send_command(stream, &Command::error(command.transaction, status), cx);
+    }
+
+    fn slot_status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
+        if self.slots.contains_key(&stream) {
+            self.status(stream, status, cx);
+        } else {
+            self.skipped(Skipped::BadCommand, cx);
+        }
+    }
+
+    fn plays_on(&self, stream: u32) -> bool {
+        self.slots.get(&stream).is_some_and(|slot| slot.state == SlotState::Playing)
+    }
+}
+
+/// Whether answers can still be sent on the message stream that a call came on.
+pub(super) fn is_known_reply_stream(session: &ServerSession, stream: u32) -> bool {
+    session.slots.contains_key(&stream)
+}
+
+fn is_answer(name: &str) -> bool {
+    matches!(name, "_result" | "_error" | "onStatus")
+}
+
+fn name_argument(command: &Command) -> Option<&str> {
+    command.args.first().and_then(Value::as_str)
+}
+
+/// Whether a peer is a Flash Player or an FMLE; others borrow FMLE's name and say "compatible".
+fn is_flash(agent: &str) -> bool {
+    let family = ["FMLE/", "WIN ", "MAC ", "LNX "];
+    family.iter().any(|prefix| agent.starts_with(prefix)) && !agent.contains("compatible")
+}
+
+/// Milliseconds that a peer sent as a number of any size; NaN counts as 0.
+fn milliseconds(number: f64) -> i64 {
+    // Saturates; what is further away than 2^63 ms is equally absurd.
+    number as i64
+}
+
+/// Checks the application that a peer names: it becomes part of names.
+fn check_app(app: &str, limits: &crtmp_media::Limits) -> Result<(), String> {
+    let (path, query) = split_query(app);
+    if query.len() > limits.stream_name {
+        return Err(format!(
+            "the query of the application is longer than streamName = {}",
+            limits.stream_name
+        ));
+    }
+    StreamName::new("", path, limits)
+        .map(drop)
+        .map_err(|error| error.to_string().replace("the stream name", "the application name"))
+}

@@ -1,0 +1,96 @@
+//! Audio, video and data of a publisher.
+
+use crtmp_media::{Codec, Cx, Error, Event, Frame, MediaKind, Role, Skipped, tag};
+
+use super::{PROTOCOL, ServerSession, SlotState, slot_event};
+use crate::{
+    aggregate,
+    chunk::Message,
+    message::{Data, kind},
+};
+
+impl ServerSession {
+    pub(super) fn on_media(&mut self, message: &Message, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let publishing = |slot: &super::Slot| matches!(slot.state, SlotState::Publishing { .. });
+        if !self.slots.get(&message.stream).is_some_and(publishing) {
+            self.skipped(Skipped::StrayMedia, cx);
+            return Ok(());
+        }
+        if message.kind != kind::AGGREGATE {
+            self.on_one(message, cx);
+            return Ok(());
+        }
+        let limit = self.settings.limits.aggregate_messages;
+        let split = aggregate::split(message, limit).map_err(|error| Error::peer(PROTOCOL, error))?;
+        if split.wrong_back_pointers + split.ignored + split.dropped_bytes > 0 {
+            self.skipped(Skipped::BadAggregate, cx);
+        }
+        for message in &split.messages {
+            self.on_one(message, cx);
+        }
+        Ok(())
+    }
+
+    fn on_one(&mut self, message: &Message, cx: &mut Cx<'_>) {
+        if message.body.is_empty() {
+            return;
+        }
+        let frame = match message.kind {
+            kind::AUDIO => self.tagged(message, MediaKind::Audio),
+            kind::VIDEO => self.tagged(message, MediaKind::Video),
+            _ => self.data(message),
+        };
+        match (frame, self.slots.get_mut(&message.stream)) {
+            (Ok(Some(mut frame)), Some(slot)) => {
+                frame.dts = slot.time.unwrap(message.timestamp);
+                cx.emit(Event::Frame { slot: slot_event(message.stream), frame });
+            }
+            (Err(what), _) => self.skipped(what, cx),
+            _ => {}
+        }
+    }
+
+    fn tagged(&self, message: &Message, media: MediaKind) -> Result<Option<Frame>, Skipped> {
+        let limits = &self.settings.limits;
+        let header = match media {
+            MediaKind::Audio => tag::audio(&message.body, limits),
+            _ => tag::video(&message.body, limits),
+        }
+        .map_err(|_| Skipped::BadTag)?;
+        Ok(Some(Frame {
+            kind: media,
+            role: header.role,
+            codec: header.codec,
+            track: header.track,
+            dts: 0,
+            cts: header.cts,
+            body: message.body.clone(),
+            data_at: header.data_at,
+        }))
+    }
+
+    /// A data message as players get it: without the instruction to the server that may stand before it.
+    fn data(&self, message: &Message) -> Result<Option<Frame>, Skipped> {
+        let limits = &self.settings.limits;
+        let mut data = Data::parse(message.kind, &message.body, limits).map_err(|_| Skipped::BadMetadata)?;
+        // Type 15 begins with a format byte that AMF0 readers do not know; some senders leave it out.
+        let leading = usize::from(message.kind == kind::DATA_AMF3 && message.body.first() == Some(&0));
+        let mut body = message.body.slice(leading..);
+        match data.name.as_str() {
+            "@setDataFrame" => {
+                const MARKER_AND_LENGTH: usize = 3;
+                body = body.slice(MARKER_AND_LENGTH + data.name.len()..);
+                data = Data::parse(kind::DATA, &body, limits).map_err(|_| Skipped::BadMetadata)?;
+            }
+            "@clearDataFrame" => return Ok(None),
+            _ => {}
+        }
+        let is_metadata = data.name == "onMetaData";
+        if is_metadata && data.args.first().is_none_or(|value| value.members().is_none()) {
+            return Err(Skipped::BadMetadata);
+        }
+        let role = if is_metadata { Role::Info } else { Role::Side };
+        let codec = Codec::None;
+        Ok(Some(Frame { kind: MediaKind::Data, role, codec, track: 0, dts: 0, cts: 0, body, data_at: 0 }))
+    }
+}

@@ -1,0 +1,240 @@
+//! What the server orders: answers to requests, news of streams, the end.
+
+use crtmp_media::{Answer, Bytes, Command as Order, Cx, Error, RequestId, StreamSlot, Value};
+
+use super::{Pending, Phase, ServerSession, SlotState, commands::is_known_reply_stream};
+use crate::{
+    ack::OUR_WINDOW,
+    chunk::Message,
+    message::{BandwidthLimit, Command, Control, Data, Status, UserControl, kind},
+};
+
+/// What the server calls itself to peers: they compare it with version numbers of Flash Media Server.
+const FMS_VERSION: &str = "FMS/3,0,1,123";
+
+/// What the server can do, in the bits of Flash Media Server.
+const CAPABILITIES: f64 = 31.0;
+
+impl ServerSession {
+    /// Takes an order of the server.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::on_data`]: an answer may set free what the peer sent after its request.
+    pub fn on_order(&mut self, order: Order, cx: &mut Cx<'_>) -> Result<(), Error> {
+        match order {
+            Order::AnswerConnect { request, answer } => {
+                if let Some(Pending::Connect { transaction, enhanced }) = self.requests.remove(&request) {
+                    return self.answer_connect(transaction, enhanced, answer, cx);
+                }
+            }
+            Order::AnswerPublish { request, answer } => {
+                if let Some(Pending::Publish { slot }) = self.requests.remove(&request) {
+                    self.answer_publish(slot, answer, cx);
+                    return self.release(slot, cx);
+                }
+            }
+            Order::AnswerPlay { request, answer } => {
+                if let Some(Pending::Play { slot, name, reset }) = self.requests.remove(&request) {
+                    self.answer_play(slot, &name, reset, answer, cx);
+                    return self.release(slot, cx);
+                }
+            }
+            Order::AnswerMessage { request, result } => self.answer_message(request, result, cx),
+            Order::SourceStarted { slot } => {
+                if self.is(slot, &SlotState::Playing) {
+                    self.send_control(Control::User(UserControl::StreamBegin(slot.0)), cx);
+                    self.status(
+                        slot.0,
+                        Status::new("NetStream.Play.PublishNotify", "The stream is published."),
+                        cx,
+                    );
+                }
+            }
+            Order::SourceEnded { slot } => {
+                if self.is(slot, &SlotState::Playing) {
+                    let unpublish =
+                        Status::new("NetStream.Play.UnpublishNotify", "The stream is unpublished.");
+                    self.status(slot.0, unpublish, cx);
+                    self.status(slot.0, Status::new("NetStream.Play.Stop", "The stream has ended."), cx);
+                    self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
+                    self.set(slot.0, SlotState::Idle, cx);
+                }
+            }
+            Order::SourceMissing { slot, name } => {
+                if self.is(slot, &SlotState::Playing) {
+                    let text = format!("Nobody has published the stream {name:?}.");
+                    self.status(slot.0, Status::error("NetStream.Play.StreamNotFound", text), cx);
+                    self.set(slot.0, SlotState::Idle, cx);
+                }
+            }
+            Order::StopPublish { slot, code, text } => {
+                let publishing = |slot: &super::Slot| matches!(slot.state, SlotState::Publishing { .. });
+                if self.slots.get(&slot.0).is_some_and(publishing) {
+                    self.status(slot.0, Status::error(code, text), cx);
+                    self.set(slot.0, SlotState::Idle, cx);
+                }
+            }
+            Order::Close { code, text } => {
+                if matches!(self.phase, Phase::Connecting | Phase::Connected) {
+                    self.status(0, Status::new(code, text.clone()), cx);
+                }
+                self.phase = Phase::Closed;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_connect(
+        &mut self,
+        transaction: f64,
+        enhanced: bool,
+        answer: Answer,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Error> {
+        let status = match answer {
+            Answer::Accept => {
+                self.phase = Phase::Connected;
+                self.clock.commanded(cx.now());
+                self.welcome(transaction, enhanced, cx);
+                return self.go_on(cx);
+            }
+            Answer::Reject { code, text } => Status::error(code, text),
+            Answer::Redirect { url } => {
+                let redirect =
+                    vec![("code".to_owned(), 302.0.into()), ("redirect".to_owned(), url.as_str().into())];
+                Status::error("NetConnection.Connect.Rejected", format!("Go to {url}."))
+                    .with("ex", Value::Object(redirect))
+            }
+        };
+        let reason = format!("the connect was refused: {} {}", status.code, status.description);
+        self.send_command(0, &Command::error(transaction, status), cx);
+        self.phase = Phase::Closed;
+        cx.resume();
+        cx.close(Error::peer(super::PROTOCOL, reason));
+        Ok(())
+    }
+
+    /// The messages that follow a connect, in the order that clients know.
+    fn welcome(&mut self, transaction: f64, enhanced: bool, cx: &mut Cx<'_>) {
+        self.send_control(Control::WindowAckSize(OUR_WINDOW), cx);
+        let limit = BandwidthLimit::Dynamic;
+        self.send_control(Control::PeerBandwidth { window: OUR_WINDOW, limit }, cx);
+        self.send_control(Control::User(UserControl::StreamBegin(0)), cx);
+        let (writer, chunk_size) = (&mut self.writer, self.settings.chunk_size);
+        cx.out().write_with(|out| writer.set_chunk_size(out, chunk_size));
+        let server = Value::Object(vec![
+            ("fmsVer".to_owned(), FMS_VERSION.into()),
+            ("capabilities".to_owned(), CAPABILITIES.into()),
+        ]);
+        // AMF3 is not spoken: a peer that offered it falls back to AMF0.
+        let mut status =
+            Status::new("NetConnection.Connect.Success", "Connection succeeded.").with("objectEncoding", 0.0);
+        if enhanced {
+            // Whatever the codec, it is forwarded (Enhanced RTMP, "connect" parameters): 4.
+            let forward = || Value::Object(vec![("*".to_owned(), 4.0.into())]);
+            status = status
+                .with("fourCcList", Value::StrictArray(vec!["*".into()]))
+                .with("videoFourCcInfoMap", forward())
+                .with("audioFourCcInfoMap", forward());
+        }
+        self.send_command(0, &Command::result(transaction, server, vec![status.into()]), cx);
+        self.send_command(0, &Command::call("onBWDone", 0.0, Value::Null, Vec::new()), cx);
+    }
+
+    fn answer_publish(&mut self, slot: u32, answer: Answer, cx: &mut Cx<'_>) {
+        let Some(SlotState::AskedPublish { name }) = self.slots.get(&slot).map(|slot| slot.state.clone())
+        else {
+            return;
+        };
+        match refusal(answer, "NetStream.Publish.BadName") {
+            None => {
+                self.authorised = true;
+                self.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
+                let text = format!("The stream {name:?} is published.");
+                self.status(
+                    slot,
+                    Status::new("NetStream.Publish.Start", text).with("details", name.as_str()),
+                    cx,
+                );
+                self.set(slot, SlotState::Publishing { name }, cx);
+            }
+            Some(status) => {
+                self.status(slot, status, cx);
+                self.set(slot, SlotState::Idle, cx);
+            }
+        }
+    }
+
+    fn answer_play(&mut self, slot: u32, name: &str, reset: bool, answer: Answer, cx: &mut Cx<'_>) {
+        if !self.is(StreamSlot(slot), &SlotState::AskedPlay) {
+            return;
+        }
+        if let Some(status) = refusal(answer, "NetStream.Play.Failed") {
+            self.status(slot, status, cx);
+            return self.set(slot, SlotState::Idle, cx);
+        }
+        self.authorised = true;
+        self.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
+        if reset {
+            let text = format!("The stream {name:?} is reset.");
+            self.status(slot, Status::new("NetStream.Play.Reset", text).with("details", name), cx);
+        }
+        let text = format!("The stream {name:?} is played.");
+        self.status(slot, Status::new("NetStream.Play.Start", text).with("details", name), cx);
+        let access = Data { name: "|RtmpSampleAccess".to_owned(), args: vec![true.into(), true.into()] };
+        self.send_data(slot, &access, cx);
+        let start = Value::Object(vec![("code".to_owned(), "NetStream.Data.Start".into())]);
+        self.send_data(slot, &Data { name: "onStatus".to_owned(), args: vec![start] }, cx);
+        self.set(slot, SlotState::Playing, cx);
+    }
+
+    fn answer_message(
+        &mut self,
+        request: RequestId,
+        result: Result<Value, (String, String)>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(Pending::Message { slot, transaction }) = self.requests.remove(&request) else { return };
+        let stream = if is_known_reply_stream(self, slot) { slot } else { 0 };
+        let command = match result {
+            Ok(value) => Command::result(transaction, Value::Null, vec![value]),
+            Err((code, text)) => Command::error(transaction, Status::error(code, text)),
+        };
+        self.send_command(stream, &command, cx);
+    }
+
+    pub(super) fn status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
+        self.send_command(stream, &Command::on_status(status), cx);
+    }
+
+    fn send_data(&mut self, stream: u32, data: &Data, cx: &mut Cx<'_>) {
+        let mut body = Vec::new();
+        data.encode(&mut body);
+        let body = Bytes::from(body);
+        self.send(Message { csid: super::STATUS_CSID, kind: kind::DATA, stream, timestamp: 0, body }, cx);
+    }
+
+    fn is(&self, slot: StreamSlot, state: &SlotState) -> bool {
+        self.slots.get(&slot.0).is_some_and(|slot| slot.state == *state)
+    }
+
+    /// Changes the state of a message stream; what counts as idle begins now.
+    pub(super) fn set(&mut self, slot: u32, state: SlotState, cx: &mut Cx<'_>) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.state = state;
+            self.clock.commanded(cx.now());
+        }
+    }
+}
+
+fn refusal(answer: Answer, usual: &'static str) -> Option<Status> {
+    match answer {
+        Answer::Accept => None,
+        Answer::Reject { code, text } => Some(Status::error(code, text)),
+        Answer::Redirect { url } => {
+            let text = format!("Go to {url}.");
+            Some(Status::error(usual, text).with("redirect", url.as_str()))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What time does to a session.
+
+use std::time::{Duration, Instant};
+
+use crtmp_media::{Cx, Error, Limits};
+
+use super::{PROTOCOL, Phase, ServerSession, SlotState};
+use crate::message::{Control, UserControl};
+
+/// The moments that a session's timers count from.
+#[derive(Debug)]
+pub(super) struct Clock {
+    opened: Instant,
+    shaken: Instant,
+    heard: Instant,
+    commanded: Instant,
+    ping: Option<Ping>,
+    /// Stamps are ms since the connection came, as the peer might expect.
+    last_stamp: u32,
+}
+
+#[derive(Debug)]
+struct Ping {
+    stamp: u32,
+    sent: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { opened: now, shaken: now, heard: now, commanded: now, ping: None, last_stamp: 0 }
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    pub(super) fn shaken(&mut self, now: Instant) {
+        self.shaken = now;
+    }
+
+    pub(super) fn commanded(&mut self, now: Instant) {
+        self.commanded = now;
+    }
+
+    /// The round trip time in ms, if `stamp` answers our ping.
+    pub(super) fn pong(&mut self, stamp: u32, now: Instant) -> Option<u32> {
+        let ping = self.ping.take_if(|ping| ping.stamp == stamp)?;
+        u32::try_from(now.saturating_duration_since(ping.sent).as_millis()).ok()
+    }
+
+    fn next_ping(&mut self, now: Instant) -> u32 {
+        let age = now.saturating_duration_since(self.opened).as_millis();
+        self.last_stamp = (age as u32).max(self.last_stamp.wrapping_add(1));
+        self.ping = Some(Ping { stamp: self.last_stamp, sent: now });
+        self.last_stamp
+    }
+}
+
+/// What a session waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Handshake,
+    Connect,
+    Setup,
+    Ping,
+    Silence { publishing: bool },
+}
+
+impl ServerSession {
+    /// When [`Self::on_timeout`] wants to be called; none: never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_due().map(|(at, _)| at)
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    ///
+    /// The time that the peer let pass; the connection is to be closed.
+    pub fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let now = cx.now();
+        let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(()) };
+        // While nothing is read, silence says nothing about the peer.
+        if cx.is_paused() && matches!(due, Due::Ping | Due::Silence { .. } | Due::Setup) {
+            self.clock.heard(now);
+            self.clock.commanded(now);
+            return Ok(());
+        }
+        let limits = &self.settings.limits;
+        let rule = match due {
+            Due::Ping => {
+                let stamp = self.clock.next_ping(now);
+                self.send_control(Control::User(UserControl::PingRequest(stamp)), cx);
+                return Ok(());
+            }
+            Due::Handshake => late("no whole handshake", "handshakeTimeout", limits.handshake_timeout.get()),
+            Due::Connect => late("no connect command", "connectTimeout", limits.connect_timeout.get()),
+            Due::Setup => {
+                late("no publish, play or other command", "setupTimeout", limits.setup_timeout.get())
+            }
+            Due::Silence { publishing: true } => {
+                late("the publisher is silent", "publisherIdle", limits.publisher_idle.get())
+            }
+            Due::Silence { publishing: false } => {
+                late("the peer is silent", "peerIdle", limits.peer_idle.get())
+            }
+        };
+        Err(Error::timeout(PROTOCOL, rule))
+    }
+
+    fn next_due(&self) -> Option<(Instant, Due)> {
+        let limits: &Limits = &self.settings.limits;
+        let clock = &self.clock;
+        match self.phase {
+            Phase::Handshake => at(clock.opened, limits.handshake_timeout.get(), Due::Handshake),
+            Phase::Fresh => at(clock.shaken, limits.connect_timeout.get(), Due::Connect),
+            // The application has its own time to answer.
+            Phase::Connecting | Phase::Closed => None,
+            Phase::Connected => {
+                let idle =
+                    self.slots.values().all(|slot| slot.state == SlotState::Idle) && self.requests.is_empty();
+                let setup = idle.then(|| at(clock.commanded, limits.setup_timeout.get(), Due::Setup));
+                let publishing =
+                    self.slots.values().any(|slot| matches!(slot.state, SlotState::Publishing { .. }));
+                let patience = if publishing { limits.publisher_idle } else { limits.peer_idle };
+                let silence = at(clock.heard, patience.get(), Due::Silence { publishing });
+                let since = clock.ping.as_ref().map_or(clock.heard, |ping| ping.sent.max(clock.heard));
+                let ping = at(since, limits.ping_after.get(), Due::Ping);
+                [setup.flatten(), silence, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+        }
+    }
+}
+
+fn at(since: Instant, wait: Duration, due: Due) -> Option<(Instant, Due)> {
+    since.checked_add(wait).map(|at| (at, due))
+}
+
+fn late(what: &str, limit: &str, time: Duration) -> String {
+    format!("{what} within {limit} = {} s", time.as_secs_f64())
+}
