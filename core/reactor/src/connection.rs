@@ -7,16 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Answer, Chain, Command, ConnectInfo, Env, Error, Event, Fault, RequestId, StreamSlot};
+use crtmp_media::{Answer, Chain, Command, Env, Error, Event, Fault, RequestId, StreamSlot};
 use crtmp_relay::{ConnectionId, HomeId, Partial, PlayerId};
 use mio::net::TcpStream;
 use slog::Logger;
 
 use crate::{
     admission::Ticket,
-    control::{Acceptor, Application, Happened, ToApplication},
+    control::{Acceptor, Application, Caller, Happened, ToApplication},
     guard::{Caught, guarded},
-    questions::{Asked, Contested},
+    questions::{Asked, Contested, Wish},
     report::ConnectionReport,
     shared::Shared,
     worker::ConnectionKey,
@@ -44,7 +44,8 @@ pub(crate) struct Connection {
     pub(crate) owner: Option<Arc<Application>>,
     /// The application that is being asked, or was asked last.
     pub(crate) asked: Option<Arc<Application>>,
-    pub(crate) info: ConnectInfo,
+    /// Known from the connect request on.
+    pub(crate) caller: Option<Arc<Caller>>,
     pub(crate) instance: String,
     pub(crate) questions: Vec<Asked>,
     pub(crate) contested: Vec<Contested>,
@@ -124,7 +125,7 @@ impl Connection {
             poisoned: false,
             owner: None,
             asked: None,
-            info: ConnectInfo::default(),
+            caller: None,
             instance: String::new(),
             questions: Vec::new(),
             contested: Vec::new(),
@@ -282,7 +283,7 @@ impl Connection {
             peer: self.peer,
             chain: self.acceptor.chain.clone(),
             application: self.owner.as_ref().map(|owner| owner.name.to_string()),
-            agent: self.info.agent.clone(),
+            agent: self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default(),
             age: now.saturating_duration_since(self.opened),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -301,6 +302,7 @@ impl Connection {
     /// Tells the application, where it has been asked anything about this connection.
     pub(crate) fn notify(&self, event: Happened) {
         let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
+        let Some(caller) = self.caller.clone() else { return };
         let wanted = match event {
             Happened::Unpublish { .. } => application.hooks.unpublish,
             Happened::Unplay { .. } => application.hooks.unplay,
@@ -308,26 +310,41 @@ impl Connection {
             Happened::Closed { .. } => true,
         };
         if wanted {
-            (application.post)(ToApplication::Notice { connection: self.id, event });
+            (application.post)(ToApplication::Notice { caller, event });
         }
     }
 
-    /// Ends a publish, wherever the order came from.
+    /// Ends a publish, or the wish for one, wherever the order came from.
     pub(crate) fn unpublish(&mut self, slot: StreamSlot, shared: &mut Shared) {
-        self.contested.retain(|contested| contested.slot != slot);
-        let Some(at) = self.publishes.iter().position(|published| published.slot == slot) else { return };
-        let Published { name, home, .. } = self.publishes.swap_remove(at);
-        shared.relay.unpublish(home, shared.now);
-        slog::info!(self.log, "unpublished"; "stream" => &name);
+        let name = match self.publishes.iter().position(|published| published.slot == slot) {
+            Some(at) => {
+                let Published { name, home, .. } = self.publishes.swap_remove(at);
+                shared.relay.unpublish(home, shared.now);
+                slog::info!(self.log, "unpublished"; "stream" => &name);
+                name
+            }
+            None => match self.take_wish(slot, Wish::Publish) {
+                Some(name) => name,
+                None => return,
+            },
+        };
         self.notify(Happened::Unpublish { slot, name });
     }
 
-    /// Ends a play, wherever the order came from.
+    /// Ends a play, or the wish for one, wherever the order came from.
     pub(crate) fn unplay(&mut self, slot: StreamSlot, shared: &mut Shared) {
-        let Some(at) = self.plays.iter().position(|played| played.slot == slot) else { return };
-        let Played { name, player, .. } = self.plays.swap_remove(at);
-        shared.relay.unplay(player, shared.now);
-        slog::info!(self.log, "stopped playing"; "stream" => &name);
+        let name = match self.plays.iter().position(|played| played.slot == slot) {
+            Some(at) => {
+                let Played { name, player, .. } = self.plays.swap_remove(at);
+                shared.relay.unplay(player, shared.now);
+                slog::info!(self.log, "stopped playing"; "stream" => &name);
+                name
+            }
+            None => match self.take_wish(slot, Wish::Play) {
+                Some(name) => name,
+                None => return,
+            },
+        };
         self.notify(Happened::Unplay { slot, name });
     }
 

@@ -88,13 +88,26 @@ impl Routing {
     }
 }
 
+/// A connection as applications know it: what its peer said when it asked to connect.
+#[derive(Debug)]
+pub struct Caller {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Its far end.
+    pub peer: SocketAddr,
+    /// The address that it came to.
+    pub local: SocketAddr,
+    /// What the peer said.
+    pub info: ConnectInfo,
+}
+
 /// Something for an application.
 #[derive(Debug)]
 pub enum ToApplication {
     /// A question that must be answered by [`ToWorker::Answer`], whatever happens.
     Question {
         /// Who asks.
-        connection: ConnectionId,
+        caller: Arc<Caller>,
         /// Names the question within the connection.
         request: RequestId,
         /// What it is.
@@ -103,7 +116,7 @@ pub enum ToApplication {
     /// Something that has happened.
     Notice {
         /// To whom.
-        connection: ConnectionId,
+        caller: Arc<Caller>,
         /// What.
         event: Happened,
     },
@@ -113,14 +126,7 @@ pub enum ToApplication {
 #[derive(Debug)]
 pub enum Question {
     /// May this peer connect?
-    Connect {
-        /// What it said.
-        info: Box<ConnectInfo>,
-        /// Its address.
-        peer: SocketAddr,
-        /// The address that it came to.
-        local: SocketAddr,
-    },
+    Connect,
     /// May it publish?
     Publish {
         /// On which message stream.
@@ -175,7 +181,7 @@ pub enum Happened {
         /// The name.
         name: String,
     },
-    /// The connection has ended; nothing more comes of it.
+    /// The connection has ended, or another application has it now; nothing more comes of it.
     Closed {
         /// Why, in words.
         reason: String,

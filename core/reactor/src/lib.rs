@@ -37,7 +37,8 @@ use slog::Logger;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use control::{
-    Acceptor, Application, Happened, Hooks, MakeChain, Question, Routing, ToApplication, ToWorker, Verdict,
+    Acceptor, Application, Caller, Happened, Hooks, MakeChain, Question, Routing, ToApplication, ToWorker,
+    Verdict,
 };
 pub use mailbox::Mailbox;
 pub use report::{ConnectionReport, WorkerCounters, WorkerReport};

@@ -13,7 +13,7 @@ use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
 
 use crate::{
     connection::{Connection, Played, Published},
-    control::{Application, Question, ToApplication, Verdict},
+    control::{Application, Caller, Happened, Question, ToApplication, Verdict},
     shared::Shared,
 };
 
@@ -57,6 +57,13 @@ enum Subject {
     },
 }
 
+/// What a message stream may be waiting to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Publish,
+    Play,
+}
+
 /// A publish that waits for the name to become free.
 pub(crate) struct Contested {
     pub(crate) slot: StreamSlot,
@@ -73,7 +80,8 @@ impl Connection {
     }
 
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
-        self.info = info;
+        let (connection, peer, local) = (self.id, self.peer, self.local);
+        self.caller = Some(Arc::new(Caller { connection, peer, local, info }));
         let Some(application) = shared.routing.find(&self.acceptor.application).cloned() else {
             let text = format!("the application {:?} is gone", self.acceptor.application);
             let answer = |answer| Command::AnswerConnect { request, answer };
@@ -167,6 +175,24 @@ impl Connection {
         }
     }
 
+    /// Forgets what a message stream waits for; returns the name, where there was something.
+    pub(crate) fn take_wish(&mut self, slot: StreamSlot, wish: Wish) -> Option<String> {
+        if wish == Wish::Publish
+            && let Some(at) = self.contested.iter().position(|contested| contested.slot == slot)
+        {
+            return Some(self.contested.swap_remove(at).name.to_string());
+        }
+        let at = self.questions.iter().position(|asked| match &asked.subject {
+            Subject::Publish { slot: other, .. } => wish == Wish::Publish && *other == slot,
+            Subject::Play { play, .. } => wish == Wish::Play && play.slot == slot,
+            _ => false,
+        })?;
+        match self.questions.swap_remove(at).subject {
+            Subject::Publish { name, .. } | Subject::Play { name, .. } => Some(name.to_string()),
+            _ => None,
+        }
+    }
+
     fn ask(
         &mut self,
         asked: Asked,
@@ -182,9 +208,14 @@ impl Connection {
         if !hook(&application) {
             return self.decide(asked.request, asked.subject, Verdict::Accept, shared);
         }
+        self.question(&application, asked, question);
+    }
+
+    fn question(&mut self, application: &Application, asked: Asked, question: Question) {
+        let Some(caller) = self.caller.clone() else { return };
         let request = asked.request;
         self.questions.push(asked);
-        (application.post)(ToApplication::Question { connection: self.id, request, question });
+        (application.post)(ToApplication::Question { caller, request, question });
     }
 
     fn ask_connect(
@@ -196,10 +227,8 @@ impl Connection {
     ) {
         self.asked = Some(application.clone());
         if application.hooks.connect {
-            self.questions.push(Asked { request, subject: Subject::Connect { hands } });
-            let info = Box::new(self.info.clone());
-            let question = Question::Connect { info, peer: self.peer, local: self.local };
-            (application.post)(ToApplication::Question { connection: self.id, request, question });
+            let asked = Asked { request, subject: Subject::Connect { hands } };
+            self.question(&application, asked, Question::Connect);
         } else if application.is_default {
             // It has nothing to say about who gets the connection: the names decide.
             let (named, _) = self.named_application();
@@ -257,7 +286,8 @@ impl Connection {
                     return self.reject(answer, INVALID_APP, &text, shared);
                 }
                 (_, self.instance) = self.named_application();
-                slog::info!(self.log, "connected"; "application" => &*application.name, "agent" => &self.info.agent);
+                let agent = self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default();
+                slog::info!(self.log, "connected"; "application" => &*application.name, "agent" => agent);
                 if let Some(bytes) = application.send_buffer {
                     shared.set_send_buffer(&self.socket, bytes);
                 }
@@ -270,7 +300,13 @@ impl Connection {
                     return self.reject(answer, INVALID_APP, text, shared);
                 }
                 match shared.routing.find(&name).cloned() {
-                    Some(application) => self.ask_connect(request, application, hands + 1, shared),
+                    Some(application) => {
+                        if self.asked.as_ref().is_some_and(|asked| asked.hooks.connect) {
+                            let reason = format!("handed to {:?}", application.name);
+                            self.notify(Happened::Closed { reason });
+                        }
+                        self.ask_connect(request, application, hands + 1, shared);
+                    }
                     None => {
                         let text = format!("no application is called {name:?}");
                         self.reject(answer, INVALID_APP, &text, shared);
@@ -340,7 +376,8 @@ impl Connection {
 
     /// The application that the peer named, and the instance behind it.
     fn named_application(&self) -> (String, String) {
-        let (path, _) = split_query(&self.info.app);
+        let app = self.caller.as_ref().map_or("", |caller| caller.info.app.as_str());
+        let (path, _) = split_query(app);
         let path = path.trim_matches('/');
         let (application, instance) = path.split_once('/').unwrap_or((path, ""));
         (application.to_owned(), instance.to_owned())
