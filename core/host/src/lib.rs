@@ -1,4 +1,16 @@
-//! What runs the applications: their configuration, their threads, their libraries.
+//! The control plane: configuration, applications on their threads, plugin libraries, and the running server.
+//!
+//! Workers move bytes and never wait; everything that may wait lives here. Where to start:
+//!
+//! * [`config`] is the configuration as plain data, its checks and its difference to another one.
+//! * [`plugins`] loads libraries, [`apps`] runs what they bring, each application on a thread of its own.
+//! * [`server`] puts ports, applications and workers together, and takes them apart again.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the control plane has a clock of its own: hooks and stops have deadlines"
+)]
+
 pub mod apps;
 pub mod config;
 pub mod plugins;
+pub mod server;

@@ -231,9 +231,16 @@ enum Reason {
     Timeout(Duration),
     #[error("its thread: {0}")]
     Thread(String),
+    #[error("{0}")]
+    Library(String),
 }
 
 impl StartError {
+    /// The library does not bring the application.
+    pub(crate) fn of_library(config: &AppConfig, error: &crate::plugins::LoadError) -> Self {
+        Self::new(config, Reason::Library(error.to_string()))
+    }
+
     fn new(config: &AppConfig, reason: Reason) -> Self {
         Self { name: config.name.clone(), library: config.library.clone(), reason }
     }

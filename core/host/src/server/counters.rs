@@ -1,0 +1,192 @@
+//! The counters as JSON.
+
+use crtmp_reactor::{ConnectionReport, WorkerCounters, WorkerReport};
+use crtmp_relay::{PlayerReport, PublishReport, ReplicaReport};
+use serde_json::{Value, json};
+
+use super::Server;
+
+/// Everything that can be counted, as one object. `docs/counters.md` describes it.
+pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
+    let applications = server.configuration.applications.list.iter().filter_map(|application| {
+        let running = server.applications.get(&application.name)?;
+        Some(json!({
+            "name": application.name,
+            "aliases": application.aliases,
+            "health": format!("{:?}", running.handle.health()).to_lowercase(),
+            "waiting": running.handle.waiting(),
+            "panics": running.handle.panics(),
+        }))
+    });
+    let services = server.services();
+    let services = services.iter().map(|service| {
+        json!({
+            "carrier": "tcp",
+            "ip": service.address.ip().to_string(),
+            "port": service.address.port(),
+            "protocol": service.chain,
+            "application": service.application,
+        })
+    });
+    let connections = reports.iter().flat_map(|report| {
+        report.connections.iter().map(|connection| connection_json(connection, report.worker))
+    });
+    let streams = reports.iter().flat_map(|report| {
+        report.publishes.iter().map(|publish| stream_json(publish, report.worker, reports))
+    });
+    let waiting = reports
+        .iter()
+        .flat_map(|report| report.replicas.iter().map(move |replica| replica_json(replica, report)));
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptimeMs": millis(server.started.elapsed()),
+        "threadsLeftBehind": server.watchdog.left_behind(),
+        "applications": applications.collect::<Vec<_>>(),
+        "retiredApplications": server.retired.len(),
+        "services": services.collect::<Vec<_>>(),
+        "workers": reports.iter().map(worker_json).collect::<Vec<_>>(),
+        // A worker that does not answer in time is missing from the lists above.
+        "silentWorkers": server.workers.count() - reports.len(),
+        "connections": connections.collect::<Vec<_>>(),
+        "streams": streams.collect::<Vec<_>>(),
+        "replicas": waiting.collect::<Vec<_>>(),
+        "totals": totals(reports),
+    })
+}
+
+fn worker_json(report: &WorkerReport) -> Value {
+    let WorkerCounters { turns, accepted, refused, adopted, closed, .. } = report.counters;
+    let counters = &report.counters;
+    json!({
+        "id": report.worker,
+        "connections": report.connections.len(),
+        "publishes": report.publishes.len(),
+        "players": report.players.len(),
+        "turns": turns,
+        "accepted": accepted,
+        "refused": refused,
+        "adopted": adopted,
+        "closed": closed,
+        "bytesIn": counters.bytes_in,
+        "bytesOut": counters.bytes_out,
+        "reads": counters.reads,
+        "writes": counters.writes,
+        "playersCut": counters.players_cut,
+        "playsMissed": counters.plays_missed,
+        "publishersReplaced": counters.publishers_replaced,
+        "panics": counters.panics,
+        "faults": counters.faults,
+        "skipped": counters.skipped,
+    })
+}
+
+fn connection_json(connection: &ConnectionReport, worker: u16) -> Value {
+    let names = |list: &[(crtmp_media::StreamSlot, String)]| {
+        list.iter().map(|(slot, name)| json!({ "slot": slot.0, "name": name })).collect::<Vec<_>>()
+    };
+    json!({
+        "id": connection.id.0,
+        "worker": worker,
+        "peer": connection.peer.to_string(),
+        "protocol": connection.chain,
+        "application": connection.application,
+        "agent": connection.agent,
+        "ageMs": millis(connection.age),
+        "bytesIn": connection.bytes_in,
+        "bytesOut": connection.bytes_out,
+        "queuedBytes": connection.queued,
+        "rttMs": connection.rtt_ms,
+        "publishes": names(&connection.publishes),
+        "plays": names(&connection.plays),
+        "questions": connection.questions,
+    })
+}
+
+fn stream_json(publish: &PublishReport, worker: u16, reports: &[WorkerReport]) -> Value {
+    let players = reports.iter().flat_map(|report| {
+        report
+            .players
+            .iter()
+            .filter(|player| player.key == publish.key)
+            .map(|player| player_json(player, report.worker))
+    });
+    let counters = publish.counters;
+    json!({
+        "application": &*publish.key.application,
+        "name": publish.key.name.as_str(),
+        "home": worker,
+        "generation": publish.generation.0,
+        "connection": publish.connection.0,
+        "slot": publish.slot.0,
+        "audioFrames": counters.audio_frames,
+        "videoFrames": counters.video_frames,
+        "dataFrames": counters.data_frames,
+        "bytesIn": counters.bytes,
+        "dtsMs": counters.dts,
+        "gapFrames": counters.gap_frames,
+        "crossedFrames": counters.crossed_frames,
+        "gopMessages": publish.gop_messages,
+        "gopBytes": publish.gop_bytes,
+        "gopsDropped": publish.gop_dropped,
+        "workers": publish.subscribers,
+        "players": players.collect::<Vec<_>>(),
+    })
+}
+
+fn player_json(player: &PlayerReport, worker: u16) -> Value {
+    json!({
+        "worker": worker,
+        "connection": player.connection.0,
+        "slot": player.slot.0,
+        "packets": player.packets,
+        "bytes": player.bytes,
+        "skips": player.skips,
+        "skippedPackets": player.skipped_packets,
+        "behindBytes": player.behind_bytes,
+        "behindPackets": player.behind_packets,
+        "behindMs": millis(player.behind),
+        "tooFarBehindMs": millis(player.too_far_behind),
+    })
+}
+
+fn replica_json(replica: &ReplicaReport, report: &WorkerReport) -> Value {
+    let logs = replica.logs.iter().map(|log| {
+        json!({
+            "family": log.format.family,
+            "variant": log.format.variant,
+            "players": log.players,
+            "packets": log.packets,
+            "bytes": log.bytes,
+        })
+    });
+    json!({
+        "application": &*replica.key.application,
+        "name": replica.key.name.as_str(),
+        "worker": report.worker,
+        "state": replica.state,
+        "players": replica.players,
+        "logs": logs.collect::<Vec<_>>(),
+    })
+}
+
+fn totals(reports: &[WorkerReport]) -> Value {
+    let sum = |of: fn(&WorkerReport) -> u64| reports.iter().map(of).sum::<u64>();
+    json!({
+        "connections": sum(|report| report.connections.len() as u64),
+        "publishes": sum(|report| report.publishes.len() as u64),
+        "players": sum(|report| report.players.len() as u64),
+        "accepted": sum(|report| report.counters.accepted),
+        "refused": sum(|report| report.counters.refused),
+        "closed": sum(|report| report.counters.closed),
+        "bytesIn": sum(|report| report.counters.bytes_in),
+        "bytesOut": sum(|report| report.counters.bytes_out),
+        "panics": sum(|report| report.counters.panics),
+        "faults": sum(|report| report.counters.faults.values().sum()),
+        "skipped": sum(|report| report.counters.skipped.values().sum()),
+    })
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,23 @@
+//! The tables of protocols, as the host wants them.
+
+use std::{sync::Arc, time::Instant};
+
+use crtmp_host::{
+    config::ChainNames,
+    server::{BuildChain, ChainSettings},
+};
+use crtmp_registry::{CHAINS, LATER, LayerSettings};
+
+/// Calls `with` with the names that an acceptor may have.
+pub(crate) fn with_names<T>(with: impl FnOnce(ChainNames<'_>) -> T) -> T {
+    let served: Vec<_> = CHAINS.iter().map(|chain| chain.name).collect();
+    with(ChainNames { served: &served, later: LATER })
+}
+
+/// Makes chains from the tables.
+pub(crate) fn builder() -> BuildChain {
+    Arc::new(|name: &str, settings: &ChainSettings| {
+        let ChainSettings { limits, validate_handshake, chunk_size } = settings.clone();
+        crtmp_registry::build(name, &LayerSettings { limits, validate_handshake, chunk_size }, Instant::now())
+    })
+}

@@ -1,0 +1,365 @@
+//! The life of the process: start, signals, end.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
+};
+
+use crtmp_host::{
+    config::{ConfigError, Configuration},
+    server::{self, Environment, Server},
+};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1},
+    iterator::Signals,
+};
+use slog::{Logger, crit, error, info, warn};
+
+use crate::{
+    chains,
+    cli::Cli,
+    logging, lua,
+    process::{self, Fork, Identity, PidFile, Verdict},
+    services,
+};
+
+/// How often replaced applications are looked at while some still have connections.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Runs the server until it is told to end. A start that fails exits with 1.
+pub(crate) fn run(cli: &Cli) -> ExitCode {
+    let folder = match std::env::current_dir() {
+        Ok(folder) => folder,
+        Err(error) => return fail(&format!("error: the current folder: {error}")),
+    };
+    let configuration = match load(&cli.file, &folder) {
+        Ok(configuration) => configuration,
+        Err(text) => return fail(&text),
+    };
+    if let Err(error) = crtmp_registry::check() {
+        return fail(&format!("error: {error}"));
+    }
+    if cli.check {
+        return check(&configuration, cli);
+    }
+    let identity = match Identity::find(cli.uid.as_deref(), cli.gid.as_deref()) {
+        Ok(identity) => identity,
+        Err(error) => return fail(&format!("error: {error}")),
+    };
+    let verdict = if cli.daemon || configuration.daemon {
+        // Before any thread, poll or log exists: a fork takes only the thread that forks.
+        match process::daemonise() {
+            Ok(Fork::Parent(code)) => return ExitCode::from(code),
+            Ok(Fork::Daemon(verdict)) => Some(verdict),
+            Err(error) => return fail(&format!("error: cannot go to the background: {error}")),
+        }
+    } else {
+        None
+    };
+    let start = Start { cli, folder, configuration, identity };
+    start.run(verdict)
+}
+
+/// What is known before the server starts.
+struct Start<'a> {
+    cli: &'a Cli,
+    folder: PathBuf,
+    configuration: Configuration,
+    identity: Option<Identity>,
+}
+
+/// What a failed start says.
+struct Failed(String);
+
+impl From<Vec<ConfigError>> for Failed {
+    fn from(errors: Vec<ConfigError>) -> Self {
+        Self(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Start<'_> {
+    fn run(self, verdict: Option<Verdict>) -> ExitCode {
+        let daemon = verdict.is_some();
+        let appenders = &self.configuration.log_appenders;
+        let started = logging::start(appenders, daemon, self.cli.use_implicit_console_appender);
+        let (log, guard) = match started {
+            Ok(started) => started,
+            Err(error) => return give_up(verdict, &error.to_string()),
+        };
+        // Before anybody can know that the server runs: a signal that comes at once must not be lost.
+        let (sender, signals) = mpsc::channel();
+        if let Err(reason) = listen_to_signals(sender) {
+            return give_up(verdict, &format!("error: cannot listen to signals: {reason}"));
+        }
+        let code = match self.start(&log, verdict) {
+            Ok((server, pid_file)) => {
+                self.serve(server, signals, &log, &guard);
+                drop(pid_file);
+                ExitCode::SUCCESS
+            }
+            Err((verdict, Failed(reason))) => {
+                for line in reason.lines() {
+                    crit!(log, "the server cannot start: {line}");
+                }
+                give_up(verdict, &reason)
+            }
+        };
+        info!(log, "the log ends here");
+        drop(log);
+        drop(guard);
+        code
+    }
+
+    /// Opens, starts and announces everything.
+    fn start(
+        &self,
+        log: &Logger,
+        verdict: Option<Verdict>,
+    ) -> Result<(Server, Option<PidFile>), (Option<Verdict>, Failed)> {
+        let file = self.cli.file.display().to_string();
+        info!(log, "crtmpserver {} starts", env!("CARGO_PKG_VERSION"); "pid" => std::process::id(), "configuration" => &file);
+        let files = process::raise_open_files();
+        if let Some(warning) = &files.warning {
+            warn!(log, "{warning}");
+        }
+        let prepared = self.prepare(log, files.limit);
+        let (server, pid_file) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failed) => return Err((verdict, failed)),
+        };
+        let table = self.table(&server);
+        info!(log, "services\n{table}");
+        let workers = server.workers();
+        let ready = format!(
+            "crtmpserver {} is ready (pid {}, {workers} workers)",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id()
+        );
+        if let Some(verdict) = verdict {
+            if let Err(error) = verdict.ready() {
+                server.stop();
+                return Err((None, Failed(error)));
+            }
+        } else {
+            let mut out = std::io::stdout().lock();
+            // Nobody may be listening; the server does not depend on it.
+            let _ = writeln!(out, "{table}\n{ready}").and_then(|()| out.flush());
+        }
+        info!(log, "{ready}");
+        Ok((server, pid_file))
+    }
+
+    fn prepare(&self, log: &Logger, open_files: u64) -> Result<(Server, Option<PidFile>), Failed> {
+        let named = |errors: Vec<ConfigError>| Failed::from(self.name_file(errors));
+        let pid_file = match &self.cli.pid {
+            Some(path) => Some(PidFile::create(&self.folder.join(path)).map_err(Failed)?),
+            None => None,
+        };
+        let bound = server::bind(&self.configuration).map_err(named)?;
+        if let Some(identity) = &self.identity {
+            identity.assume().map_err(Failed)?;
+        }
+        let environment = Environment {
+            log: log.clone(),
+            build_chain: chains::builder(),
+            open_files,
+            program_folder: program_folder(),
+        };
+        let server = Server::start(self.configuration.clone(), bound, environment).map_err(named)?;
+        Ok((server, pid_file))
+    }
+
+    fn name_file(&self, errors: Vec<ConfigError>) -> Vec<ConfigError> {
+        let file = self.cli.file.display().to_string();
+        errors
+            .into_iter()
+            .map(|error| ConfigError { file: error.file.or(Some(file.clone())), ..error })
+            .collect()
+    }
+
+    fn table(&self, server: &Server) -> String {
+        let services: Vec<_> = server
+            .services()
+            .into_iter()
+            .map(|service| services::Service {
+                carrier: "tcp",
+                address: service.address,
+                chain: service.chain,
+                application: service.application,
+            })
+            .collect();
+        services::table(&services)
+    }
+
+    /// Minds signals until the server is to end, and ends it.
+    fn serve(&self, mut server: Server, signals: Receiver<i32>, log: &Logger, guard: &logging::Guard) {
+        self.mind_signals(&mut server, &signals, log, guard);
+        // The second signal ends the process at once, whatever the server is doing.
+        thread::spawn(move || {
+            while let Ok(signal) = signals.recv() {
+                if matches!(signal, SIGINT | SIGTERM) {
+                    std::process::exit(1);
+                }
+            }
+        });
+        let stopped = server.stop();
+        if stopped.workers + stopped.applications > 0 {
+            warn!(log, "not everything ended in time";
+                "workers" => stopped.workers, "applications" => stopped.applications);
+        }
+        info!(log, "the server has ended"; "lost log lines" => guard.lost());
+    }
+
+    fn mind_signals(
+        &self,
+        server: &mut Server,
+        signals: &Receiver<i32>,
+        log: &Logger,
+        guard: &logging::Guard,
+    ) {
+        loop {
+            let retired = server.sweep();
+            let signal = if retired {
+                match signals.recv_timeout(SWEEP) {
+                    Ok(signal) => signal,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            } else {
+                match signals.recv() {
+                    Ok(signal) => signal,
+                    Err(_) => return,
+                }
+            };
+            match signal {
+                SIGHUP => {
+                    guard.reopen();
+                    self.reload(server, log, guard);
+                }
+                SIGUSR1 => show_counters(server, log),
+                _ => {
+                    let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                    info!(log, "{name}: the server ends");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn reload(&self, server: &mut Server, log: &Logger, guard: &logging::Guard) {
+        let file = self.folder.join(&self.cli.file);
+        let new = match load(&file, &self.folder) {
+            Ok(new) => new,
+            Err(text) => return error!(log, "reload: nothing is changed: {text}"),
+        };
+        let appenders =
+            (new.log_appenders != server.configuration().log_appenders).then(|| new.log_appenders.clone());
+        let before = server.configuration().log_appenders.clone();
+        if let Some(Err(error)) = appenders.as_ref().map(|appenders| guard.replace(appenders)) {
+            return error!(log, "reload: nothing is changed: {error}");
+        }
+        match server.reload(new) {
+            Ok(done) => {
+                for change in &done.restart {
+                    warn!(
+                        log,
+                        "reload: {} = {} waits for a restart, {} stays in force",
+                        change.path,
+                        change.new,
+                        change.old
+                    );
+                }
+                info!(log, "reload: done"; "opened" => done.opened, "closed" => done.closed,
+                    "started" => done.started.join(" "), "ended" => done.ended.join(" "));
+                info!(log, "services\n{}", self.table(server));
+            }
+            Err(errors) => {
+                if appenders.is_some() && guard.replace(&before).is_err() {
+                    error!(log, "reload: the old log appenders cannot be opened again");
+                }
+                for error in self.name_file(errors) {
+                    error!(log, "reload: nothing is changed: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Reads and checks the configuration; relative paths in it start at `folder`.
+fn load(file: &Path, folder: &Path) -> Result<Configuration, String> {
+    let mut configuration =
+        chains::with_names(|names| lua::load(file, names)).map_err(|error| error.to_string())?;
+    configuration.resolve(folder);
+    Ok(configuration)
+}
+
+/// `--check`: what can be checked without opening a port, and the configuration with all defaults.
+fn check(configuration: &Configuration, cli: &Cli) -> ExitCode {
+    let silent = Logger::root(slog::Discard, slog::o!());
+    if let Err(errors) = server::check(configuration, program_folder().as_deref(), &silent) {
+        for error in errors {
+            let file = error.file.clone().unwrap_or_else(|| cli.file.display().to_string());
+            eprintln!("{}", ConfigError { file: Some(file), ..error });
+        }
+        return ExitCode::FAILURE;
+    }
+    print!("{}", lua::show(configuration));
+    ExitCode::SUCCESS
+}
+
+/// Sends the signals that come to whoever minds them.
+fn listen_to_signals(to: Sender<i32>) -> Result<(), String> {
+    // A peer that hangs up is an error of that connection and nothing else.
+    // SAFETY is not needed: the iterator only notes that the signal came.
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE]).map_err(|error| error.to_string())?;
+    let forward = move || {
+        for signal in signals.forever().filter(|signal| *signal != SIGPIPE) {
+            if to.send(signal).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(forward)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Writes the counters where the configuration says, else into the log.
+fn show_counters(server: &Server, log: &Logger) {
+    let counters = server.counters();
+    let Some(file) = &server.configuration().counters_file else {
+        return info!(log, "counters {counters}");
+    };
+    // Readers see the old file or the new one, never half of one.
+    let draft = file.with_extension("part");
+    let written =
+        std::fs::write(&draft, format!("{counters}\n")).and_then(|()| std::fs::rename(&draft, file));
+    if let Err(error) = written {
+        error!(log, "cannot write the counters to {}: {error}", file.display());
+    }
+}
+
+fn program_folder() -> Option<PathBuf> {
+    std::env::current_exe().ok()?.parent().map(Path::to_owned)
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("{text}");
+    ExitCode::FAILURE
+}
+
+/// Tells whoever waits why the server does not start.
+fn give_up(verdict: Option<Verdict>, reason: &str) -> ExitCode {
+    match verdict {
+        Some(verdict) => verdict.failed(reason),
+        None => eprintln!("{reason}"),
+    }
+    ExitCode::FAILURE
+}
