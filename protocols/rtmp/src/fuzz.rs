@@ -25,7 +25,7 @@ pub fn handshake(data: &[u8]) {
 
 /// The chunk reader: the split of the input changes no message and no error, and memory follows the input.
 pub fn chunk_reader(data: &[u8]) {
-    let limits = ReadLimits { message_size: 1 << 20, partial_bytes: 2 << 20, chunk_streams: 64 };
+    let limits = ReadLimits { message_size: 1 << 20, partial_bytes: 2 << 20, chunk_streams: 64, wait: false };
     let whole = run_reader(&[data], &limits);
     let (first, second) = data.split_at(split_point(data));
     assert_eq!(whole, run_reader(&[first, second], &limits));

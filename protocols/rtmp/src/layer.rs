@@ -8,7 +8,7 @@ use crate::session::{ServerSession, SessionSettings};
 
 /// The server's side of RTMP: the near-most layer of `inboundRtmp` and of every chain that ends in RTMP.
 pub struct InboundRtmp {
-    session: ServerSession,
+    pub(crate) session: ServerSession,
 }
 
 impl InboundRtmp {

@@ -47,6 +47,9 @@ pub struct ReadLimits {
     pub partial_bytes: usize,
     /// Chunk streams in use, whatever their ids.
     pub chunk_streams: usize,
+    /// Whether more room may be granted soon: bytes that do not fit yet are then left where they are instead of
+    /// being an error.
+    pub wait: bool,
 }
 
 impl ReadLimits {
@@ -56,6 +59,7 @@ impl ReadLimits {
             message_size: limits.message_size_before,
             partial_bytes: limits.partial_bytes_before,
             chunk_streams: limits.chunk_streams,
+            wait: false,
         }
     }
 
@@ -65,6 +69,7 @@ impl ReadLimits {
             message_size: limits.message_size,
             partial_bytes: limits.partial_bytes,
             chunk_streams: limits.chunk_streams,
+            wait: false,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct ChunkReader {
     bytes: u64,
     messages: u64,
     flash_like: bool,
+    /// There is no room for what comes next, and there may be later ([`ReadLimits::wait`]).
+    waiting: bool,
 }
 
 impl Default for ChunkReader {
@@ -60,19 +62,22 @@ impl ChunkReader {
             bytes: 0,
             messages: 0,
             flash_like: false,
+            waiting: false,
         }
     }
 
     /// Reads until one message is whole or `data` is used up; gives the number of bytes taken, and the message.
     ///
-    /// Without a message, all of `data` was taken. With one, call again with the rest, even if the rest is
-    /// empty. How `data` is split never changes the messages.
+    /// Without a message, all of `data` was taken, unless the reader waits for more room as [`ReadLimits::wait`]
+    /// says. With one, call again with the rest, even if the rest is empty. How `data` is split never changes the
+    /// messages.
     ///
     /// # Errors
     ///
     /// See [`ChunkError`]. The reader must not be used afterwards.
     pub fn read(&mut self, data: &[u8], limits: &ReadLimits) -> Result<(usize, Option<Message>), ChunkError> {
         let mut used = 0;
+        self.waiting = false;
         loop {
             let ahead = std::mem::take(&mut self.replay);
             let message = if ahead.is_empty() {
@@ -90,7 +95,7 @@ impl ChunkReader {
             {
                 return Ok((used, Some(message)));
             }
-            if used == data.len() && self.replay.is_empty() {
+            if self.waiting || used == data.len() && self.replay.is_empty() {
                 return Ok((used, None));
             }
         }
@@ -130,7 +135,7 @@ impl ChunkReader {
         let mut used = 0;
         if self.payload.is_none() {
             used = self.read_header(input, limits)?;
-            if !self.replay.is_empty() {
+            if self.waiting || !self.replay.is_empty() {
                 return Ok((used, None));
             }
         }
@@ -153,6 +158,10 @@ impl ChunkReader {
             if !repeated.done {
                 return Ok(used);
             }
+        }
+        if limits.wait && header.announces() > limits.message_size {
+            self.waiting = true;
+            return Ok(used);
         }
         self.header = HeaderBytes::new();
         self.begin_chunk(&header, limits)?;
@@ -195,9 +204,14 @@ impl ChunkReader {
     ) -> Result<(usize, Option<Message>), ChunkError> {
         let stream = self.streams.get_mut(&csid).expect("a chunk belongs to a chunk stream with a header");
         let body = stream.body.as_mut().expect("a chunk belongs to an unfinished message");
-        let step = left.min(input.len());
-        if self.partial_bytes + step > limits.partial_bytes {
-            return Err(ChunkError::PartialBytes { csid, limit: limits.partial_bytes });
+        let mut step = left.min(input.len());
+        let room = limits.partial_bytes.saturating_sub(self.partial_bytes);
+        if step > room {
+            if !limits.wait {
+                return Err(ChunkError::PartialBytes { csid, limit: limits.partial_bytes });
+            }
+            self.waiting = true;
+            step = room;
         }
         // The bytes at hand pay for one exact allocation; with others unfinished they could be made to pay for
         // many, so then the buffer grows with what came.
@@ -355,6 +369,13 @@ struct Repeated {
     done: bool,
     /// Bytes that were taken and turned out to be no time.
     ahead: HeaderBytes,
+}
+
+impl Header {
+    /// The length that it gives to a message; 0 where it gives none.
+    const fn announces(&self) -> usize {
+        if self.format < 2 { self.length } else { 0 }
+    }
 }
 
 /// The bytes of a chunk header, as far as they came: up to 3 + 11 + 4.

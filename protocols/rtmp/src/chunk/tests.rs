@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::{Control, kind};
 
-const LIMITS: ReadLimits = ReadLimits { message_size: 8 << 20, partial_bytes: 16 << 20, chunk_streams: 64 };
+const LIMITS: ReadLimits =
+    ReadLimits { message_size: 8 << 20, partial_bytes: 16 << 20, chunk_streams: 64, wait: false };
 
 /// All messages of `data`, fed in pieces of `piece` bytes.
 fn read_in_pieces(data: &[u8], piece: usize, limits: &ReadLimits) -> Result<Vec<Message>, ChunkError> {
@@ -157,7 +158,8 @@ fn a_large_message_in_chunks_of_one_byte() {
 /// CHK-11.
 #[test]
 fn chunk_streams_are_limited_and_announcements_cost_nothing() {
-    let limits = ReadLimits { message_size: MAX_MESSAGE, partial_bytes: 64 << 10, chunk_streams: 64 };
+    let limits =
+        ReadLimits { message_size: MAX_MESSAGE, partial_bytes: 64 << 10, chunk_streams: 64, wait: false };
     let mut reader = ChunkReader::new();
     let mut data = Vec::new();
     for csid in 3..68 {
@@ -486,5 +488,34 @@ proptest! {
     #[test]
     fn any_bytes_read_the_same_in_any_split(data in prop::collection::vec(any::<u8>(), 0..600)) {
         crate::fuzz::chunk_reader(&data);
+    }
+}
+
+/// CMD-14: what does not fit is left where it is and read when there is more room, in any split.
+#[test]
+fn a_reader_that_may_wait_goes_on_when_there_is_room() {
+    let narrow = ReadLimits { message_size: 1000, partial_bytes: 1000, wait: true, ..LIMITS };
+    let mut data = Vec::new();
+    encode_message(&mut data, 5, 0, 9, 1, &[&[1; 900]], 128).unwrap();
+    push_start(&mut data, 6, 500, &[2; 128]);
+    push_start(&mut data, 7, 500, &[3; 128]);
+    encode_message(&mut data, 5, 0x0100_0000, 9, 1, &[&[4; 1001]], 128).unwrap();
+    let whole = read_in_pieces(&data, usize::MAX, &LIMITS).unwrap();
+    for piece in [1, 13, 200, data.len()] {
+        let mut reader = ChunkReader::new();
+        let (mut used, mut messages) = (0, Vec::new());
+        loop {
+            let end = (used + piece).min(data.len());
+            let (count, message) = reader.read(&data[used..end], &narrow).unwrap();
+            used += count;
+            let stuck = message.is_none() && used < end;
+            messages.extend(message);
+            if stuck {
+                break;
+            }
+        }
+        assert_eq!(messages.len(), 1, "the first one fits");
+        drain(&mut reader, &data[used..], &LIMITS, &mut messages).unwrap();
+        assert_eq!(messages, whole);
     }
 }

@@ -37,7 +37,7 @@ pub enum HandshakeKind {
 pub enum HandshakeError {
     /// The peer asks for RTMPE with this version byte: 6, 8 or 9.
     Encrypted(u8),
-    /// The first byte is 32 or more: text or TLS, not RTMP.
+    /// The first byte is 32 or more, or 22: text or TLS, not RTMP.
     NotRtmp(u8),
     /// C2 does not sign the digest of S1 although C1 had a digest, and such answers are checked.
     WrongAnswer,
@@ -61,10 +61,14 @@ const VERSION: u8 = 3;
 /// One of C1, C2, S1 and S2.
 type Packet = [u8; PACKET];
 
+/// What a TLS connection begins with: a record of type handshake.
+const TLS: u8 = 0x16;
+
 /// Judges the first byte of a peer. Versions that never came to be (0 to 31) are answered like 3.
 fn check_version(byte: u8) -> Result<(), HandshakeError> {
     match byte {
         6 | 8 | 9 => Err(HandshakeError::Encrypted(byte)),
+        TLS => Err(HandshakeError::NotRtmp(byte)),
         0..32 => Ok(()),
         _ => Err(HandshakeError::NotRtmp(byte)),
     }

@@ -45,7 +45,7 @@ fn s2_answers_the_digest_of_c1() {
 /// HS-04.
 #[test]
 fn versions_below_32_are_answered_with_3() {
-    for version in (0..32).filter(|version| ![6, 8, 9].contains(version)) {
+    for version in (0..32).filter(|version| ![6, 8, 9, TLS].contains(version)) {
         let mut out = Vec::new();
         let mut c0c1 = vec![0; 1 + PACKET];
         c0c1[0] = version;
@@ -61,7 +61,7 @@ fn other_protocols_are_told_apart_by_the_first_byte() {
     for byte in [6, 8, 9] {
         assert_eq!(first(byte), Err(HandshakeError::Encrypted(byte)));
     }
-    for byte in [0x20, 0x47, 0x50, 0x80, 0xFF] {
+    for byte in [TLS, 0x20, 0x47, 0x50, 0x80, 0xFF] {
         assert_eq!(first(byte), Err(HandshakeError::NotRtmp(byte)));
     }
 }

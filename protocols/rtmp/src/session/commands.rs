@@ -1,5 +1,7 @@
 //! Commands of the peer.
 
+use std::collections::VecDeque;
+
 use crtmp_media::{
     ConnectInfo, Cx, Error, Event, PlayRequest, PublishKind, Skipped, StreamName, Value, split_query,
 };
@@ -8,10 +10,11 @@ use super::{PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, slot_event
 use crate::{
     chunk::Message,
     encoder::RtmpEncoder,
-    message::{Command, CommandError, Status},
+    message::{Command, CommandError, Status, kind},
 };
 
-const CALL_FAILED: &str = "NetConnection.Call.Failed";
+pub(super) const CALL_FAILED: &str = "NetConnection.Call.Failed";
+const CONNECT_FIRST: &str = "connect first";
 
 /// "Live, else recorded", where a play says nothing of where to start.
 const START_ANYWHERE: i64 = -2000;
@@ -21,17 +24,18 @@ impl ServerSession {
         // The stream's own end must not wait for a verdict on its beginning.
         let ends = |name: &str| matches!(name, "closeStream" | "deleteStream" | "FCUnpublish");
         let command = match Command::parse(message.kind, &message.body, &self.settings.limits) {
-            Ok(command) => command,
-            Err(CommandError::Empty) => return Ok(()),
+            Ok(command) => Some(command),
             Err(CommandError::Amf(error)) => return Err(Error::peer(PROTOCOL, format!("command: {error}"))),
-            Err(_) => {
-                self.skipped(Skipped::BadCommand, cx);
-                return Ok(());
-            }
+            Err(_) => None,
         };
-        if !ends(&command.name) && self.hold(&message, cx) {
+        if !command.as_ref().is_some_and(|command| ends(&command.name)) && self.hold(&message, cx) {
             return Ok(());
         }
+        self.count_command()?;
+        let Some(command) = command else {
+            self.skipped(Skipped::BadCommand, cx);
+            return Ok(());
+        };
         self.clock.commanded(cx.now());
         match self.phase {
             Phase::Connected => {
@@ -42,24 +46,39 @@ impl ServerSession {
                 self.on_connect(command, cx);
                 Ok(())
             }
-            _ => self.on_early_command(&command, cx),
+            _ => {
+                self.on_early_command(&command, message.stream, cx);
+                Ok(())
+            }
         }
     }
 
-    /// Anything but `connect` on a connection that is not connected.
-    fn on_early_command(&mut self, command: &Command, cx: &mut Cx<'_>) -> Result<(), Error> {
-        self.commands += 1;
+    /// Who has been allowed nothing yet may say only so much. What an application answers well is given back.
+    fn count_command(&mut self) -> Result<(), Error> {
         let limit = self.settings.limits.commands_before;
-        if self.commands > limit {
-            let rule = format!("more than commandsBefore = {limit} commands before connect");
-            return Err(Error::peer(PROTOCOL, rule));
+        if self.authorised {
+            return Ok(());
         }
-        if is_answer(&command.name) {
-            self.skipped(Skipped::BadCommand, cx);
-        } else {
-            self.refuse_call(command, 0, "connect first", cx);
+        self.commands += 1;
+        if self.commands <= limit {
+            return Ok(());
         }
-        Ok(())
+        let rule =
+            format!("more than commandsBefore = {limit} commands before a publish or play was allowed");
+        Err(Error::peer(PROTOCOL, rule))
+    }
+
+    /// Anything but `connect` on a connection that is not connected.
+    fn on_early_command(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
+        match command.name.as_str() {
+            name if is_answer(name) => self.skipped(Skipped::BadCommand, cx),
+            // Flash wants no answer to these but a status.
+            "publish" => {
+                self.status(stream, Status::error("NetStream.Publish.BadName", CONNECT_FIRST), cx);
+            }
+            "play" => self.status(stream, Status::error("NetStream.Play.Failed", CONNECT_FIRST), cx),
+            _ => self.refuse_call(command, CONNECT_FIRST, cx),
+        }
     }
 
     fn on_connect(&mut self, command: Command, cx: &mut Cx<'_>) {
@@ -146,7 +165,7 @@ impl ServerSession {
         let limit = self.settings.limits.message_streams;
         if self.slots.len() >= limit {
             let text = format!("a connection may have messageStreams = {limit} message streams");
-            return self.refuse_call(command, 0, &text, cx);
+            return self.refuse_call(command, &text, cx);
         }
         let Some(id) = (1..).find(|id| !self.slots.contains_key(id)) else { return };
         self.slots.insert(id, Slot::default());
@@ -158,11 +177,6 @@ impl ServerSession {
             Some(id) if self.slots.contains_key(&id) => {
                 self.end_slot(id, cx);
                 self.slots.remove(&id);
-                // It may have been the one that the chain was paused for.
-                let limits = &self.settings.limits;
-                if !self.slots.values().any(|slot| slot.is_full(limits)) {
-                    cx.resume();
-                }
             }
             _ => self.skipped(Skipped::BadCommand, cx),
         }
@@ -171,9 +185,10 @@ impl ServerSession {
     /// Ends whatever happens on a message stream.
     fn end_slot(&mut self, stream: u32, cx: &mut Cx<'_>) {
         let Some(slot) = self.slots.get_mut(&stream) else { return self.skipped(Skipped::BadCommand, cx) };
-        slot.held.clear();
+        let held = std::mem::take(&mut slot.held);
         slot.held_bytes = 0;
         let state = std::mem::take(&mut slot.state);
+        self.refuse_held(held, cx);
         self.clock.commanded(cx.now());
         self.requests.retain(|_, pending| match pending {
             Pending::Publish { slot } | Pending::Play { slot, .. } => *slot != stream,
@@ -191,6 +206,17 @@ impl ServerSession {
         }
     }
 
+    /// Deals with what waited for a verdict that nobody wants any more.
+    fn refuse_held(&mut self, held: VecDeque<Message>, cx: &mut Cx<'_>) {
+        for message in held {
+            if !matches!(message.kind, kind::COMMAND | kind::COMMAND_AMF3) {
+                self.skipped(Skipped::StrayMedia, cx);
+            } else if let Ok(command) = Command::parse(message.kind, &message.body, &self.settings.limits) {
+                self.refuse_call(&command, "the message stream was closed meanwhile", cx);
+            }
+        }
+    }
+
     fn publish(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let bad = |text: &str| Status::error("NetStream.Publish.BadName", text);
         let Some(slot) = self.slots.get(&stream) else {
@@ -199,7 +225,7 @@ impl ServerSession {
         let name = match command.args.first() {
             Some(Value::String(name)) => name.clone(),
             // The way in which Flash ends a publish.
-            Some(Value::Boolean(false) | Value::Null) if slot.state != SlotState::Idle => {
+            Some(Value::Boolean(false) | Value::Null) if slot.is_publishing() => {
                 return self.end_slot(stream, cx);
             }
             _ => return self.status(stream, bad("The name of the stream is missing or is no text."), cx),
@@ -264,7 +290,8 @@ impl ServerSession {
             return self.skipped(Skipped::BadCommand, cx);
         };
         if !self.plays_on(stream) {
-            return self.skipped(Skipped::BadCommand, cx);
+            let status = Status::error("NetStream.Failed", "Nothing is played that could be paused.");
+            return self.slot_status(stream, status, cx);
         }
         cx.emit(Event::Pause { slot: slot_event(stream), paused });
         let status = if paused {
@@ -287,9 +314,8 @@ impl ServerSession {
     fn message(&mut self, command: Command, stream: u32, cx: &mut Cx<'_>) {
         let Command { name, transaction, object, mut args } = command;
         args.insert(0, object);
-        // NaN is not 0, but nobody can wait for an answer to it.
-        let wants_answer = transaction.is_finite() && transaction != 0.0;
-        let request = wants_answer.then(|| self.request(Pending::Message { slot: stream, transaction }));
+        let request =
+            wants_answer(transaction).then(|| self.request(Pending::Message { slot: stream, transaction }));
         cx.emit(Event::Message { request, slot: slot_event(stream), command: name, args });
     }
 
@@ -312,13 +338,13 @@ impl ServerSession {
     }
 
     /// Answers a call that cannot be served; a command that wants no answer is only counted.
-    fn refuse_call(&mut self, command: &Command, stream: u32, text: &str, cx: &mut Cx<'_>) {
-        if command.transaction == 0.0 {
+    fn refuse_call(&mut self, command: &Command, text: &str, cx: &mut Cx<'_>) {
+        if !wants_answer(command.transaction) {
             return self.skipped(Skipped::BadCommand, cx);
         }
         let name: String = command.name.chars().take(64).collect();
         let status = Status::error(CALL_FAILED, format!("{name}: {text}"));
-        self.send_command(stream, &Command::error(command.transaction, status), cx);
+        self.send_command(0, &Command::error(command.transaction, status), cx);
     }
 
     fn slot_status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
@@ -334,9 +360,9 @@ impl ServerSession {
     }
 }
 
-/// Whether answers can still be sent on the message stream that a call came on.
-pub(super) fn is_known_reply_stream(session: &ServerSession, stream: u32) -> bool {
-    session.slots.contains_key(&stream)
+/// NaN is not 0, but nobody can wait for an answer to it.
+fn wants_answer(transaction: f64) -> bool {
+    transaction.is_finite() && transaction != 0.0
 }
 
 fn is_answer(name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use crtmp_media::{Codec, Cx, Error, Event, Frame, MediaKind, Role, Skipped, tag};
 
-use super::{PROTOCOL, ServerSession, SlotState, slot_event};
+use super::{PROTOCOL, ServerSession, Slot, slot_event};
 use crate::{
     aggregate,
     chunk::Message,
@@ -11,8 +11,7 @@ use crate::{
 
 impl ServerSession {
     pub(super) fn on_media(&mut self, message: &Message, cx: &mut Cx<'_>) -> Result<(), Error> {
-        let publishing = |slot: &super::Slot| matches!(slot.state, SlotState::Publishing { .. });
-        if !self.slots.get(&message.stream).is_some_and(publishing) {
+        if !self.slots.get(&message.stream).is_some_and(Slot::is_publishing) {
             self.skipped(Skipped::StrayMedia, cx);
             return Ok(());
         }
@@ -86,7 +85,8 @@ impl ServerSession {
             _ => {}
         }
         let is_metadata = data.name == "onMetaData";
-        if is_metadata && data.args.first().is_none_or(|value| value.members().is_none()) {
+        let says_something = data.args.first().is_some_and(|value| value.members().is_some());
+        if is_metadata && (!says_something || body.len() > limits.metadata_size) {
             return Err(Skipped::BadMetadata);
         }
         let role = if is_metadata { Role::Info } else { Role::Side };

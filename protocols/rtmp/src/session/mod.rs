@@ -21,9 +21,9 @@ use crtmp_media::{Cx, Error, Event, Limits, RequestId, Skipped, StreamSlot};
 
 use crate::{
     ack::{PeerAcks, Window},
-    chunk::{ChunkReader, ChunkWriter, Message, ReadLimits},
+    chunk::{ChunkReader, ChunkWriter, MAX_MESSAGE, Message, ReadLimits},
     handshake::{RANDOM, ServerHandshake},
-    message::{Command, Control, UserControl, kind},
+    message::{Command, Control, Status, UserControl, kind},
     time::Unwrapper,
 };
 
@@ -59,6 +59,7 @@ pub struct ServerSession {
     last_request: u32,
     /// The peer has been allowed to publish or play: it may send more.
     authorised: bool,
+    /// Commands so far that count against `commandsBefore`.
     commands: usize,
     unknown_messages: usize,
     clock: time::Clock,
@@ -183,11 +184,7 @@ impl ServerSession {
             if self.phase == Phase::Closed || cx.is_closing() {
                 return Ok(data.len());
             }
-            let limits = if self.authorised {
-                ReadLimits::after(&self.settings.limits)
-            } else {
-                ReadLimits::before(&self.settings.limits)
-            };
+            let limits = self.read_limits();
             let at = self.reader.bytes();
             let (count, message) = self
                 .reader
@@ -199,10 +196,24 @@ impl ServerSession {
             }
             match message {
                 Some(message) => self.on_message(message, cx)?,
-                None => break,
+                None => {
+                    // What comes needs the room that a verdict may give.
+                    if used < data.len() {
+                        cx.pause();
+                    }
+                    break;
+                }
             }
         }
         Ok(used)
+    }
+
+    fn read_limits(&self) -> ReadLimits {
+        let limits = &self.settings.limits;
+        if self.authorised {
+            return ReadLimits::after(limits);
+        }
+        ReadLimits { wait: self.slots.values().any(Slot::is_asked), ..ReadLimits::before(limits) }
     }
 
     fn on_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
@@ -284,6 +295,8 @@ impl ServerSession {
     /// Lets the chain go on, with what the reader may still have taken.
     fn go_on(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         if cx.is_paused() {
+            // It could not have been heard.
+            self.clock.heard(cx.now());
             cx.resume();
             self.read(&[], cx)?;
         }
@@ -306,15 +319,20 @@ impl ServerSession {
     fn send_command(&mut self, stream: u32, command: &Command, cx: &mut Cx<'_>) {
         let mut body = Vec::new();
         command.encode(&mut body);
+        if body.len() > MAX_MESSAGE {
+            // Only an application's answer can be that long, and its caller waits.
+            body.clear();
+            let status = Status::error(commands::CALL_FAILED, "The answer is too large for a message.");
+            Command::error(command.transaction, status).encode(&mut body);
+        }
         let csid = if stream == 0 { COMMAND_CSID } else { STATUS_CSID };
         self.send(Message { csid, kind: kind::COMMAND, stream, timestamp: 0, body: body.into() }, cx);
     }
 
     fn send(&mut self, message: Message, cx: &mut Cx<'_>) {
         let writer = &mut self.writer;
-        // What does not fit a message is an answer of an application that nobody could send; the peer's call
-        // stays without an answer.
         cx.out().write_with(|out| {
+            // Everything that could be too long has been cut short.
             let _ = writer.write(out, &message);
         });
     }
@@ -327,6 +345,10 @@ impl ServerSession {
 impl Slot {
     fn is_asked(&self) -> bool {
         matches!(self.state, SlotState::AskedPublish { .. } | SlotState::AskedPlay)
+    }
+
+    fn is_publishing(&self) -> bool {
+        matches!(self.state, SlotState::Publishing { .. })
     }
 
     fn is_full(&self, limits: &Limits) -> bool {

@@ -1,12 +1,13 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, Bytes, Command as Order, Cx, Error, RequestId, StreamSlot, Value};
+use crtmp_media::{Answer, Bytes, Command as Order, Cx, Error, StreamSlot, Value};
 
-use super::{Pending, Phase, ServerSession, SlotState, commands::is_known_reply_stream};
+use super::{Pending, Phase, ServerSession, Slot, SlotState};
 use crate::{
     ack::OUR_WINDOW,
     chunk::Message,
     message::{BandwidthLimit, Command, Control, Data, Status, UserControl, kind},
+    time::Unwrapper,
 };
 
 /// What the server calls itself to peers: they compare it with version numbers of Flash Media Server.
@@ -22,25 +23,36 @@ impl ServerSession {
     ///
     /// As for [`Self::on_data`]: an answer may set free what the peer sent after its request.
     pub fn on_order(&mut self, order: Order, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if self.phase == Phase::Closed {
+            return Ok(());
+        }
         match order {
             Order::AnswerConnect { request, answer } => {
-                if let Some(Pending::Connect { transaction, enhanced }) = self.requests.remove(&request) {
+                if let Some(&Pending::Connect { transaction, enhanced }) = self.requests.get(&request) {
+                    self.requests.remove(&request);
                     return self.answer_connect(transaction, enhanced, answer, cx);
                 }
             }
             Order::AnswerPublish { request, answer } => {
-                if let Some(Pending::Publish { slot }) = self.requests.remove(&request) {
+                if let Some(&Pending::Publish { slot }) = self.requests.get(&request) {
+                    self.requests.remove(&request);
                     self.answer_publish(slot, answer, cx);
                     return self.release(slot, cx);
                 }
             }
             Order::AnswerPlay { request, answer } => {
-                if let Some(Pending::Play { slot, name, reset }) = self.requests.remove(&request) {
+                if let Some(Pending::Play { slot, name, reset }) = self.requests.get(&request).cloned() {
+                    self.requests.remove(&request);
                     self.answer_play(slot, &name, reset, answer, cx);
                     return self.release(slot, cx);
                 }
             }
-            Order::AnswerMessage { request, result } => self.answer_message(request, result, cx),
+            Order::AnswerMessage { request, result } => {
+                if let Some(&Pending::Message { slot, transaction }) = self.requests.get(&request) {
+                    self.requests.remove(&request);
+                    self.answer_message(slot, transaction, result, cx);
+                }
+            }
             Order::SourceStarted { slot } => {
                 if self.is(slot, &SlotState::Playing) {
                     self.send_control(Control::User(UserControl::StreamBegin(slot.0)), cx);
@@ -69,20 +81,29 @@ impl ServerSession {
                 }
             }
             Order::StopPublish { slot, code, text } => {
-                let publishing = |slot: &super::Slot| matches!(slot.state, SlotState::Publishing { .. });
-                if self.slots.get(&slot.0).is_some_and(publishing) {
+                if self.slots.get(&slot.0).is_some_and(Slot::is_publishing) {
                     self.status(slot.0, Status::error(code, text), cx);
                     self.set(slot.0, SlotState::Idle, cx);
                 }
             }
             Order::Close { code, text } => {
-                if matches!(self.phase, Phase::Connecting | Phase::Connected) {
-                    self.status(0, Status::new(code, text.clone()), cx);
-                }
+                self.say_goodbye(code, text, cx);
                 self.phase = Phase::Closed;
             }
         }
         Ok(())
+    }
+
+    fn say_goodbye(&mut self, code: String, text: String, cx: &mut Cx<'_>) {
+        let connect = self.requests.values().find_map(|pending| match pending {
+            Pending::Connect { transaction, .. } => Some(*transaction),
+            _ => None,
+        });
+        if let Some(transaction) = connect {
+            self.send_command(0, &Command::error(transaction, Status::error(code, text)), cx);
+        } else if self.phase == Phase::Connected {
+            self.status(0, Status::new(code, text), cx);
+        }
     }
 
     fn answer_connect(
@@ -158,6 +179,9 @@ impl ServerSession {
                     cx,
                 );
                 self.set(slot, SlotState::Publishing { name }, cx);
+                if let Some(slot) = self.slots.get_mut(&slot) {
+                    slot.time = Unwrapper::new();
+                }
             }
             Some(status) => {
                 self.status(slot, status, cx);
@@ -184,21 +208,24 @@ impl ServerSession {
         self.status(slot, Status::new("NetStream.Play.Start", text).with("details", name), cx);
         let access = Data { name: "|RtmpSampleAccess".to_owned(), args: vec![true.into(), true.into()] };
         self.send_data(slot, &access, cx);
-        let start = Value::Object(vec![("code".to_owned(), "NetStream.Data.Start".into())]);
-        self.send_data(slot, &Data { name: "onStatus".to_owned(), args: vec![start] }, cx);
         self.set(slot, SlotState::Playing, cx);
     }
 
     fn answer_message(
         &mut self,
-        request: RequestId,
+        slot: u32,
+        transaction: f64,
         result: Result<Value, (String, String)>,
         cx: &mut Cx<'_>,
     ) {
-        let Some(Pending::Message { slot, transaction }) = self.requests.remove(&request) else { return };
-        let stream = if is_known_reply_stream(self, slot) { slot } else { 0 };
+        self.clock.commanded(cx.now());
+        // The message stream that the call came on may be gone meanwhile.
+        let stream = if self.slots.contains_key(&slot) { slot } else { 0 };
         let command = match result {
-            Ok(value) => Command::result(transaction, Value::Null, vec![value]),
+            Ok(value) => {
+                self.commands = self.commands.saturating_sub(1);
+                Command::result(transaction, Value::Null, vec![value])
+            }
             Err((code, text)) => Command::error(transaction, Status::error(code, text)),
         };
         self.send_command(stream, &command, cx);

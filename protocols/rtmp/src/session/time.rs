@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crtmp_media::{Cx, Error, Limits};
 
-use super::{PROTOCOL, Phase, ServerSession, SlotState};
+use super::{PROTOCOL, Phase, ServerSession, Slot, SlotState};
 use crate::message::{Control, UserControl};
 
 /// The moments that a session's timers count from.
@@ -120,8 +120,7 @@ impl ServerSession {
                 let idle =
                     self.slots.values().all(|slot| slot.state == SlotState::Idle) && self.requests.is_empty();
                 let setup = idle.then(|| at(clock.commanded, limits.setup_timeout.get(), Due::Setup));
-                let publishing =
-                    self.slots.values().any(|slot| matches!(slot.state, SlotState::Publishing { .. }));
+                let publishing = self.slots.values().any(Slot::is_publishing);
                 let patience = if publishing { limits.publisher_idle } else { limits.peer_idle };
                 let silence = at(clock.heard, patience.get(), Due::Silence { publishing });
                 let since = clock.ping.as_ref().map_or(clock.heard, |ping| ping.sent.max(clock.heard));

@@ -1,0 +1,250 @@
+//! Audio, video and data of a publisher.
+
+use super::*;
+
+fn frame_of(peer: &mut Peer, message: &Message) -> crtmp_media::Frame {
+    let bytes = peer.chunks(message);
+    peer.with_chain(|chain, env| chain.on_data(&bytes, env)).unwrap();
+    match peer.chain.poll_event() {
+        Some(Event::Frame { frame, .. }) => frame,
+        other => panic!("no frame but {other:?}"),
+    }
+}
+
+fn video(body: &[u8]) -> Message {
+    message(6, kind::VIDEO, 1, 0, body.to_vec())
+}
+
+fn audio(body: &[u8]) -> Message {
+    message(4, kind::AUDIO, 1, 0, body.to_vec())
+}
+
+#[test]
+fn a_frame_is_the_message_with_what_its_header_says() {
+    let mut peer = Peer::publishing(Limits::default());
+    let frame = frame_of(&mut peer, &video(&[0x27, 1, 0xFF, 0xFF, 0xFE, 9, 9]));
+    assert_eq!((frame.role, frame.cts, frame.data()), (Role::Delta, -2, &[9, 9][..]));
+    assert_eq!(frame.body[..], [0x27, 1, 0xFF, 0xFF, 0xFE, 9, 9]);
+}
+
+/// MED-08: composition time from −2²³ to 2²³ − 1.
+#[test]
+fn composition_time_reaches_from_end_to_end() {
+    let mut peer = Peer::publishing(Limits::default());
+    for (bytes, cts) in [([0x80, 0, 0], -(1 << 23)), ([0x7F, 0xFF, 0xFF], (1 << 23) - 1), ([0, 0, 0], 0)] {
+        let body = [&[0x17, 1][..], &bytes, &[9]].concat();
+        assert_eq!(frame_of(&mut peer, &video(&body)).cts, cts);
+    }
+}
+
+/// MED-04, MED-05: tags that end in their headers, and configurations of nothing.
+#[test]
+fn short_tags_and_empty_configurations_are_skipped() {
+    let mut peer = Peer::publishing(Limits::default());
+    for body in [&[0x17][..], &[0x17, 1, 0, 0], &[0x17, 0, 0, 0, 0], &[0x91], b"\x90hvc"] {
+        peer.send(&video(body));
+        assert_eq!(peer.events(), ["Skipped BadTag"], "{body:?}");
+    }
+    for body in [&[0xAF][..], &[0xAF, 0], &[0x90], b"\x90Opu"] {
+        peer.send(&audio(body));
+        assert_eq!(peer.events(), ["Skipped BadTag"], "{body:?}");
+    }
+    for (body, config) in
+        [(&[0xAF, 0, 0x12][..], true), (&[0xAF, 0, 0x12, 0x10, 0x56], true), (&[0x2F], false)]
+    {
+        peer.send(&audio(body));
+        let role = if config { "config" } else { "key" };
+        assert_eq!(peer.events(), [format!("Frame 1 audio {role} 0")]);
+    }
+}
+
+/// MED-02: an identical header again is passed on as it is; what is new about it the relay finds out.
+#[test]
+fn repeated_headers_are_passed_on() {
+    let mut peer = Peer::publishing(Limits::default());
+    for _ in 0..2 {
+        peer.send(&video(&[0x17, 0, 0, 0, 0, 1]));
+    }
+    assert_eq!(peer.events(), ["Frame 1 video config 0"; 2]);
+}
+
+/// MED-15: codecs that nobody knows travel as they are.
+#[test]
+fn unknown_codecs_pass() {
+    use crtmp_media::Codec;
+    let mut peer = Peer::publishing(Limits::default());
+    for id in (0..16_u8).filter(|id| *id != 7) {
+        let frame = frame_of(&mut peer, &video(&[0x10 | id, 1, 0, 0, 0, 9]));
+        let codec = if id == 12 { Codec::Hevc } else { Codec::FlvVideo(id) };
+        assert_eq!((frame.codec, frame.role), (codec, Role::Key));
+    }
+    for format in [12, 13] {
+        let frame = frame_of(&mut peer, &audio(&[format << 4, 1, 2]));
+        assert_eq!(frame.codec, Codec::FlvAudio(format));
+    }
+    let frame = frame_of(&mut peer, &video(b"\x91wxyz\x01\x02"));
+    assert_eq!(frame.codec, Codec::Other(*b"wxyz"));
+}
+
+/// MED-16.
+#[test]
+fn every_frame_type_has_a_meaning() {
+    let mut peer = Peer::publishing(Limits::default());
+    for (frame_type, role) in
+        ["side", "key", "delta", "disposable", "key", "side", "side", "side"].into_iter().enumerate()
+    {
+        peer.send(&video(&[(frame_type as u8) << 4 | 7, 1, 0, 0, 0, 9]));
+        assert_eq!(peer.events(), [format!("Frame 1 video {role} 0")], "{frame_type}");
+    }
+}
+
+fn tag(kind: u8, time: u32, body: &[u8]) -> Vec<u8> {
+    let [t3, t2, t1, t0] = time.to_be_bytes();
+    let [_, l2, l1, l0] = (body.len() as u32).to_be_bytes();
+    let head = [kind, l2, l1, l0, t2, t1, t0, t3, 0, 0, 0];
+    [&head[..], body, &(11 + body.len() as u32).to_be_bytes()].concat()
+}
+
+fn aggregate(timestamp: u32, tags: &[Vec<u8>]) -> Message {
+    message(6, kind::AGGREGATE, 1, timestamp, tags.concat())
+}
+
+const SOUND: &[u8] = &[0xAF, 1, 9];
+
+/// MED-18.
+#[test]
+fn an_aggregate_is_its_messages() {
+    let mut peer = Peer::publishing(Limits::default());
+    let tags = [tag(8, 1000, SOUND), tag(9, 1010, &[0x27, 1, 0, 0, 0, 9]), tag(8, 400, SOUND)];
+    peer.send(&aggregate(5000, &tags));
+    assert_eq!(
+        peer.events(),
+        ["Frame 1 audio key 5000", "Frame 1 video delta 5010", "Frame 1 audio key 4400"]
+    );
+}
+
+/// MED-18: what is broken is counted once for each aggregate, what is whole is used.
+#[test]
+fn what_is_broken_in_an_aggregate_is_skipped() {
+    let mut past_the_end = tag(8, 0, SOUND);
+    past_the_end[3] = 200;
+    let mut wrong_pointer = tag(8, 0, SOUND);
+    *wrong_pointer.last_mut().unwrap() = 99;
+    let nested = tag(22, 0, &tag(8, 0, SOUND));
+    for broken in [past_the_end, nested, tag(20, 0, b"command"), vec![8]] {
+        let mut peer = Peer::publishing(Limits::default());
+        peer.send(&aggregate(0, &[tag(8, 0, SOUND), broken.clone(), broken]));
+        assert_eq!(peer.events(), ["Skipped BadAggregate", "Frame 1 audio key 0"]);
+    }
+    let mut peer = Peer::publishing(Limits::default());
+    peer.send(&aggregate(0, &[wrong_pointer]));
+    assert_eq!(peer.events(), ["Skipped BadAggregate", "Frame 1 audio key 0"]);
+    peer.send(&aggregate(0, &[tag(8, 0, &[]), tag(9, 0, &[0x17]), tag(8, 7, SOUND)]));
+    assert_eq!(peer.events(), ["Skipped BadTag", "Frame 1 audio key 7"]);
+}
+
+/// MED-18: `aggregateMessages` at −1, 0 and +1.
+#[test]
+fn the_messages_of_an_aggregate_are_limited() {
+    for (count, fits) in [(1023, true), (1024, true), (1025, false), (10_000, false)] {
+        let mut peer = Peer::publishing(Limits::default());
+        let bytes = peer.chunks(&aggregate(0, &vec![tag(8, 0, SOUND); count]));
+        let result = peer.bytes(&bytes);
+        assert_eq!(result.is_ok(), fits);
+        if let Err(error) = result {
+            assert_eq!(error.rule, "more than 1024 messages in an aggregate");
+        } else {
+            assert_eq!(peer.events().len(), count);
+        }
+    }
+}
+
+/// The instruction to the server that stands before metadata is not for players.
+#[test]
+fn metadata_are_passed_on_without_their_instruction() {
+    let members = object(&[("width", 1920.0.into())]);
+    let plain = data(1, "onMetaData", std::slice::from_ref(&members));
+    let mut peer = Peer::publishing(Limits::default());
+    for kind in [kind::DATA, kind::DATA_AMF3] {
+        for leading in [&[][..], &[0]] {
+            if kind == kind::DATA && !leading.is_empty() {
+                continue;
+            }
+            for name in ["onMetaData", "@setDataFrame"] {
+                let whole = match name {
+                    "onMetaData" => plain.clone(),
+                    _ => data(1, name, &["onMetaData".into(), members.clone()]),
+                };
+                let body = [leading, &whole.body].concat();
+                let frame = frame_of(&mut peer, &Message { kind, body: body.into(), ..whole });
+                assert_eq!((frame.role, &frame.body), (Role::Info, &plain.body), "{kind} {leading:?} {name}");
+            }
+        }
+    }
+    peer.send(&data(1, "@clearDataFrame", &["onMetaData".into()]));
+    assert_eq!(peer.events(), [""; 0]);
+    peer.send(&data(1, "onTextData", &["hello".into()]));
+    peer.send(&data(1, "@setDataFrame", &["onCuePoint".into(), Value::Null]));
+    assert_eq!(peer.events(), ["Frame 1 data side 0"; 2]);
+}
+
+/// AMF-15.
+#[test]
+fn metadata_that_cannot_be_used_are_skipped() {
+    let mut peer = Peer::publishing(Limits::default());
+    let nested = || vec!["onMetaData".into(), "onMetaData".into(), object(&[])];
+    let long = object(&[("text", "x".repeat(65_537).into())]);
+    for args in [
+        vec![],
+        vec![7.0.into()],
+        vec!["onMetaData".into()],
+        vec!["onMetaData".into(), Value::Null],
+        vec!["onMetaData".into(), "text".into()],
+        vec!["onMetaData".into(), Value::StrictArray(vec![])],
+        nested(),
+        vec!["onMetaData".into(), long],
+    ] {
+        peer.send(&data(1, "@setDataFrame", &args));
+        assert_eq!(peer.events(), ["Skipped BadMetadata"], "{args:?}");
+    }
+    for body in [&[5][..], &[0x11, 6], &[2, 0, 50, b'x'], &[3]] {
+        peer.send(&message(4, kind::DATA, 1, 0, body.to_vec()));
+        assert_eq!(peer.events(), ["Skipped BadMetadata"], "{body:?}");
+    }
+    peer.assert_open();
+}
+
+/// AMF-15: `metadataSize` at −1, 0 and +1, counted without the instruction to the server.
+#[test]
+fn metadata_are_limited_in_size() {
+    for (size, fits) in [(1999, true), (2000, true), (2001, false)] {
+        for instruction in [false, true] {
+            let mut peer = Peer::publishing(Limits { metadata_size: 2000, ..Limits::default() });
+            // Marker and length of the name, the object, its one key and its string.
+            let around = 3 + "onMetaData".len() + 1 + 2 + 1 + 3 + 3;
+            let value = object(&[("x", "y".repeat(size - around).into())]);
+            let plain = data(1, "onMetaData", std::slice::from_ref(&value));
+            assert_eq!(plain.body.len(), size);
+            peer.send(&if instruction {
+                data(1, "@setDataFrame", &["onMetaData".into(), value])
+            } else {
+                plain
+            });
+            let told = if fits { "Frame 1 data info 0" } else { "Skipped BadMetadata" };
+            assert_eq!(peer.events(), [told], "{size}");
+        }
+    }
+    let mut peer = Peer::publishing(Limits { metadata_size: 2000, ..Limits::default() });
+    peer.send(&data(1, "onTextData", &["z".repeat(10_000).into()]));
+    assert_eq!(peer.events(), ["Frame 1 data side 0"], "what is not kept for joiners may be larger");
+}
+
+/// TIME-02, TIME-03: the time of a message stream goes on beyond 32 bits, back and forth.
+#[test]
+fn time_goes_on_beyond_32_bits() {
+    let mut peer = Peer::publishing(Limits::default());
+    for (wire, told) in [(u32::MAX - 9, 4_294_967_286_i64), (10, 4_294_967_306), (u32::MAX, 4_294_967_295)] {
+        peer.send(&sound(1, wire));
+        assert_eq!(peer.events(), [format!("Frame 1 audio key {told}")]);
+    }
+}
