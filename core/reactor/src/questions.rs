@@ -12,7 +12,7 @@ use crtmp_media::{
 use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
 
 use crate::{
-    connection::{Connection, Played, Published},
+    connection::{Connection, Played, Published, State},
     control::{Application, Caller, Happened, Question, ToApplication, Verdict},
     shared::Shared,
 };
@@ -365,6 +365,10 @@ impl Connection {
             return self.reject(answer, NOT_FOUND, &text, shared);
         }
         self.order(answer(Answer::Accept), shared);
+        if self.state != State::Open {
+            // What the peer had sent meanwhile was wrong.
+            return;
+        }
         shared.authorise(&mut self.ticket);
         let options = PlayOptions { wait: owner.play_wait, publisher_return: owner.publisher_return };
         let PlayRequest { slot, format, encoder, .. } = play;
