@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crtmp_media::Value;
+use proptest::prelude::*;
 
 use crate::chunk::{ChunkWriter, Message};
 use crate::fuzz;
@@ -12,11 +13,12 @@ use crate::message::{Command, Control, Data, UserControl, kind};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     ("handshake", fuzz::handshake),
     ("chunk_reader", fuzz::chunk_reader),
     ("amf0", fuzz::amf0),
     ("aggregate", fuzz::aggregate),
+    ("session_order", fuzz::session_order),
 ];
 
 #[test]
@@ -65,6 +67,24 @@ fn the_seeds_are_committed() {
     }
 }
 
+/// Conversations in the notation of `fuzz::session_order`: the low five bits of a byte say what happens.
+const CONVERSATIONS: [(&str, &[u8]); 7] = [
+    // connect, yes, createStream, publish, media, yes, media, closeStream, media.
+    ("publish", &[0, 0, 1, 18, 1, 4, 0, 12, 11, 20, 18, 11, 20, 10, 13, 3, 0, 3, 10]),
+    // The same in one go, of which more waits than there is room for.
+    ("eager", &[1, 26, 0, 1, 1, 4, 0, 11, 9, 11, 9, 11, 9, 10, 8, 3, 4, 1, 27, 18, 18, 21, 18, 17, 4]),
+    // connect, yes, createStream, play, pause, play another, yes, no, news, deleteStream.
+    ("play", &[0, 0, 1, 18, 1, 5, 0, 6, 0, 5, 1, 18, 22, 5, 0, 18, 25, 3, 25, 0, 2]),
+    // Publishes that are taken back before and after their verdict.
+    ("regret", &[0, 0, 1, 18, 1, 4, 0, 3, 4, 1, 2, 18, 18, 1, 4, 0, 7, 2, 0, 18, 25, 2]),
+    // An answer to nothing that waits for a verdict which is not wanted any more.
+    ("held_answer", &[0, 0, 1, 18, 1, 4, 0, 9, 0, 3]),
+    // Calls of an application, answered late, with a silent time between.
+    ("calls", &[0, 0, 1, 18, 8, 40, 9, 1, 9, 2, 17, 2, 18, 22, 24, 1, 17, 4, 14, 50, 2, 17, 6]),
+    // Everything that is wrong and does not end the connection.
+    ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),
+];
+
 fn folder(target: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "testdata/corpus", target].iter().collect()
 }
@@ -83,6 +103,9 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         command.encode(&mut body);
         seeds.push((format!("amf0/{name}"), body));
     }
+    let conversations =
+        CONVERSATIONS.map(|(name, script)| (format!("session_order/{name}"), script.to_vec()));
+    seeds.extend(conversations);
     let mut body = Vec::new();
     metadata().encode(&mut body);
     seeds.push(("amf0/metadata".into(), body));
@@ -172,4 +195,30 @@ fn metadata() -> Data {
     let members = [("width", 1920.0), ("height", 1080.0), ("framerate", 25.0)];
     let members = members.map(|(key, value)| (key.to_owned(), Value::from(value))).to_vec();
     Data { name: "@setDataFrame".into(), args: vec!["onMetaData".into(), Value::EcmaArray(members)] }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any conversation at all, from the beginning or after a good start.
+    #[test]
+    fn any_conversation_keeps_the_invariants(
+        small in 0..2_u8,
+        start in prop::sample::select(vec![&[][..], &[0, 1, 18, 1, 1], &[0, 1, 18, 1, 4, 0, 18], &[0, 1, 18, 1, 5, 0]]),
+        steps in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        fuzz::session_order(&[&[small][..], start, &steps].concat());
+    }
+
+    /// Conversations with few kinds of steps get farther than those with all of them.
+    #[test]
+    fn conversations_about_verdicts_keep_the_invariants(
+        small in 0..2_u8,
+        steps in prop::collection::vec(
+            prop::sample::select(vec![1, 2, 3, 4, 5, 8, 10, 66, 67, 68, 69, 74, 18, 21, 22, 24, 25, 26, 27]),
+            0..200,
+        ),
+    ) {
+        fuzz::session_order(&[&[small, 0, 1, 18, 1, 1][..], &steps].concat());
+    }
 }

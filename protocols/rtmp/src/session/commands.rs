@@ -71,7 +71,6 @@ impl ServerSession {
     /// Anything but `connect` on a connection that is not connected.
     fn on_early_command(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         match command.name.as_str() {
-            name if is_answer(name) => self.skipped(Skipped::BadCommand, cx),
             // Flash wants no answer to these but a status.
             "publish" => {
                 self.status(stream, Status::error("NetStream.Publish.BadName", CONNECT_FIRST), cx);
@@ -337,9 +336,9 @@ impl ServerSession {
         }
     }
 
-    /// Answers a call that cannot be served; a command that wants no answer is only counted.
+    /// Answers a call that cannot be served; what wants no answer is only counted.
     fn refuse_call(&mut self, command: &Command, text: &str, cx: &mut Cx<'_>) {
-        if !wants_answer(command.transaction) {
+        if is_answer(&command.name) || !wants_answer(command.transaction) {
             return self.skipped(Skipped::BadCommand, cx);
         }
         let name: String = command.name.chars().take(64).collect();

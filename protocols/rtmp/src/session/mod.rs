@@ -51,6 +51,8 @@ pub struct ServerSession {
     handshake: Option<ServerHandshake>,
     phase: Phase,
     reader: ChunkReader,
+    /// Where in the chunk stream the last message ended.
+    message_end: u64,
     writer: ChunkWriter,
     window: Window,
     peer_acks: PeerAcks,
@@ -118,6 +120,7 @@ impl ServerSession {
             handshake: None,
             phase: Phase::Handshake,
             reader: ChunkReader::new(),
+            message_end: 0,
             writer: ChunkWriter::new(),
             window: Window::new(),
             peer_acks: PeerAcks::default(),
@@ -185,7 +188,7 @@ impl ServerSession {
                 return Ok(data.len());
             }
             let limits = self.read_limits();
-            let at = self.reader.bytes();
+            let at = self.message_end;
             let (count, message) = self
                 .reader
                 .read(&data[used..], &limits)
@@ -195,7 +198,10 @@ impl ServerSession {
                 self.send_control(Control::Acknowledgement(sequence), cx);
             }
             match message {
-                Some(message) => self.on_message(message, cx)?,
+                Some(message) => {
+                    self.message_end = self.reader.bytes();
+                    self.on_message(message, cx)?;
+                }
                 None => {
                     // What comes needs the room that a verdict may give.
                     if used < data.len() {

@@ -2,6 +2,10 @@
 //!
 //! The tests run them over `testdata/corpus/<target>/`; a fuzzer calls them with what it makes up.
 
+mod session_order;
+
+pub use session_order::session_order;
+
 use crtmp_media::Limits;
 
 use crate::aggregate;
