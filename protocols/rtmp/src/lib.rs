@@ -34,3 +34,8 @@ pub mod time;
 
 #[cfg(test)]
 mod corpus;
+
+/// The examples of the README are tests as well.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

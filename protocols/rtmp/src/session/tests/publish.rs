@@ -340,12 +340,13 @@ fn a_publish_can_be_taken_back_before_its_verdict() {
         peer.publish("film");
         peer.send(&sound(1, 0));
         peer.call(1, "marker", 7.0, &[]);
+        peer.call(1, "_result", 8.0, &[]);
         peer.send(&end);
-        assert_eq!(peer.events(), ["Publish 1 film", "Skipped StrayMedia", "Unpublish 1"]);
-        assert!(
-            peer.said().contains(&"_error 7 NetConnection.Call.Failed".to_owned()),
-            "no call is forgotten"
-        );
+        let told = ["Publish 1 film", "Skipped StrayMedia", "Skipped BadCommand", "Unpublish 1"];
+        assert_eq!(peer.events(), told);
+        let said = peer.said();
+        assert!(said.contains(&"_error 7 NetConnection.Call.Failed".to_owned()), "no call is forgotten");
+        assert!(!said.iter().any(|line| line.starts_with("_error 8")), "an answer is no call");
         peer.accept();
         assert_eq!((peer.said().len(), peer.events().len()), (0, 0));
         peer.send(&sound(1, 20));
