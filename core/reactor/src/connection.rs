@@ -205,8 +205,9 @@ impl Connection {
                     return;
                 }
                 self.with_chain(shared, |chain, env| chain.on_timeout(env));
-                self.drain_events(shared);
+                // It may set free what came while a name was contested.
                 self.retry_contested(shared);
+                self.drain_events(shared);
                 shared.wants_flush(self.key);
             }
             _ => {}
