@@ -158,7 +158,10 @@ impl Connection {
             shared.counters.reads += 1;
             match read {
                 Ok(0) => self.end(shared, "closed by the peer"),
-                Ok(count) => self.on_bytes(&scratch[..count], shared),
+                Ok(count) => {
+                    self.acknowledge_at_once();
+                    self.on_bytes(&scratch[..count], shared);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => self.end(shared, &format!("the socket failed: {error}")),
@@ -472,6 +475,19 @@ impl Connection {
         self.questions.clear();
         self.notify(Happened::Closed { reason: reason.to_owned() });
         shared.counters.closed += 1;
+    }
+
+    /// While a connection is being set up, has the system acknowledge what came without delay.
+    ///
+    /// Clients send the last part of the handshake and their first commands in small writes. Their side holds
+    /// each back until the one before is acknowledged, and ours would wait 40 ms with that: for nothing, since
+    /// not every one of them gets an answer to travel with.
+    fn acknowledge_at_once(&self) {
+        #[cfg(target_os = "linux")]
+        if self.publishes.is_empty() && self.plays.is_empty() {
+            // It only saves time: where it fails, the connection is slower to set up.
+            let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
+        }
     }
 
     fn may_read(&self) -> bool {

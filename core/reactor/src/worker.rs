@@ -320,7 +320,7 @@ impl Worker {
             return;
         }
         shared.counters.adopted += 1;
-        slog::debug!(self.connections[key].log, "accepted"; "worker" => id.0);
+        slog::debug!(self.connections[key].log, "accepted");
         self.connections[key].on_readable(shared);
         shared.wants_flush(key);
     }

@@ -164,7 +164,7 @@ impl Log {
         position.checked_sub(1).and_then(|at| self.entry(at)).map_or(self.epoch, |entry| entry.epoch)
     }
 
-    /// The newest headers, timed like the packet at `position`, where a player is to go on.
+    /// The newest headers, timed like the packet at `position`, where a player is to go on; metadata has time 0.
     pub(crate) fn headers_at(&mut self, position: Position) -> Headers {
         if let Some((at, epoch, headers)) = &self.join_headers
             && (*at, *epoch) == (position, self.epoch)
@@ -175,8 +175,12 @@ impl Log {
             .packet(position)
             .or_else(|| self.entries.back().map(|entry| &entry.packet))
             .map_or(0, |packet| packet.dts);
-        let headers: Headers =
-            self.headers.iter().map(|frame| Rc::new(self.encoder.encode(frame, dts))).collect();
+        let encode = |frame: &Arc<Frame>| {
+            // FFmpeg takes metadata for a track of subtitles unless its time is 0.
+            let dts = if frame.kind == MediaKind::Data { 0 } else { dts };
+            Rc::new(self.encoder.encode(frame, dts))
+        };
+        let headers: Headers = self.headers.iter().map(encode).collect();
         self.join_headers = Some((position, self.epoch, headers.clone()));
         headers
     }

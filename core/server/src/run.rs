@@ -132,7 +132,6 @@ impl Start<'_> {
             Err(failed) => return Err((verdict, failed)),
         };
         let table = self.table(&server);
-        info!(log, "services\n{table}");
         let workers = server.workers();
         let ready = format!(
             "crtmpserver {} is ready (pid {}, {workers} workers)",
@@ -140,6 +139,7 @@ impl Start<'_> {
             std::process::id()
         );
         if let Some(verdict) = verdict {
+            info!(log, "services\n{table}");
             if let Err(error) = verdict.ready() {
                 server.stop();
                 return Err((None, Failed(error)));
