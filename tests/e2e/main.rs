@@ -1,1 +1,39 @@
-//! x
+//! The whole server with real clients, as its users meet it.
+//!
+//! * [`clients`]: each kind of client reads a stream that ffmpeg publishes.
+//! * [`workers`]: publisher and players on different workers; many of both.
+//! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
+//! * [`process`]: signals, reload, daemon mode, the command line.
+//! * [`mistakes`]: what a wrong configuration is told.
+//! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
+
+mod clients;
+mod hostile;
+mod mistakes;
+mod process;
+mod takeover;
+mod workers;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// Enough time for anything that should happen soon, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A folder that goes away with the test, and a file in it.
+fn file(name: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::Builder::new().prefix("crtmp-e2e-").tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    (folder, path)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

@@ -22,8 +22,12 @@ fn each_configuration_starts() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let copy = folder.path().join(path.file_name().expect("a file"));
         std::fs::write(&copy, with_free_ports(&read(&path))).expect("a temporary file");
-        let mut server =
-            Launch::new(Server::executable()).arg(&copy).folder(folder.path()).unlimited().start();
+        let mut server = Launch::new(Server::executable())
+            .arg(&copy)
+            .env("LOG_FOLDER", folder.path())
+            .folder(folder.path())
+            .unlimited()
+            .start();
         wait_for(&format!("{} to start", path.display()), Duration::from_secs(20), || {
             assert!(server.runs(), "{} does not start: {}", path.display(), server.stderr());
             server.stdout().contains(" is ready (pid ").then_some(())

@@ -98,9 +98,22 @@ impl Client {
     ///
     /// If nobody listens.
     pub fn open(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE).expect("the server listens");
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).expect("the server listens"))
+    }
+
+    /// A client on a socket that is connected, and says nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// If the socket is not usable.
+    pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a socket option");
         Self { socket, received: Vec::new(), chunk_size: 128, chunk_streams: HashMap::new() }
+    }
+
+    /// The socket, for what the other functions do not do.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
     }
 
     /// Connects and shakes hands, the simple way.

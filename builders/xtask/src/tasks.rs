@@ -64,7 +64,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<(), Failure> {
         std::fs::create_dir_all(&folder)
             .map_err(|error| Failure(format!("cannot make {}: {error}", folder.display())))?;
         command.arg(target).arg(folder);
-        let seeds = root().join("protocols/rtmp/testdata/fuzz").join(target);
+        let seeds = root().join("protocols/rtmp/testdata/corpus").join(target);
         if seeds.is_dir() {
             command.arg(seeds);
         }
