@@ -1,0 +1,6 @@
+//! Chunks that become messages.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| crtmp_rtmp::fuzz::chunk_reader(data));

@@ -1,0 +1,6 @@
+//! The server's handshake.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| crtmp_rtmp::fuzz::handshake(data));
