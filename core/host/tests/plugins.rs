@@ -1,6 +1,7 @@
 //! Real libraries: good, bad and misbehaving.
 //!
 //! The libraries are dev-dependencies of this package, so they lie beside this test's executable.
+#![allow(clippy::disallowed_methods, reason = "tests wait for real threads by the real clock")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -12,6 +12,7 @@
 //! Start reading at [`Relay`]; the rules for slow players are in `lag.rs` and `cursor.rs`, those for what is
 //! kept in `log.rs` and `gop.rs`, those for names in `directory.rs`.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 mod cursor;
 mod directory;

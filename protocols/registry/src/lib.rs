@@ -3,6 +3,7 @@
 //! Adding a protocol is one folder beside this one and one row in [`LAYERS`]; adding a chain of existing
 //! protocols is one row in [`CHAINS`].
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 use std::{sync::Arc, time::Instant};
 

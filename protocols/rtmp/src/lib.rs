@@ -18,6 +18,7 @@
 //!
 //! Start reading at [`chunk::ChunkReader`] and [`session::ServerSession`].
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 pub mod ack;
 pub mod aggregate;
