@@ -2,6 +2,7 @@
 //! and that documents and configurations are true.
 #![forbid(unsafe_code)]
 
+mod catalogue;
 mod configurations;
 mod dependencies;
 mod documents;

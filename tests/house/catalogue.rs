@@ -1,0 +1,70 @@
+//! The catalogue of cases in `docs/testing.md` is whole, and the tests that it names are there.
+
+use std::path::Path;
+
+use crate::read;
+
+/// Groups of cases, and how many each has.
+const GROUPS: [(&str, usize); 7] =
+    [("HS", 13), ("CHK", 25), ("CTL", 9), ("ACK", 4), ("AMF", 15), ("CMD", 18), ("MED", 19)];
+
+/// What the beginnings of names stand for.
+const FOLDERS: [(&str, &str); 4] = [
+    ("rtmp/", "protocols/rtmp/src/"),
+    ("relay/", "core/relay/src/"),
+    ("media/", "core/media/src/"),
+    ("malformed/", "tests/malformed/"),
+];
+
+#[test]
+fn every_case_has_a_test_or_a_reason_and_every_name_is_true() {
+    let document = read(Path::new("docs/testing.md"));
+    for (group, count) in GROUPS {
+        for number in 1..=count {
+            let id = format!("{group}-{number:02}");
+            let mut rows = document.lines().filter(|line| line.starts_with(&format!("| {id} |")));
+            let row = rows.next().unwrap_or_else(|| panic!("{id} is missing"));
+            assert_eq!(rows.next(), None, "{id} stands there twice");
+            let tests = row.rsplit('|').nth(1).unwrap_or_default();
+            assert!(tests.contains('`') || tests.contains("**needs "), "{id} has neither test nor reason");
+            for name in tests.split('`').skip(1).step_by(2) {
+                assert!(is_there(name, &id), "{id} names {name}");
+            }
+        }
+    }
+}
+
+/// Whether a test has this name: `file::function`, or a file of `tests/malformed`, which names its cases in texts.
+fn is_there(name: &str, id: &str) -> bool {
+    let (file, function) = name.split_once("::").unwrap_or((name, ""));
+    let Some((folder, rest)) =
+        FOLDERS.iter().find_map(|(short, folder)| Some((folder, file.strip_prefix(short)?)))
+    else {
+        return false;
+    };
+    let text = read(Path::new(&format!("{folder}{rest}.rs")));
+    match function {
+        "" => text.lines().any(|line| line.contains("stage.case(\"") && mentions(line, id)),
+        function => text.contains(&format!("fn {function}(")),
+    }
+}
+
+/// Whether a text names a case, alone or within a range like `MED-10 to MED-14`.
+fn mentions(text: &str, id: &str) -> bool {
+    let number = |id: &str| id.rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
+    let in_range = text.split(" to ").zip(text.split(" to ").skip(1)).any(|(from, to)| {
+        let from = from.rsplit(' ').next().and_then(number);
+        let to = to.split([' ', '"']).next().and_then(number);
+        let group = id.split('-').next().unwrap_or_default();
+        text.contains(group) && from <= number(id) && number(id) <= to && from.is_some()
+    });
+    text.contains(id) || in_range
+}
+
+#[test]
+fn cases_are_found_alone_and_in_ranges() {
+    assert!(mentions("stage.case(\"MED-04, MED-05 odd\"", "MED-05"));
+    assert!(mentions("stage.case(\"MED-07, MED-10 to MED-14 content\"", "MED-12"));
+    assert!(!mentions("stage.case(\"MED-07, MED-10 to MED-14 content\"", "MED-15"));
+    assert!(!mentions("stage.case(\"CMD-10 to CMD-14 content\"", "MED-12"));
+}
