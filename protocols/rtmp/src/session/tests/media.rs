@@ -248,3 +248,14 @@ fn time_goes_on_beyond_32_bits() {
         assert_eq!(peer.events(), [format!("Frame 1 audio key {told}")]);
     }
 }
+
+/// MED-09: times are the publisher's, whether they stand still or go back; what to make of them the relay and its
+/// outputs decide.
+#[test]
+fn times_that_stand_still_or_go_back_are_passed_on() {
+    let mut peer = Peer::publishing(Limits::default());
+    for time in [4_000_000, 4_000_000, 3_999_999, 3_998_999, 398_999, 399_000, 0] {
+        peer.send(&key_frame(1, time, 10));
+        assert_eq!(peer.events(), [format!("Frame 1 video key {time}")]);
+    }
+}
