@@ -97,6 +97,31 @@ fn media_that_break_the_rules() {
         settle(&mut publisher);
         player.expect_open();
     });
+    stage.case("MED-07, MED-10 to MED-14 content that nobody looks into", || {
+        let mut publisher = stage.publisher("opaque");
+        let mut player = stage.player("opaque");
+        let avc = |packet: u8, content: &[u8]| [&[0x17, packet, 0, 0, 0][..], content].concat();
+        let contents: [&[u8]; 8] = [
+            // Configurations without parameter sets, with too many, with one that reaches beyond the end.
+            &[1, 100, 0, 40, 0xFF, 0xE0, 0],
+            &[1, 100, 0, 40, 0xFC, 0xFF],
+            &[1, 100, 0, 40, 0xFF, 0xE1, 0xFF, 0xFF, 0x67],
+            &[0; 3],
+            // NAL units of no length, beyond the end, in Annex B, and very many.
+            &[0, 0, 0, 0],
+            &[0xFF, 0xFF, 0xFF, 0xFF, 0x65],
+            &[0, 0, 0, 1, 0x09, 0xF0, 0, 0, 1, 0x65, 1],
+            &[0, 0, 0, 1, 0x65].repeat(10_000),
+        ];
+        for (content, at) in contents.iter().zip(0_u8..) {
+            let packet = u8::from(at >= 4);
+            let wanted = [avc(packet, content), avc(1, &[at])];
+            wanted.iter().for_each(|payload| publisher.send(&video(u32::from(at), payload)));
+            for payload in wanted {
+                assert_eq!(player.expect_kind(9).payload, payload, "as it came");
+            }
+        }
+    });
     stage.case("MED-17 no key frame, ever", || {
         let mut publisher = stage.publisher("endless");
         publisher.send(&configuration(0, 1));
