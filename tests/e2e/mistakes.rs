@@ -36,7 +36,7 @@ fn refusal(script: &str) -> String {
     fs::write(&path, script).expect("a temporary file");
     let Outcome { code, stdout, stderr, .. } = Server::run(&[&path.to_string_lossy()]);
     assert_eq!(code, Some(1), "{stdout}{stderr}");
-    assert_eq!(stdout, "", "a start that fails shows no services");
+    assert!(!stdout.contains("Services"), "a start that fails shows no services: {stdout}");
     let programs = folder_of_programs();
     stderr
         .replace(&*folder.path().to_string_lossy(), "<folder>")

@@ -418,7 +418,11 @@ impl Worker {
                             format!("another publisher has taken over the stream {:?}", key.name.as_str());
                         connection.unpublish(slot, shared);
                         let code = "NetStream.Publish.BadName".to_owned();
-                        connection.command(Command::StopPublish { slot, code, text }, shared);
+                        connection.command(Command::StopPublish { slot, code, text: text.clone() }, shared);
+                        // It may be dead, and then nobody else would notice for long.
+                        if connection.publishes.is_empty() && connection.plays.is_empty() {
+                            connection.close(&text, shared);
+                        }
                     }
                 }
             }
