@@ -1,7 +1,7 @@
 //! From the script to the configuration: the only place that knows Lua.
 //!
 //! [`load`] runs the script once in a [sandbox] on a thread of its own, turns the table that it leaves into a
-//! plain [tree], types it, checks it, and names the [lines] of what is wrong. [`show`] is the way back.
+//! plain [tree], types it, checks it, and names the [lines] of what is wrong. [`show()`] is the way back.
 
 mod lines;
 mod sandbox;
