@@ -235,7 +235,7 @@ fn pictures_until(player: &mut Client, time: u32) -> u32 {
 #[test]
 fn what_comes_before_a_verdict() {
     let misbehaving = r#"{ name = "misbehaving", protocol = "dynamiclinklibrary" }"#;
-    let stage = Stage::start(&Config::new().block(misbehaving).limit("publisherIdle", "1"));
+    let stage = Stage::start(&Config::new().block(misbehaving).limit("publisherIdle", "3"));
     // One key frame, and nine pictures that need it.
     let picture = |time: u32| video(time * 40, &[&[0x27, 1, 0, 0, 0][..], &[7; 3000]].concat());
     let pictures = (1..10).flat_map(|time| picture(time).chunks(128));
@@ -329,11 +329,11 @@ fn what_comes_before_a_verdict() {
         publisher.expect("NetStream.Publish.Start");
         // As many questions as may be open at once, the first of which takes longer than a publisher may be silent.
         for (name, transaction) in
-            [("sleep1500", 11.0)].into_iter().chain((12..20).map(|n| ("quick", f64::from(n))))
+            [("sleep4000", 11.0)].into_iter().chain((12..20).map(|n| ("quick", f64::from(n))))
         {
             publisher.send(&call(name, transaction));
         }
-        for time in 0..60 {
+        for time in 0..120 {
             publisher.send(&audio(time * 40, &[0xAF, 1, 2]));
             std::thread::sleep(Duration::from_millis(40));
         }

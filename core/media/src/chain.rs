@@ -140,6 +140,11 @@ impl Chain {
         self.state.paused || self.links.iter().any(|link| !link.carry.is_empty())
     }
 
+    /// Says whether the carrier does not read for reasons of its own; layers ask with [`Cx::is_unread`].
+    pub fn set_unread(&mut self, unread: bool) {
+        self.state.unread = unread;
+    }
+
     /// Why the connection is to be closed once everything has gone out.
     pub fn closing(&self) -> Option<&Error> {
         self.state.closing.as_ref()

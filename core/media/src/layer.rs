@@ -67,6 +67,7 @@ pub struct Cx<'a> {
 pub(crate) struct ChainState {
     pub(crate) events: VecDeque<Event>,
     pub(crate) paused: bool,
+    pub(crate) unread: bool,
     pub(crate) closing: Option<Error>,
 }
 
@@ -117,6 +118,12 @@ impl Cx<'_> {
     /// Whether the chain is paused.
     pub fn is_paused(&self) -> bool {
         self.state.paused
+    }
+
+    /// Whether the carrier does not read at the moment, for this chain's sake or the server's: what the peer says
+    /// cannot be heard, and its silence means nothing.
+    pub fn is_unread(&self) -> bool {
+        self.state.paused || self.state.unread
     }
 
     /// Ends the connection once everything sent so far has gone out; the first reason counts.

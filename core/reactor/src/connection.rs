@@ -207,7 +207,11 @@ impl Connection {
                     self.state = State::Gone;
                     return;
                 }
-                self.with_chain(shared, |chain, env| chain.on_timeout(env));
+                let unread = !self.has_credit();
+                self.with_chain(shared, |chain, env| {
+                    chain.set_unread(unread);
+                    chain.on_timeout(env)
+                });
                 // It may set free what came while a name was contested.
                 self.retry_contested(shared);
                 self.drain_events(shared);

@@ -81,7 +81,7 @@ impl ServerSession {
         let now = cx.now();
         let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(()) };
         // While nothing is read, silence says nothing about the peer.
-        if cx.is_paused() && matches!(due, Due::Ping | Due::Silence { .. } | Due::Setup) {
+        if cx.is_unread() && matches!(due, Due::Ping | Due::Silence { .. } | Due::Setup) {
             self.clock.heard(now);
             self.clock.commanded(now);
             return Ok(());

@@ -227,3 +227,16 @@ fn a_publisher_that_is_not_read_is_not_taken_for_dead() {
     peer.send(&sound(1, 0));
     peer.assert_open();
 }
+
+/// The server has more open questions than it wants: the carrier waits, not the chain.
+#[test]
+fn a_publisher_that_the_server_does_not_want_to_read_is_not_taken_for_dead() {
+    let mut peer = Peer::publishing(Limits::default());
+    peer.chain.set_unread(true);
+    peer.wait(100_000).unwrap();
+    assert_eq!(peer.said(), [""; 0]);
+    peer.chain.set_unread(false);
+    peer.send(&sound(1, 0));
+    peer.assert_open();
+    assert!(peer.wait(10_000).is_err());
+}
