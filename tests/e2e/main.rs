@@ -5,6 +5,7 @@
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
+//! * [`plugins`]: applications that misbehave.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
@@ -12,6 +13,7 @@
 mod clients;
 mod hostile;
 mod mistakes;
+mod plugins;
 mod process;
 mod takeover;
 mod workers;
