@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crtmp_tests::wire::{self, Client};
-use crtmp_tests::{Canary, Config, Server};
+use crtmp_tests::{Canary, Config, Server, ffmpeg};
 
 use crate::SOON;
 
@@ -83,4 +83,13 @@ fn an_application_that_panics_when_it_starts_is_named() {
     for part in ["configuration.applications[3]", "libmisbehaving.so", "panicked while starting"] {
         assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
     }
+}
+
+#[test]
+fn metadata_reaches_the_application() {
+    let server = Server::start(&Config::new().block("{ name = \"misbehaving\" }"));
+    let url = format!("rtmp://{}/misbehaving/described", server.address());
+    let _publisher = ffmpeg::publish_film(&url).start();
+    server.wait_for_log("metadata of described: width ");
+    server.stop();
 }

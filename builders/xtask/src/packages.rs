@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("vlc-plugin-base", "vlc/plugins/access/libavio_plugin.so"),
     ("iproute2", "/usr/sbin/ip|/sbin/ip|/bin/ip"),
     ("iptables", "/usr/sbin/iptables|/sbin/iptables"),
+    ("procps", "/usr/bin/pkill"),
     ("util-linux", "/usr/bin/setpriv"),
     ("coreutils", "/usr/bin/timeout"),
 ];
