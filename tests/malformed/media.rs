@@ -38,7 +38,7 @@ fn media_that_break_the_rules() {
     let config = Config::new()
         .application("publisherReturn", "0")
         .limit("gopMessages", "100")
-        .limit("gopBytes", "4194304");
+        .limit("gopBytes", "8388608");
     let stage = Stage::start(&config);
 
     stage.case("MED-01 another configuration in the middle of a group", || {

@@ -83,6 +83,13 @@ pub enum Event {
         /// The frame, not yet on the stream's own timeline.
         frame: Frame,
     },
+    /// A publisher has described its stream; the frame with the same words follows.
+    Metadata {
+        /// The publishing message stream.
+        slot: StreamSlot,
+        /// The members of `onMetaData`.
+        values: Vec<(String, Value)>,
+    },
     /// The peer ended its publish.
     Unpublish {
         /// On which message stream.

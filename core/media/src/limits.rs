@@ -76,7 +76,7 @@ macro_rules! limits {
                         expected: Range::text(&$range),
                     });
                 })*
-                Ok(())
+                self.check_together()
             }
         }
     };
@@ -159,6 +159,21 @@ limits! {
     pending_per_address: usize = 0, 0..=10_000_000;
 }
 
+impl Limits {
+    /// Checks limits that depend on each other.
+    fn check_together(&self) -> Result<(), LimitError> {
+        // A key frame that no log can keep would never reach a player that waits for one.
+        if self.gop_bytes < self.message_size {
+            return Err(LimitError {
+                field: "gopBytes".to_owned(),
+                found: self.gop_bytes.to_string(),
+                expected: format!("at least messageSize = {}", self.message_size),
+            });
+        }
+        Ok(())
+    }
+}
+
 /// A limit that is out of its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitError {
@@ -236,6 +251,14 @@ mod tests {
         assert_eq!(error.field, "gopMessages");
         assert_eq!(error.found, "1");
         assert_eq!(error.expected, "a whole number from 16 to 1000000");
+    }
+
+    #[test]
+    fn a_log_must_hold_the_largest_message() {
+        let at = |gop_bytes| Limits { gop_bytes, message_size: 1 << 20, ..Limits::default() }.check();
+        assert_eq!(at((1 << 20) - 1).unwrap_err().expected, "at least messageSize = 1048576");
+        assert_eq!(at(1 << 20), Ok(()));
+        assert_eq!(at((1 << 20) + 1), Ok(()));
     }
 
     #[test]

@@ -312,6 +312,7 @@ impl Connection {
         let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
         let Some(caller) = self.caller.clone() else { return };
         let wanted = match event {
+            Happened::Metadata { .. } => application.hooks.metadata,
             Happened::Unpublish { .. } => application.hooks.unpublish,
             Happened::Unplay { .. } => application.hooks.unplay,
             // It also tells the host that no answer is waited for any more.
@@ -377,6 +378,11 @@ impl Connection {
             Event::Frame { slot, frame } => {
                 if let Some(published) = self.publishes.iter().find(|published| published.slot == slot) {
                     shared.relay.frame(published.home, frame, shared.now);
+                }
+            }
+            Event::Metadata { slot, values } => {
+                if let Some(published) = self.publishes.iter().find(|published| published.slot == slot) {
+                    self.notify(Happened::Metadata { slot, name: published.name.clone(), values });
                 }
             }
             Event::Connect { request, info } => self.on_connect(request, *info, shared),

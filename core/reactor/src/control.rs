@@ -37,6 +37,8 @@ pub struct Hooks {
     pub publish: bool,
     /// Asked when a connection wants to play.
     pub play: bool,
+    /// Told when a publisher describes its stream.
+    pub metadata: bool,
     /// Asked when a command comes that the protocol does not know; otherwise it is answered with an error.
     pub message: bool,
     /// Told when a publish ends.
@@ -167,6 +169,15 @@ pub enum Question {
 /// Something that an application is told.
 #[derive(Debug)]
 pub enum Happened {
+    /// A publisher has described its stream.
+    Metadata {
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name of the stream.
+        name: String,
+        /// What it said.
+        values: Vec<(String, Value)>,
+    },
     /// A publish has ended.
     Unpublish {
         /// On which message stream.

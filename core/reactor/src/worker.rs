@@ -44,7 +44,7 @@ const ACCEPTS_PER_TURN: usize = 256;
 /// How long a listener rests when the system has no descriptors or memory for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// How often the largest pauses of the loop are looked at.
+/// Events that one poll may bring; more come with the next turn.
 const EVENTS: usize = 1024;
 
 /// What the workers know of each other.

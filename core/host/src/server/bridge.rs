@@ -70,6 +70,7 @@ pub(super) fn start(
             connect: handle.has(Hooks::CONNECT),
             publish: handle.has(Hooks::PUBLISH),
             play: handle.has(Hooks::PLAY),
+            metadata: handle.has(Hooks::METADATA),
             message: handle.has(Hooks::MESSAGE),
             unpublish: handle.has(Hooks::UNPUBLISH),
             unplay: handle.has(Hooks::UNPLAY),
@@ -128,6 +129,9 @@ impl Bridge {
             ToApplication::Notice { caller, event } => {
                 let conn = self.caller(&caller);
                 let kind = match event {
+                    Happened::Metadata { slot, name, values } => {
+                        NoticeKind::Metadata { stream_id: slot.0, name, values: to_map(&values) }
+                    }
                     Happened::Unpublish { slot, name } => NoticeKind::Unpublish { stream_id: slot.0, name },
                     Happened::Unplay { slot, name } => NoticeKind::Unplay { stream_id: slot.0, name },
                     Happened::Closed { .. } => {

@@ -517,7 +517,9 @@ impl<'a> Run<'a> {
                     self.ask(*request, Asked::Message);
                 }
             }
-            Event::Frame { slot, .. } => assert_eq!(self.slots.get(slot), Some(&Use::Publishing)),
+            Event::Metadata { slot, .. } | Event::Frame { slot, .. } => {
+                assert_eq!(self.slots.get(slot), Some(&Use::Publishing));
+            }
             Event::Unpublish { slot } => {
                 let before = self.slots.remove(slot);
                 assert!(

@@ -37,7 +37,7 @@ impl ServerSession {
         let frame = match message.kind {
             kind::AUDIO => self.tagged(message, MediaKind::Audio),
             kind::VIDEO => self.tagged(message, MediaKind::Video),
-            _ => self.data(message),
+            _ => self.data(message, cx),
         };
         match (frame, self.slots.get_mut(&message.stream)) {
             (Ok(Some(mut frame)), Some(slot)) => {
@@ -69,7 +69,7 @@ impl ServerSession {
     }
 
     /// A data message as players get it: without the instruction to the server that may stand before it.
-    fn data(&self, message: &Message) -> Result<Option<Frame>, Skipped> {
+    fn data(&self, message: &Message, cx: &mut Cx<'_>) -> Result<Option<Frame>, Skipped> {
         let limits = &self.settings.limits;
         let mut data = Data::parse(message.kind, &message.body, limits).map_err(|_| Skipped::BadMetadata)?;
         // Type 15 begins with a format byte that AMF0 readers do not know; some senders leave it out.
@@ -85,9 +85,12 @@ impl ServerSession {
             _ => {}
         }
         let is_metadata = data.name == "onMetaData";
-        let says_something = data.args.first().is_some_and(|value| value.members().is_some());
-        if is_metadata && (!says_something || body.len() > limits.metadata_size) {
-            return Err(Skipped::BadMetadata);
+        if is_metadata {
+            let values = data.args.first().and_then(|value| value.members());
+            let Some(values) = values.filter(|_| body.len() <= limits.metadata_size) else {
+                return Err(Skipped::BadMetadata);
+            };
+            cx.emit(Event::Metadata { slot: slot_event(message.stream), values: values.to_vec() });
         }
         let role = if is_metadata { Role::Info } else { Role::Side };
         let codec = Codec::None;

@@ -69,6 +69,7 @@ impl App for Misbehaving {
     }
 
     fn on_metadata(&mut self, _conn: &Conn<'_>, metadata: Metadata<'_>) {
+        self.host.info(format_args!("metadata of {}: width {}", metadata.name, metadata.values()["width"]));
         obey(metadata.name);
     }
 

@@ -389,6 +389,7 @@ fn event_line(event: &Event) -> String {
             let wish = if request.is_some() { " wants an answer" } else { "" };
             format!("Message {} {command}{wish}", slot.0)
         }
+        Event::Metadata { slot, values } => format!("Metadata {} of {} values", slot.0, values.len()),
         Event::Frame { slot, frame } => {
             let kind = match frame.kind {
                 MediaKind::Audio => "audio",

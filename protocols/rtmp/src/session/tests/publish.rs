@@ -194,7 +194,10 @@ fn media_before_the_verdict_wait_for_it() {
     };
     let mut peer = ask();
     peer.accept();
-    assert_eq!(peer.events(), ["Frame 1 data info 0", "Frame 1 video key 0", "Frame 1 audio key 5"]);
+    assert_eq!(
+        peer.events(),
+        ["Metadata 1 of 0 values", "Frame 1 data info 0", "Frame 1 video key 0", "Frame 1 audio key 5"]
+    );
     let mut peer = ask();
     peer.reject("NetStream.Publish.BadName");
     assert_eq!(peer.events(), ["Skipped StrayMedia"; 3]);
