@@ -26,7 +26,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     step("documentation", documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
     // `cargo test` alone would not make the shared objects that the server loads.
     step("build", &mut cargo("build --workspace"))?;
-    step("tests", cargo("test --workspace").env("INSTA_UPDATE", "no").args(arguments))
+    step("tests", cargo("test --workspace --no-fail-fast").env("INSTA_UPDATE", "no").args(arguments))
 }
 
 /// The part of `test` that needs nothing but Rust and no running server.

@@ -69,7 +69,8 @@ impl App for Misbehaving {
     }
 
     fn on_metadata(&mut self, _conn: &Conn<'_>, metadata: Metadata<'_>) {
-        self.host.info(format_args!("metadata of {}: width {}", metadata.name, metadata.values()["width"]));
+        let width = metadata.values().get("width").cloned().unwrap_or_default();
+        self.host.info(format_args!("metadata of {}: width {width}", metadata.name));
         obey(metadata.name);
     }
 
