@@ -1,8 +1,8 @@
 //! The contract of a protocol within a chain.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use crate::{Command, Error, Event, OutQueue, chain::Link};
+use crate::{Command, Error, Event, Limits, OutQueue, chain::Link};
 
 /// One protocol in a chain: a state machine without sockets, clocks, threads or logs.
 ///
@@ -51,6 +51,17 @@ pub trait Layer {
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
+}
+
+/// What a layer is made from: the settings of its acceptor's application.
+#[derive(Clone, Debug)]
+pub struct LayerSettings {
+    /// The limits of the server.
+    pub limits: Arc<Limits>,
+    /// Whether a peer is refused that answers the digest handshake wrongly.
+    pub validate_handshake: bool,
+    /// The size of outgoing RTMP chunks in bytes.
+    pub chunk_size: u32,
 }
 
 /// What a layer may do while it is called.

@@ -31,7 +31,7 @@ pub use event::{
     StreamSlot,
 };
 pub use frame::{Frame, MediaKind, Role};
-pub use layer::{Cx, Layer};
+pub use layer::{Cx, Layer, LayerSettings};
 pub use limits::{LimitError, Limits, Seconds};
 pub use name::{NameError, StreamName, split_query};
 pub use out_queue::OutQueue;

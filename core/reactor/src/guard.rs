@@ -18,6 +18,11 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Ca
     }
 }
 
+/// Calls `run`; a panic becomes text.
+pub(crate) fn unwound<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|payload| format!("panicked: {}", message(&*payload)))
+}
+
 /// What came out of a guarded call.
 pub(crate) enum Caught {
     /// An error that the chain returned.
@@ -32,4 +37,22 @@ fn message(payload: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_of_ours_with_its_message() {
+        let result: Result<(), Caught> = guarded(|| panic!("number {}", 7));
+        assert!(matches!(result, Err(Caught::Panic(error)) if error.rule == "panicked: number 7"));
+        let result: Result<(), Caught> = guarded(|| Err(Error::peer("test", "rule")));
+        assert!(matches!(result, Err(Caught::Error(error)) if error.rule == "rule"));
+        assert_eq!(unwound(|| 5), Ok(5));
+        assert_eq!(
+            unwound(|| std::panic::panic_any(5)),
+            Err::<(), _>("panicked: without a message".to_owned())
+        );
+    }
 }

@@ -58,6 +58,8 @@ pub struct Setup {
     pub routing: Arc<Routing>,
     /// Where workers log.
     pub log: Logger,
+    /// Called when a worker has failed: its connections are gone, and the server should end.
+    pub on_failure: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// The running workers.
@@ -96,10 +98,21 @@ impl Reactor {
             let id = WorkerId(number);
             let (peers, directory, limits) = (peers.clone(), directory.clone(), setup.limits.clone());
             let (routing, log) = (setup.routing.clone(), setup.log.new(slog::o!("worker" => number)));
+            let on_failure = setup.on_failure.clone();
             let run = move || {
-                let relay = Relay::new(id, directory, limits.clone());
-                let shared = shared::Shared::new(relay, routing, limits, log, Instant::now());
-                worker::Worker::new(id, poll, peers, shared).run()
+                let failed = log.clone();
+                let work = || {
+                    let relay = Relay::new(id, directory, limits.clone());
+                    let shared = shared::Shared::new(relay, routing, limits, log, Instant::now());
+                    worker::Worker::new(id, poll, peers, shared).run()
+                };
+                // What a worker shares with others are mailboxes and counters, whole after any panic.
+                let result = guard::unwound(work).unwrap_or_else(|text| Err(io::Error::other(text)));
+                if let Err(error) = &result {
+                    slog::crit!(failed, "the worker has failed: {error}");
+                    on_failure();
+                }
+                result
             };
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
         }

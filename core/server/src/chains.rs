@@ -2,11 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use crtmp_host::{
-    config::ChainNames,
-    server::{BuildChain, ChainSettings},
-};
-use crtmp_registry::{CHAINS, LATER, LayerSettings};
+use crtmp_host::{config::ChainNames, server::BuildChain};
+use crtmp_media::LayerSettings;
+use crtmp_registry::{CHAINS, LATER};
 
 /// Calls `with` with the names that an acceptor may have.
 pub(crate) fn with_names<T>(with: impl FnOnce(ChainNames<'_>) -> T) -> T {
@@ -16,8 +14,5 @@ pub(crate) fn with_names<T>(with: impl FnOnce(ChainNames<'_>) -> T) -> T {
 
 /// Makes chains from the tables.
 pub(crate) fn builder() -> BuildChain {
-    Arc::new(|name: &str, settings: &ChainSettings| {
-        let ChainSettings { limits, validate_handshake, chunk_size } = settings.clone();
-        crtmp_registry::build(name, &LayerSettings { limits, validate_handshake, chunk_size }, Instant::now())
-    })
+    Arc::new(|name: &str, settings: &LayerSettings| crtmp_registry::build(name, settings, Instant::now()))
 }

@@ -4,7 +4,10 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
     thread,
     time::Duration,
 };
@@ -29,6 +32,9 @@ use crate::{
 
 /// How often replaced applications are looked at while some still have connections.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// What is sent in the place of a signal when a worker has failed.
+const WORKER_FAILED: i32 = 0;
 
 /// Runs the server until it is told to end. A start that fails exits with 1.
 pub(crate) fn run(cli: &Cli) -> ExitCode {
@@ -92,14 +98,14 @@ impl Start<'_> {
         };
         // Before anybody can know that the server runs: a signal that comes at once must not be lost.
         let (sender, signals) = mpsc::channel();
-        if let Err(reason) = listen_to_signals(sender) {
+        if let Err(reason) = listen_to_signals(sender.clone()) {
             return give_up(verdict, &format!("error: cannot listen to signals: {reason}"));
         }
-        let code = match self.start(&log, verdict) {
+        let code = match self.start(&log, verdict, sender) {
             Ok((server, pid_file)) => {
-                self.serve(server, signals, &log, &guard);
+                let code = self.serve(server, signals, &log, &guard);
                 drop(pid_file);
-                ExitCode::SUCCESS
+                code
             }
             Err((verdict, Failed(reason))) => {
                 for line in reason.lines() {
@@ -119,6 +125,7 @@ impl Start<'_> {
         &self,
         log: &Logger,
         verdict: Option<Verdict>,
+        signals: Sender<i32>,
     ) -> Result<(Server, Option<PidFile>), (Option<Verdict>, Failed)> {
         let file = self.cli.file.display().to_string();
         info!(log, "crtmpserver {} starts", env!("CARGO_PKG_VERSION"); "pid" => std::process::id(), "configuration" => &file);
@@ -126,7 +133,7 @@ impl Start<'_> {
         if let Some(warning) = &files.warning {
             warn!(log, "{warning}");
         }
-        let prepared = self.prepare(log, files.limit);
+        let prepared = self.prepare(log, files.limit, signals);
         let (server, pid_file) = match prepared {
             Ok(prepared) => prepared,
             Err(failed) => return Err((verdict, failed)),
@@ -153,7 +160,12 @@ impl Start<'_> {
         Ok((server, pid_file))
     }
 
-    fn prepare(&self, log: &Logger, open_files: u64) -> Result<(Server, Option<PidFile>), Failed> {
+    fn prepare(
+        &self,
+        log: &Logger,
+        open_files: u64,
+        signals: Sender<i32>,
+    ) -> Result<(Server, Option<PidFile>), Failed> {
         let named = |errors: Vec<ConfigError>| Failed::from(self.name_file(errors));
         let pid_file = match &self.cli.pid {
             Some(path) => Some(PidFile::create(&self.folder.join(path)).map_err(Failed)?),
@@ -168,6 +180,10 @@ impl Start<'_> {
             build_chain: chains::builder(),
             open_files,
             program_folder: program_folder(),
+            on_failure: Arc::new(move || {
+                // Where nobody minds signals any more, the server ends already.
+                let _ = signals.send(WORKER_FAILED);
+            }),
         };
         let server = Server::start(self.configuration.clone(), bound, environment).map_err(named)?;
         Ok((server, pid_file))
@@ -196,8 +212,14 @@ impl Start<'_> {
     }
 
     /// Minds signals until the server is to end, and ends it.
-    fn serve(&self, mut server: Server, signals: Receiver<i32>, log: &Logger, guard: &logging::Guard) {
-        self.mind_signals(&mut server, &signals, log, guard);
+    fn serve(
+        &self,
+        mut server: Server,
+        signals: Receiver<i32>,
+        log: &Logger,
+        guard: &logging::Guard,
+    ) -> ExitCode {
+        let code = self.mind_signals(&mut server, &signals, log, guard);
         // The second signal ends the process at once, whatever the server is doing.
         thread::spawn(move || {
             while let Ok(signal) = signals.recv() {
@@ -212,6 +234,7 @@ impl Start<'_> {
                 "workers" => stopped.workers, "applications" => stopped.applications);
         }
         info!(log, "the server has ended"; "lost log lines" => guard.lost());
+        code
     }
 
     fn mind_signals(
@@ -220,19 +243,19 @@ impl Start<'_> {
         signals: &Receiver<i32>,
         log: &Logger,
         guard: &logging::Guard,
-    ) {
+    ) -> ExitCode {
         loop {
             let retired = server.sweep();
             let signal = if retired {
                 match signals.recv_timeout(SWEEP) {
                     Ok(signal) => signal,
                     Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
                 }
             } else {
                 match signals.recv() {
                     Ok(signal) => signal,
-                    Err(_) => return,
+                    Err(_) => return ExitCode::FAILURE,
                 }
             };
             match signal {
@@ -241,10 +264,14 @@ impl Start<'_> {
                     self.reload(server, log, guard);
                 }
                 SIGUSR1 => show_counters(server, log),
+                WORKER_FAILED => {
+                    crit!(log, "the server ends: without one of its workers it would serve only some");
+                    return ExitCode::FAILURE;
+                }
                 _ => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                     info!(log, "{name}: the server ends");
-                    return;
+                    return ExitCode::SUCCESS;
                 }
             }
         }

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-use crtmp_media::{Chain, Error, Layer, Limits};
+use crtmp_media::{Chain, Error, Layer, LayerSettings};
 use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
 
 /// What a layer hands to its nearer neighbour, or expects of its farther one.
@@ -17,17 +17,6 @@ pub enum Port {
     Bytes,
     /// Nothing: the layer is an endpoint.
     Server,
-}
-
-/// What a layer is made from: the settings of its acceptor's application.
-#[derive(Clone, Debug)]
-pub struct LayerSettings {
-    /// The limits of the server.
-    pub limits: Arc<Limits>,
-    /// Whether a peer is refused that answers the digest handshake wrongly.
-    pub validate_handshake: bool,
-    /// The size of outgoing RTMP chunks in bytes.
-    pub chunk_size: u32,
 }
 
 /// A protocol that can stand in a chain.
@@ -165,7 +154,7 @@ fn inbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, sync::Arc};
 
     use super::*;
 

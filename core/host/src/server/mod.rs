@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Chain, Error, Limits};
+use crtmp_media::{Chain, Error, LayerSettings, Limits};
 use crtmp_reactor::{Acceptor, Reactor, Routing, Setup, Workers};
 use serde_json::Value;
 use slog::Logger;
@@ -39,18 +39,7 @@ const REPORT_TIME: Duration = Duration::from_secs(2);
 
 /// Makes the chain of this name for a connection that comes now. Handed in by the program, which knows the
 /// tables of protocols.
-pub type BuildChain = Arc<dyn Fn(&str, &ChainSettings) -> Result<Chain, Error> + Send + Sync>;
-
-/// What a chain is made from: the settings of its acceptor's application.
-#[derive(Clone, Debug)]
-pub struct ChainSettings {
-    /// The limits of the server.
-    pub limits: Arc<Limits>,
-    /// Whether a peer is refused that answers the digest handshake wrongly.
-    pub validate_handshake: bool,
-    /// The size of outgoing RTMP chunks in bytes.
-    pub chunk_size: u32,
-}
+pub type BuildChain = Arc<dyn Fn(&str, &LayerSettings) -> Result<Chain, Error> + Send + Sync>;
 
 /// What the program hands in.
 #[derive(Clone)]
@@ -63,6 +52,8 @@ pub struct Environment {
     pub open_files: u64,
     /// Where the program lies; libraries are looked for there too.
     pub program_folder: Option<PathBuf>,
+    /// Called when a worker has failed: its connections are gone, and the server should end.
+    pub on_failure: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// An acceptor that is open.
@@ -133,6 +124,7 @@ impl Server {
             descriptors: usize::try_from(descriptors).unwrap_or(usize::MAX),
             routing: Arc::default(),
             log: environment.log.clone(),
+            on_failure: environment.on_failure.clone(),
         })
         .map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
@@ -270,7 +262,7 @@ impl Server {
             }
         };
         let chain = port.wanted.acceptor.protocol.clone();
-        let settings = ChainSettings {
+        let settings = LayerSettings {
             limits: self.limits.clone(),
             validate_handshake: application.validate_handshake,
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
