@@ -247,7 +247,10 @@ impl Cursor {
         let target = log.newest_key().filter(|&key| key >= next).unwrap_or(log.end());
         self.counters.skips += 1;
         self.counters.skipped_packets += target.saturating_sub(next);
-        self.headers = None;
+        // Headers that have not gone out are owed still, wherever the player goes on.
+        if self.headers.take().is_some_and(|(headers, sent)| sent < headers.len()) {
+            self.epoch = None;
+        }
         self.place = Place::Waiting(next.max(log.base()));
     }
 }
@@ -388,6 +391,19 @@ mod tests {
         let mut rest = squeeze(&rig.send(&mut cursor, ALL, true, 999));
         rest = rest.split_once(';').map(|(_, rest)| rest.to_owned()).unwrap_or(rest);
         assert_eq!(rest, "D@41;K41@41;");
+    }
+
+    #[test]
+    fn headers_that_a_skip_overtakes_are_sent_after_it() {
+        let mut rig = Rig::new(Limits { gop_messages: 16, ..Limits::default() });
+        rig.push(config(0, b"C"));
+        rig.push(key(0));
+        let mut cursor = Cursor::new(0);
+        assert_eq!(rig.send(&mut cursor, ALL, false, 0), "", "the player has its place, and nothing else");
+        for ms in 1..40 {
+            rig.push(key(ms));
+        }
+        assert_eq!(squeeze(&rig.send(&mut cursor, ALL, true, 999)), "C@39;K39@39;");
     }
 
     #[test]
