@@ -166,7 +166,7 @@ impl Start<'_> {
         open_files: u64,
         signals: Sender<i32>,
     ) -> Result<(Server, Option<PidFile>), Failed> {
-        let named = |errors: Vec<ConfigError>| Failed::from(self.name_file(errors));
+        let named = |errors: Vec<ConfigError>| Failed::from(self.locate(errors));
         let pid_file = match &self.cli.pid {
             Some(path) => Some(PidFile::create(&self.folder.join(path)).map_err(Failed)?),
             None => None,
@@ -189,12 +189,8 @@ impl Start<'_> {
         Ok((server, pid_file))
     }
 
-    fn name_file(&self, errors: Vec<ConfigError>) -> Vec<ConfigError> {
-        let file = self.cli.file.display().to_string();
-        errors
-            .into_iter()
-            .map(|error| ConfigError { file: error.file.or(Some(file.clone())), ..error })
-            .collect()
+    fn locate(&self, errors: Vec<ConfigError>) -> Vec<ConfigError> {
+        lua::locate(&self.folder.join(&self.cli.file), errors)
     }
 
     fn table(&self, server: &Server) -> String {
@@ -308,7 +304,7 @@ impl Start<'_> {
                 if appenders.is_some() && guard.replace(&before).is_err() {
                     error!(log, "reload: the old log appenders cannot be opened again");
                 }
-                for error in self.name_file(errors) {
+                for error in self.locate(errors) {
                     error!(log, "reload: nothing is changed: {error}");
                 }
             }
@@ -328,9 +324,8 @@ fn load(file: &Path, folder: &Path) -> Result<Configuration, String> {
 fn check(configuration: &Configuration, cli: &Cli) -> ExitCode {
     let silent = Logger::root(slog::Discard, slog::o!());
     if let Err(errors) = server::check(configuration, program_folder().as_deref(), &silent) {
-        for error in errors {
-            let file = error.file.clone().unwrap_or_else(|| cli.file.display().to_string());
-            eprintln!("{}", ConfigError { file: Some(file), ..error });
+        for error in lua::locate(&cli.file, errors) {
+            eprintln!("{error}");
         }
         return ExitCode::FAILURE;
     }

@@ -97,6 +97,17 @@ pub(crate) fn load_within(
     Err(LoadError::Mistakes(place(mistakes, &file, &source)))
 }
 
+/// Gives mistakes that were found after the script had been read their file and, where one is known, their line.
+pub(crate) fn locate(file: &Path, mut mistakes: Vec<ConfigError>) -> Vec<ConfigError> {
+    // It may have changed or gone since; then the place in the table has to do.
+    let lines = fs::read_to_string(file).map(|source| lines::Lines::of(&source)).ok();
+    for mistake in &mut mistakes {
+        mistake.file.get_or_insert_with(|| file.display().to_string());
+        mistake.line = mistake.line.or_else(|| lines.as_ref()?.find(&mistake.path));
+    }
+    mistakes
+}
+
 /// Gives each mistake its file and, where one is known, its line; sorts by line.
 fn place(mut mistakes: Vec<ConfigError>, file: &str, source: &str) -> Vec<ConfigError> {
     let lines = lines::Lines::of(source);
