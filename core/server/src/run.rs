@@ -17,7 +17,7 @@ use crtmp_host::{
     server::{self, Environment, Server},
 };
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 use slog::{Logger, crit, error, info, warn};
@@ -335,12 +335,9 @@ fn check(configuration: &Configuration, cli: &Cli) -> ExitCode {
 
 /// Sends the signals that come to whoever minds them.
 fn listen_to_signals(to: Sender<i32>) -> Result<(), String> {
-    // A peer that hangs up is an error of that connection and nothing else.
-    // SAFETY is not needed: the iterator only notes that the signal came.
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE]).map_err(|error| error.to_string())?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map_err(|error| error.to_string())?;
     let forward = move || {
-        for signal in signals.forever().filter(|signal| *signal != SIGPIPE) {
+        for signal in signals.forever() {
             if to.send(signal).is_err() {
                 return;
             }
