@@ -133,8 +133,6 @@ limits! {
     control_queue: usize = 256 * 1024, 16 * 1024..=64 * 1024 * 1024;
     /// Bytes that a player may be behind live before it skips to the next key frame.
     player_queue_bytes: usize = 8 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
-    /// Time that a player may be behind live before it skips to the next key frame.
-    player_queue_time: Seconds = Seconds::new(10), 0.1..=3600.0;
     /// Time for which a player may stay too far behind, or take no byte at all, before it is cut.
     player_cut: Seconds = Seconds::new(30), 0.1..=86400.0;
     /// Messages that a log keeps for players that join.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crtmp_media::{Chain, ConnectInfo, Error, PublishKind, RequestId, StreamSlot, Value};
-use crtmp_relay::{ConnectionId, DuplicatePublisher, RelayMessage};
+use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
 use crate::report::WorkerReport;
@@ -73,6 +73,7 @@ pub struct Application {
 #[derive(Default)]
 pub struct Routing {
     by_name: HashMap<String, Arc<Application>>,
+    deliveries: Vec<(Arc<str>, Delivery)>,
 }
 
 impl Routing {
@@ -82,6 +83,16 @@ impl Routing {
         for alias in aliases {
             self.by_name.insert(alias.clone(), application.clone());
         }
+    }
+
+    /// Says how the streams of an application are handed to its players.
+    pub fn deliver(&mut self, application: Arc<str>, delivery: Delivery) {
+        self.deliveries.push((application, delivery));
+    }
+
+    /// How the streams of each application are handed to its players.
+    pub(crate) fn deliveries(&self) -> &[(Arc<str>, Delivery)] {
+        &self.deliveries
     }
 
     /// The application of a name or alias.

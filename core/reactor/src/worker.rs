@@ -259,7 +259,12 @@ impl Worker {
             }
             ToWorker::Listen { listener, acceptor } => self.listen(listener, acceptor),
             ToWorker::Unlisten { address } => self.unlisten(address),
-            ToWorker::Routing(routing) => self.shared.routing = routing,
+            ToWorker::Routing(routing) => {
+                for (application, delivery) in routing.deliveries() {
+                    self.shared.relay.set_delivery(application, *delivery);
+                }
+                self.shared.routing = routing;
+            }
             ToWorker::Report(reply) => {
                 // Whoever asked may have given up waiting.
                 let _ = reply.send(self.report());

@@ -7,9 +7,10 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
-use crtmp_media::{Limits, MediaKind, Packet};
+use crtmp_media::{MediaKind, Packet};
 
 use crate::{
+    Delivery, Flush,
     lag::{Lag, Verdict},
     log::{Headers, Log, Position},
 };
@@ -112,21 +113,15 @@ impl Cursor {
         }
     }
 
-    /// Prepares for [`Self::fill`]: starts, skips where it must. `stalled` says that the socket could not take
-    /// everything last time: only then does lag matter. Returns false where the player is to be cut.
-    pub(crate) fn prepare(
-        &mut self,
-        log: &mut Log,
-        stalled: bool,
-        unsent: u64,
-        now: Instant,
-        limits: &Limits,
-    ) -> bool {
+    /// Prepares for [`Self::fill`]: starts, skips where it must. Lag matters only where the socket could not
+    /// take everything last time. Returns false where the player is to be cut.
+    pub(crate) fn prepare(&mut self, log: &mut Log, flush: Flush<'_>, delivery: &Delivery) -> bool {
+        let Flush { now, limits, stalled, unsent } = flush;
         if let Place::At(next) = self.place {
             if next < log.base() {
                 self.leave(log, next);
             } else if stalled {
-                match self.lag.judge(log.behind(next, now), unsent, now, limits) {
+                match self.lag.judge(log.behind(next, now), unsent, now, limits, delivery.max_lag) {
                     Verdict::Keep => {}
                     Verdict::Skip if log.newest_key().is_some_and(|key| key > next) => self.leave(log, next),
                     Verdict::Skip => {}
@@ -259,10 +254,11 @@ impl Cursor {
 mod tests {
     use std::sync::Arc;
 
-    use crtmp_media::Frame;
+    use crtmp_media::{Frame, Limits};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Start;
     use crate::testing::{Plain, audio, config, delta, key};
 
     const ALL: Wants = Wants { audio: true, video: true, paused: false };
@@ -271,6 +267,7 @@ mod tests {
         log: Log,
         headers: Vec<Arc<Frame>>,
         limits: Limits,
+        delivery: Delivery,
         now: Instant,
         start: Instant,
         partial: Option<Partial>,
@@ -283,6 +280,7 @@ mod tests {
                 log: Log::new(Box::new(Plain)),
                 headers: Vec::new(),
                 limits,
+                delivery: Delivery { start: Start::Key, ..Delivery::default() },
                 now,
                 start: now,
                 partial: None,
@@ -300,7 +298,8 @@ mod tests {
 
         /// Sends up to `room` bytes, as a socket would take them.
         fn send(&mut self, cursor: &mut Cursor, wants: Wants, stalled: bool, room: usize) -> String {
-            if !cursor.prepare(&mut self.log, stalled, 0, self.now, &self.limits) {
+            let flush = Flush { now: self.now, limits: &self.limits, stalled, unsent: 0 };
+            if !cursor.prepare(&mut self.log, flush, &self.delivery) {
                 return "CUT".into();
             }
             let mut slices = Slices::new();

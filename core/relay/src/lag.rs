@@ -25,9 +25,16 @@ pub(crate) struct Lag {
 
 impl Lag {
     /// Judges a player that is `behind` plus `unsent` bytes which its socket has not taken.
-    pub(crate) fn judge(&mut self, behind: Behind, unsent: u64, now: Instant, limits: &Limits) -> Verdict {
-        let over = behind.bytes.saturating_add(unsent) > limits.player_queue_bytes as u64
-            || behind.age > limits.player_queue_time.get();
+    pub(crate) fn judge(
+        &mut self,
+        behind: Behind,
+        unsent: u64,
+        now: Instant,
+        limits: &Limits,
+        max_lag: Duration,
+    ) -> Verdict {
+        let over =
+            behind.bytes.saturating_add(unsent) > limits.player_queue_bytes as u64 || behind.age > max_lag;
         if !over {
             self.over_since = None;
             return Verdict::Keep;
@@ -54,7 +61,7 @@ mod tests {
     fn the_table() {
         let limits = Limits::default();
         let bytes = limits.player_queue_bytes as u64;
-        let time = limits.player_queue_time.get();
+        let time = Duration::from_secs(10);
         let ms = Duration::from_millis(1);
         let cases = [
             (0, 0, Duration::ZERO, Verdict::Keep),
@@ -68,7 +75,11 @@ mod tests {
         ];
         for (bytes, unsent, age, verdict) in cases {
             let behind = Behind { packets: 1, bytes, age };
-            assert_eq!(Lag::default().judge(behind, unsent, Instant::now(), &limits), verdict, "{behind:?}");
+            assert_eq!(
+                Lag::default().judge(behind, unsent, Instant::now(), &limits, time),
+                verdict,
+                "{behind:?}"
+            );
         }
     }
 
@@ -76,14 +87,14 @@ mod tests {
     fn a_player_is_cut_only_after_an_unbroken_time_too_far_behind() {
         let limits = Limits::default();
         let start = Instant::now();
-        let cut = limits.player_cut.get();
+        let (cut, max) = (limits.player_cut.get(), Duration::from_secs(10));
         let far = Behind { packets: 1, bytes: u64::MAX, age: Duration::ZERO };
         let mut lag = Lag::default();
-        assert_eq!(lag.judge(far, 0, start, &limits), Verdict::Skip);
-        assert_eq!(lag.judge(far, 0, start + cut, &limits), Verdict::Skip);
+        assert_eq!(lag.judge(far, 0, start, &limits, max), Verdict::Skip);
+        assert_eq!(lag.judge(far, 0, start + cut, &limits, max), Verdict::Skip);
         assert_eq!(lag.over_for(start + cut), cut);
-        assert_eq!(lag.judge(far, 0, start + cut + Duration::from_millis(1), &limits), Verdict::Cut);
-        assert_eq!(lag.judge(Behind::default(), 0, start + cut, &limits), Verdict::Keep);
-        assert_eq!(lag.judge(far, 0, start + cut * 2, &limits), Verdict::Skip);
+        assert_eq!(lag.judge(far, 0, start + cut + Duration::from_millis(1), &limits, max), Verdict::Cut);
+        assert_eq!(lag.judge(Behind::default(), 0, start + cut, &limits, max), Verdict::Keep);
+        assert_eq!(lag.judge(far, 0, start + cut * 2, &limits, max), Verdict::Skip);
     }
 }

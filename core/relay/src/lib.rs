@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 mod cursor;
+mod delivery;
 mod directory;
 mod gop;
 mod home;
@@ -32,6 +33,7 @@ mod tests;
 mod timeline;
 
 pub use cursor::{MAX_SLICES, Partial, Slices};
+pub use delivery::{Delivery, Merge, Start};
 pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
 pub use home::HomeCounters;
 pub use ids::{ConnectionId, Generation, Source, StreamKey, Subscription, WorkerId};

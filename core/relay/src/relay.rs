@@ -11,8 +11,8 @@ use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
-    ConnectionId, Directory, DuplicatePublisher, Refusal, RelayMessage, Source, StreamKey, Subscription,
-    WorkerId,
+    ConnectionId, Delivery, Directory, DuplicatePublisher, Refusal, RelayMessage, Source, StreamKey,
+    Subscription, WorkerId,
     cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
     replica::{Replica, State},
@@ -124,6 +124,7 @@ pub struct Relay {
     worker: WorkerId,
     directory: Arc<Directory>,
     limits: Arc<Limits>,
+    deliveries: HashMap<Arc<str>, Delivery>,
     homes: SlotMap<HomeId, Home>,
     home_of: HashMap<StreamKey, HomeId>,
     replicas: SlotMap<ReplicaId, Replica>,
@@ -152,6 +153,7 @@ impl Relay {
             worker,
             directory,
             limits,
+            deliveries: HashMap::new(),
             homes: SlotMap::with_key(),
             home_of: HashMap::new(),
             replicas: SlotMap::with_key(),
@@ -254,6 +256,14 @@ impl Relay {
         }
         self.mark(replica);
         (player, live)
+    }
+
+    /// Says how the streams of an application are handed to players, from now on; those that run included.
+    pub fn set_delivery(&mut self, application: &Arc<str>, delivery: Delivery) {
+        self.deliveries.insert(application.clone(), delivery);
+        for replica in self.replicas.values_mut().filter(|replica| replica.key.application == *application) {
+            replica.delivery = delivery;
+        }
     }
 
     /// Whether somebody publishes `key`, on any worker.
@@ -436,8 +446,8 @@ impl Relay {
     /// too long.
     pub fn prepare(&mut self, id: PlayerId, flush: Flush<'_>) -> bool {
         let Some(player) = self.players.get_mut(id) else { return true };
-        let log = &mut self.replicas[player.replica].logs[player.log].log;
-        player.cursor.prepare(log, flush.stalled, flush.unsent, flush.now, flush.limits)
+        let replica = &mut self.replicas[player.replica];
+        player.cursor.prepare(&mut replica.logs[player.log].log, flush, &replica.delivery)
     }
 
     /// Adds what a player is to be sent next, up to about `budget` bytes.
@@ -527,7 +537,8 @@ impl Relay {
         if let Some(id) = self.replica_of.get(&key) {
             return *id;
         }
-        let id = self.replicas.insert(Replica::new(key.clone()));
+        let delivery = self.deliveries.get(&key.application).copied().unwrap_or_default();
+        let id = self.replicas.insert(Replica::new(key.clone(), delivery));
         self.replica_of.insert(key.clone(), id);
         let subscription = self.subscription(id);
         if let Some(home) = self.directory.subscribe(&key, subscription) {

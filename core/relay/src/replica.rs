@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crtmp_media::{Encoder, Format, Frame, Limits};
 
-use crate::{Generation, StreamKey, gop::Gop, log::Log, relay::PlayerId};
+use crate::{Delivery, Generation, StreamKey, gop::Gop, log::Log, relay::PlayerId};
 
 /// How many packets a log may grow by before it is trimmed, where no key frame says when.
 const TRIM_EVERY: u64 = 256;
@@ -14,6 +14,7 @@ pub(crate) struct Replica {
     pub(crate) key: StreamKey,
     pub(crate) generation: Option<Generation>,
     pub(crate) state: State,
+    pub(crate) delivery: Delivery,
     pub(crate) logs: Vec<FormatLog>,
     pub(crate) gop: Gop,
     /// The newest time that players have been given, in ms: later publishers do not go behind it.
@@ -42,11 +43,12 @@ pub(crate) struct FormatLog {
 }
 
 impl Replica {
-    pub(crate) fn new(key: StreamKey) -> Self {
+    pub(crate) fn new(key: StreamKey, delivery: Delivery) -> Self {
         Self {
             key,
             generation: None,
             state: State::Waiting,
+            delivery,
             logs: Vec::new(),
             gop: Gop::default(),
             dts: i64::MIN,

@@ -297,7 +297,8 @@ impl Start<'_> {
                     );
                 }
                 info!(log, "reload: done"; "opened" => done.opened, "closed" => done.closed,
-                    "started" => done.started.join(" "), "ended" => done.ended.join(" "));
+                    "started" => done.started.join(" "), "retuned" => done.retuned.join(" "),
+                    "ended" => done.ended.join(" "));
                 info!(log, "services\n{}", self.table(server));
             }
             Err(errors) => {

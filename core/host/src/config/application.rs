@@ -1,11 +1,14 @@
 //! The blocks of `applications` and their acceptors.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crtmp_media::Seconds;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use crtmp_relay::{Delivery, Merge, Start};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 /// One block of `applications`: a library, the names that lead to it, and what it may do.
@@ -48,6 +51,17 @@ pub struct Application {
     pub send_buffer: Option<usize>,
     /// Bytes of one chunk of the RTMP messages that the server sends.
     pub chunk_size: usize,
+    /// How long a message may wait for others to leave with it in one system call: `"auto"` or milliseconds, 0
+    /// for not at all.
+    pub merge_write: MergeWrite,
+    /// The longest that `mergeWrite = "auto"` lets a message wait, in milliseconds.
+    pub merge_write_max: u64,
+    /// Where in a stream a player starts.
+    pub start_policy: StartPolicy,
+    /// Seconds behind live at which `startPolicy = "auto"` lets a player start, at most.
+    pub start_lag: Seconds,
+    /// Seconds that a player may be behind live; then it skips to the next key frame.
+    pub max_lag: Seconds,
     /// Every other key of the block, for the application itself. The library refuses what it does not know.
     pub settings: Map<String, Value>,
 }
@@ -65,6 +79,41 @@ impl Application {
     pub const SEND_BUFFER: RangeInclusive<u64> = 4096..=64 * 1024 * 1024;
     /// The range of `chunkSize`, in bytes. Players of the Flash time take no more than 65536.
     pub const CHUNK_SIZE: RangeInclusive<u64> = 128..=65_536;
+    /// The range of `mergeWrite`, where it is a number, and `mergeWriteMax`, in milliseconds.
+    pub const MERGE: RangeInclusive<u64> = 0..=1000;
+    /// The range of `startLag`, in seconds.
+    pub const START_LAG: RangeInclusive<f64> = 0.0..=60.0;
+    /// The range of `maxLag`, in seconds.
+    pub const MAX_LAG: RangeInclusive<f64> = 0.1..=3600.0;
+
+    /// How its streams are handed to players: what may change while they run.
+    pub fn delivery(&self) -> Delivery {
+        Delivery {
+            merge: match self.merge_write {
+                MergeWrite::Auto => Merge::Auto { max: Duration::from_millis(self.merge_write_max) },
+                MergeWrite::Fixed(ms) => Merge::Fixed(Duration::from_millis(ms)),
+            },
+            start: match self.start_policy {
+                StartPolicy::Auto => Start::Near(self.start_lag.get()),
+                StartPolicy::Key => Start::Key,
+                StartPolicy::Next => Start::Next,
+            },
+            max_lag: self.max_lag.get(),
+        }
+    }
+
+    /// This block with everything that [`Self::delivery`] looks at taken from `other`.
+    #[must_use]
+    pub fn with_delivery_of(self, other: &Self) -> Self {
+        Self {
+            merge_write: other.merge_write,
+            merge_write_max: other.merge_write_max,
+            start_policy: other.start_policy,
+            start_lag: other.start_lag,
+            max_lag: other.max_lag,
+            ..self
+        }
+    }
 }
 
 impl Default for Application {
@@ -87,6 +136,11 @@ impl Default for Application {
             mailbox: 1024,
             send_buffer: None,
             chunk_size: 60_000,
+            merge_write: MergeWrite::Auto,
+            merge_write_max: 100,
+            start_policy: StartPolicy::Auto,
+            start_lag: Seconds(Duration::from_millis(700)),
+            max_lag: Seconds::new(10),
             settings: Map::new(),
         }
     }
@@ -102,6 +156,68 @@ pub enum DuplicatePublisher {
     Replace,
     /// The new publisher takes over if the old one has sent nothing for two seconds, else it is refused.
     ReplaceIfIdle,
+}
+
+/// How long a message may wait for others to leave with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeWrite {
+    /// As long as saves the server more time than it has; not at all while it has plenty.
+    Auto,
+    /// So many milliseconds, always.
+    Fixed(u64),
+}
+
+impl Serialize for MergeWrite {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(ms) => serializer.serialize_u64(*ms),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MergeWrite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = MergeWrite;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("\"auto\" or a whole number of milliseconds")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<MergeWrite, E> {
+                match text {
+                    "auto" => Ok(MergeWrite::Auto),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<MergeWrite, E> {
+                Ok(MergeWrite::Fixed(ms))
+            }
+
+            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<MergeWrite, E> {
+                u64::try_from(ms)
+                    .map(MergeWrite::Fixed)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(ms), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Where in a stream a player starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StartPolicy {
+    /// At the newest key frame. Where that is older than `startLag`, what follows it is sent with its times
+    /// pressed together, so that the player is near live from the start.
+    Auto,
+    /// At the newest key frame, with the times as they are.
+    Key,
+    /// At the next key frame.
+    Next,
 }
 
 /// A port on which an application listens.

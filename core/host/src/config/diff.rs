@@ -40,6 +40,9 @@ pub struct Diff {
     pub added_applications: Vec<Application>,
     /// Applications of which something but the acceptors changed, as they should be.
     pub changed_applications: Vec<Application>,
+    /// Names of applications of which nothing changed but how their streams are handed to players: that changes
+    /// while they run.
+    pub retuned_applications: Vec<String>,
     /// All log appenders as they should be, if any changed.
     pub log_appenders: Option<Vec<Appender>>,
     /// The new value of `shutdownTimeout`, if it changed.
@@ -75,8 +78,10 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
             Some(before) => {
                 let before = Application { acceptors: application.acceptors.clone(), ..before };
                 let elsewhere = moved && application.library.is_none() && application.app_dir.is_none();
-                if before != *application || elsewhere {
+                if before.clone().with_delivery_of(application) != *application || elsewhere {
                     diff.changed_applications.push(application.clone());
+                } else if before != *application {
+                    diff.retuned_applications.push(application.name.clone());
                 }
             }
         }
@@ -144,7 +149,7 @@ mod tests {
     use crtmp_media::Seconds;
 
     use super::*;
-    use crate::config::AppenderKind;
+    use crate::config::{AppenderKind, MergeWrite};
 
     fn acceptor(port: u16, protocol: &str) -> Acceptor {
         Acceptor { ip: [127, 0, 0, 1].into(), port, protocol: protocol.into() }
@@ -203,6 +208,21 @@ mod tests {
         assert_eq!(diff.added_applications, [application("comes", &[])]);
         assert_eq!(diff.changed_applications, [turned]);
         assert_eq!(ports(&diff.added_acceptors), [("turns", 1)]);
+    }
+
+    #[test]
+    fn how_streams_are_handed_on_changes_without_a_new_instance() {
+        let old = configuration(vec![application("a", &[])]);
+        let mut new = old.clone();
+        new.applications.list[0].merge_write = MergeWrite::Fixed(100);
+        new.applications.list[0].max_lag = Seconds::new(3);
+        let retuned = diff(&old, &new);
+        assert_eq!(retuned.retuned_applications, ["a"]);
+        assert!(retuned.changed_applications.is_empty());
+        new.applications.list[0].play_wait = Seconds::new(3);
+        let changed = diff(&old, &new);
+        assert!(changed.retuned_applications.is_empty());
+        assert_eq!(changed.changed_applications, new.applications.list);
     }
 
     #[test]

@@ -88,9 +88,7 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
     refused(
         Scope::Application,
         "maxRtmpOutBuffer",
-        Refusal::Never(
-            "`limits.playerQueueBytes` and `limits.playerQueueTime` bound how far a player may be behind",
-        ),
+        Refusal::Never("`limits.playerQueueBytes` and `maxLag` bound how far a player may be behind"),
         Off::Nothing,
     ),
     refused(Scope::Application, "maxRtspOutBuffer", RTSP, Off::Nothing),

@@ -19,7 +19,7 @@ use crtmp_media::{Limits, Seconds};
 use serde::{Deserialize, Serialize};
 
 pub use appender::{Appender, AppenderKind};
-pub use application::{Acceptor, Application, DuplicatePublisher};
+pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, StartPolicy};
 pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use crtmp_media::Seconds;
 
 use super::{
-    Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, did_you_mean, quoted,
+    Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, MergeWrite, did_you_mean,
+    quoted,
 };
 
 /// The longest name or alias of an application, in bytes.
@@ -185,6 +186,12 @@ impl Check<'_> {
             Application::SEND_BUFFER,
         );
         self.whole(key("chunkSize"), Some(application.chunk_size as u64), Application::CHUNK_SIZE);
+        if let MergeWrite::Fixed(ms) = application.merge_write {
+            self.whole(key("mergeWrite"), Some(ms), Application::MERGE);
+        }
+        self.whole(key("mergeWriteMax"), Some(application.merge_write_max), Application::MERGE);
+        self.seconds(key("startLag"), application.start_lag, Application::START_LAG);
+        self.seconds(key("maxLag"), application.max_lag, Application::MAX_LAG);
         for setting in application.settings.keys() {
             self.setting(path, setting);
         }
@@ -314,6 +321,11 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "validateHandshake",
     "duplicatePublisher",
     "publisherReturn",
+    "mergeWrite",
+    "mergeWriteMax",
+    "startPolicy",
+    "startLag",
+    "maxLag",
     "playWait",
     "hookTimeout",
     "laterTimeout",

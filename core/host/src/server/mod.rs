@@ -245,6 +245,9 @@ impl Server {
         for running in self.applications.values() {
             routing.add(running.seen.clone(), &running.aliases);
         }
+        for application in &self.configuration.applications.list {
+            routing.deliver(application.name.as_str().into(), application.delivery());
+        }
         self.workers.set_routing(&Arc::new(routing));
     }
 

@@ -14,6 +14,8 @@ pub struct Reloaded {
     pub started: Vec<String>,
     /// Applications that take no new connections any more.
     pub ended: Vec<String>,
+    /// Applications whose streams are handed to players in another way now, without a new instance.
+    pub retuned: Vec<String>,
     /// Changes that wait for a restart.
     pub restart: Vec<RestartChange>,
 }
@@ -60,6 +62,7 @@ impl Server {
             closed: diff.removed_acceptors.len(),
             started: started.iter().map(|(name, _)| name.clone()).collect(),
             ended: diff.removed_applications.clone(),
+            retuned: diff.retuned_applications,
             restart: diff.restart,
         };
         reloaded.started.sort();

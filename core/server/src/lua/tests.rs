@@ -168,7 +168,7 @@ fn keys_that_are_not_served() {
     test.lua:5: configuration.applications[1].acceptors[1].sslKey: found a key of TLS (RTMPS), which is not supported yet, expected no such key
     test.lua:6: configuration.applications[1].mediaStorage: found a key of playing files (video on demand), which is not supported yet, expected no such key, or an empty table
     test.lua:7: configuration.applications[1].enableCheckBandwidth: found a key of the bandwidth check (`checkBandwidth`), which is not supported yet, expected no such key, or false
-    test.lua:8: configuration.applications[1].maxRtmpOutBuffer: found a key that is not supported, expected no such key; `limits.playerQueueBytes` and `limits.playerQueueTime` bound how far a player may be behind
+    test.lua:8: configuration.applications[1].maxRtmpOutBuffer: found a key that is not supported, expected no such key; `limits.playerQueueBytes` and `maxLag` bound how far a player may be behind
     test.lua:12: configuration.instancesCount: found a key that is not supported, expected no such key; one process uses all cores by itself; `workers` sets the number of worker threads
     "
     );
