@@ -74,6 +74,24 @@ fn players_are_told_that_the_server_ends() {
 }
 
 #[test]
+fn the_counters_tell_what_the_process_takes() {
+    let server = Server::start(&Config::new());
+    let before = server.counters().usage();
+    let clients: Vec<Client> = (0..10).map(|_| Client::connected(server.address(), "live")).collect();
+    let during = server.counters().usage();
+    assert_eq!((during.files, during.threads), (before.files + 10, before.threads));
+    assert!(during.allocated > before.allocated, "{before:?}, {during:?}");
+    let folder = |name: &str| fs::read_dir(format!("/proc/{}/{name}", server.id())).expect("it runs").count();
+    assert_eq!((during.files, during.threads), (folder("fd") as u64, folder("task") as u64));
+    assert!(during.resident > 1 << 20 && during.resident < 1 << 30, "{during:?}");
+    drop(clients);
+    server.wait_for_counters("all files closed", SOON, |counters| {
+        (counters.usage().files == before.files).then_some(())
+    });
+    server.stop();
+}
+
+#[test]
 fn a_second_signal_ends_the_server_at_once() {
     // A player that reads nothing keeps the server from ending at once.
     let server = Server::start(&Config::new().top("shutdownTimeout", "60"));

@@ -21,6 +21,19 @@ pub struct Connection {
     pub plays: Vec<String>,
 }
 
+/// What the process of the server takes of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the heap in use.
+    pub allocated: u64,
+    /// Bytes in memory.
+    pub resident: u64,
+    /// Open files and sockets.
+    pub files: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
 impl Counters {
     /// Reads a snapshot.
     ///
@@ -66,6 +79,35 @@ impl Counters {
     /// A sum over the whole life of the server, such as `totals.accepted`, by its path.
     pub fn number(&self, path: &str) -> u64 {
         path.split('.').fold(&self.0, |value, key| &value[key]).as_u64().unwrap_or(0)
+    }
+
+    /// What the process of the server takes of the machine.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not know all of it: it does with the GNU C library on Linux.
+    pub fn usage(&self) -> Usage {
+        let number = |key: &str| {
+            self.0["process"][key].as_u64().unwrap_or_else(|| panic!("the server does not tell {key}"))
+        };
+        Usage {
+            allocated: number("allocatedBytes"),
+            resident: number("residentBytes"),
+            files: number("openFiles"),
+            threads: number("threads"),
+        }
+    }
+
+    /// What is counted about the players of `stream`: the entry of each, with the address of its far end.
+    pub fn players(&self, stream: &str) -> Vec<(String, &Value)> {
+        let connections = self.list("connections");
+        let peer = |id: &Value| {
+            let connection = connections.iter().find(|connection| connection["id"] == *id)?;
+            connection["peer"].as_str().map(Into::into)
+        };
+        let streams = self.list("streams").iter().filter(|entry| entry["name"] == stream);
+        let players = streams.flat_map(|entry| entry["players"].as_array().map_or(&[][..], Vec::as_slice));
+        players.filter_map(|player| Some((peer(&player["connection"])?, player))).collect()
     }
 
     fn list(&self, key: &str) -> &[Value] {

@@ -26,7 +26,7 @@ mod wait;
 
 pub use canary::Canary;
 pub use config::Config;
-pub use counters::{Connection, Counters};
+pub use counters::{Connection, Counters, Usage};
 pub use namespace::Namespace;
 pub use program::{Launch, Outcome, Program};
 pub use recording::{Kind, Packet, Recording};

@@ -43,10 +43,24 @@ impl Server {
     ///
     /// If it does not become ready.
     pub fn start(config: &Config) -> Self {
+        Self::start_under("", config)
+    }
+
+    /// [`start`](Self::start) by another program, which is given with its arguments and becomes the server in the
+    /// end: `env`, `prlimit` and the like.
+    ///
+    /// # Panics
+    ///
+    /// If the server does not become ready.
+    pub fn start_under(words: &str, config: &Config) -> Self {
         let folder = tempfile::Builder::new().prefix("crtmp-server-").tempdir().expect("a temporary folder");
         let file = folder.path().join(SCRIPT);
         fs::write(&file, config.text(folder.path(), &folder_of_programs())).expect("a temporary file");
-        let mut program = Launch::new(Self::executable()).arg(&file).unlimited().start();
+        let launch = match words.split_once(' ') {
+            Some((program, arguments)) => Launch::new(program).args(arguments).arg(Self::executable()),
+            None => Launch::new(Self::executable()),
+        };
+        let mut program = launch.arg(&file).unlimited().start();
         let ready = poll(PATIENCE, || {
             let output = program.stdout();
             let ready = output.lines().any(|line| line.contains(" is ready (pid "));

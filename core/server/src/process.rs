@@ -1,7 +1,9 @@
-//! The process: background, pid file, user and group, open files.
+//! The process: background, pid file, user and group, open files, and what it takes of the machine.
 //!
 //! The order of a start is: read the configuration, [`daemonise`], log, [`PidFile::create`], bind the ports,
 //! [`Identity::assume`], then run what others wrote, and last [`Verdict::ready`].
+
+mod usage;
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -15,6 +17,8 @@ use nix::unistd::{
     ForkResult, Gid, Group, Uid, User, dup2_stderr, dup2_stdin, dup2_stdout, fork, geteuid, getgid, getuid,
     initgroups, setgid, setgroups, setsid, setuid,
 };
+
+pub(crate) use self::usage::Usage;
 
 /// With fewer open files than this, a warning is due.
 const FEW_FILES: u64 = 4096;

@@ -26,7 +26,7 @@ use crate::{
     chains,
     cli::Cli,
     logging, lua,
-    process::{self, Fork, Identity, PidFile, Verdict},
+    process::{self, Fork, Identity, PidFile, Usage, Verdict},
     services,
 };
 
@@ -353,7 +353,12 @@ fn listen_to_signals(to: Sender<i32>) -> Result<(), String> {
 
 /// Writes the counters where the configuration says, else into the log.
 fn show_counters(server: &Server, log: &Logger) {
-    let counters = server.counters();
+    // Before the counters are gathered, which takes memory itself.
+    let usage = Usage::now();
+    let mut counters = server.counters();
+    if let Some(object) = counters.as_object_mut() {
+        object.insert("process".to_owned(), usage.json());
+    }
     let Some(file) = &server.configuration().counters_file else {
         return info!(log, "counters {counters}");
     };
