@@ -22,6 +22,7 @@ mod out_queue;
 mod packet;
 pub mod tag;
 mod value;
+mod wheel;
 
 pub use bytes::Bytes;
 pub use chain::{Chain, Env};
@@ -37,3 +38,4 @@ pub use name::{NameError, StreamName, split_query};
 pub use out_queue::OutQueue;
 pub use packet::{Encoder, Format, MakeEncoder, Packet};
 pub use value::Value;
+pub use wheel::Wheel;

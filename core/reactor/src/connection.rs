@@ -65,6 +65,14 @@ pub(crate) struct Connection {
     /// Since when the socket has taken nothing.
     pub(crate) stalled_since: Option<Instant>,
     pub(crate) armed: Option<Instant>,
+    /// It stands in the queue of those that have something to send.
+    pub(crate) queued: bool,
+    /// The time that it waits for may have changed, or it may be gone.
+    pub(crate) unsettled: bool,
+    /// When what the system holds unsent is looked at again.
+    pub(crate) look_at: Instant,
+    /// Bytes that the system held unsent when it was looked at last.
+    pub(crate) unsent: u64,
     opened: Instant,
     bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -139,10 +147,23 @@ impl Connection {
             writable: true,
             stalled_since: None,
             armed: None,
+            queued: false,
+            unsettled: true,
+            look_at: shared.now,
+            unsent: 0,
             opened: shared.now,
             bytes_in: 0,
             bytes_out: 0,
             rtt_ms: None,
+        }
+    }
+
+    /// Has the connection send what it has at the end of the turn.
+    pub(crate) fn wants_flush(&mut self, shared: &mut Shared) {
+        self.unsettled = true;
+        if !self.queued {
+            self.queued = true;
+            shared.to_flush.push_back(self.key);
         }
     }
 
@@ -190,7 +211,7 @@ impl Connection {
     /// Hands an order to the chain; what it says stays in its queue.
     pub(crate) fn order(&mut self, command: Command, shared: &mut Shared) {
         self.with_chain(shared, |chain, env| chain.on_command(command, env));
-        shared.wants_flush(self.key);
+        self.wants_flush(shared);
     }
 
     /// The time that the connection waited for may have come.
@@ -215,7 +236,7 @@ impl Connection {
                 // It may set free what came while a name was contested.
                 self.retry_contested(shared);
                 self.drain_events(shared);
-                shared.wants_flush(self.key);
+                self.wants_flush(shared);
             }
             _ => {}
         }
@@ -258,7 +279,7 @@ impl Connection {
         }
         self.leave(reason, shared);
         self.state = State::Flushing(shared.now + LINGER);
-        shared.wants_flush(self.key);
+        self.wants_flush(shared);
     }
 
     /// Ends the connection because of `error`.
@@ -296,6 +317,7 @@ impl Connection {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             queued: if self.poisoned { 0 } else { self.chain.queued() },
+            unsent: self.unsent,
             rtt_ms: self.rtt_ms,
             publishes: self
                 .publishes
@@ -370,7 +392,7 @@ impl Connection {
         }
         self.with_chain(shared, |chain, env| chain.on_data(bytes, env));
         self.drain_events(shared);
-        shared.wants_flush(self.key);
+        self.wants_flush(shared);
     }
 
     fn on_event(&mut self, event: Event, shared: &mut Shared) {

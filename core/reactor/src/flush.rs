@@ -1,6 +1,9 @@
 //! How bytes leave: control messages first, then packets straight from the cursors, in one system call.
 
-use std::io::{self, IoSlice, Write};
+use std::{
+    io::{self, IoSlice, Write},
+    time::Duration,
+};
 
 use crtmp_media::{Error, OutQueue};
 use crtmp_relay::{Flush, Slices};
@@ -9,10 +12,14 @@ use crate::{
     connection::{Connection, State},
     guard::{Caught, guarded},
     shared::Shared,
+    system,
 };
 
 /// Bytes that one connection may send in one turn; then the others have theirs.
 const BUDGET: usize = 256 * 1024;
+
+/// How often it is looked at what the system holds unsent of a player that takes everything.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Bytes of media that wait between the layers of a chain, at most, before another packet is taken.
 const CHAIN_MEDIA: usize = 64 * 1024;
@@ -37,19 +44,20 @@ impl Connection {
                     self.stalled_since = None;
                     budget = budget.saturating_sub(count);
                     if budget == 0 {
-                        shared.flush_again.push(self.key);
-                        return;
+                        return self.wants_flush(shared);
                     }
                 }
                 Ok(Written::Some) => {
                     // The next edge says when there is room again.
                     self.writable = false;
                     self.stalled_since = Some(shared.now);
+                    self.unsettled = true;
                     return;
                 }
                 Ok(Written::None) => {
                     self.writable = false;
                     self.stalled_since.get_or_insert(shared.now);
+                    self.unsettled = true;
                     return self.check_queue(shared);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -76,9 +84,20 @@ impl Connection {
 
     /// Returns whether the connection is still there.
     fn prepare_plays(&mut self, shared: &mut Shared) -> bool {
-        let stalled = self.stalled_since.is_some();
-        let unsent = if self.is_sound() { self.chain.queued() as u64 } else { 0 };
-        let flush = Flush { now: shared.now, limits: &shared.limits, stalled, unsent };
+        if self.plays.is_empty() {
+            return true;
+        }
+        // A socket with room may still hide much: the system's buffer grows with a slow player.
+        let judge = self.stalled_since.is_some() || self.look_at <= shared.now;
+        let mut unsent = 0;
+        if judge {
+            self.look_at = shared.now + LOOK_PERIOD;
+            let queued = if self.is_sound() { self.chain.queued() as u64 } else { 0 };
+            // A socket that cannot say it is about to fail, and says so when it is written to.
+            self.unsent = system::unsent(&self.socket).unwrap_or_default();
+            unsent = queued + self.unsent;
+        }
+        let flush = Flush { now: shared.now, limits: &shared.limits, stalled: judge, unsent };
         if self.plays.iter().all(|played| shared.relay.prepare(played.player, flush)) {
             return true;
         }
@@ -86,6 +105,7 @@ impl Connection {
         let rule = "the player has been too far behind live for longer than playerCut";
         self.fail(&Error::peer("tcp", rule), shared);
         self.state = State::Gone;
+        self.unsettled = true;
         false
     }
 
@@ -109,10 +129,10 @@ impl Connection {
         if direct && fits {
             let mut left = budget;
             for played in &self.plays {
-                let before: usize = slices.iter().map(|slice| slice.len()).sum();
+                let before = slices.len();
                 shared.relay.fill(played.player, &mut slices, left);
-                let after: usize = slices.iter().map(|slice| slice.len()).sum();
-                left = left.saturating_sub(after - before);
+                let added: usize = slices[before..].iter().map(|slice| slice.len()).sum();
+                left = left.saturating_sub(added);
             }
         }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();

@@ -6,7 +6,7 @@
 //!
 //! Start reading at `Worker::run`. `connection.rs` is a connection's life, `questions.rs` what it asks its
 //! application, `flush.rs` how bytes leave.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the clock of the data plane is read here, once per turn")]
 
 mod admission;
@@ -19,7 +19,7 @@ mod mailbox;
 mod questions;
 mod report;
 mod shared;
-mod timers;
+mod system;
 mod worker;
 
 use std::{
@@ -102,7 +102,7 @@ impl Reactor {
             let run = move || {
                 let failed = log.clone();
                 let work = || {
-                    let relay = Relay::new(id, directory, limits.clone());
+                    let relay = Relay::new(id, directory, limits.clone(), Instant::now());
                     let shared = shared::Shared::new(relay, routing, limits, log, Instant::now());
                     worker::Worker::new(id, poll, peers, shared).run()
                 };
@@ -220,8 +220,28 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     }
     // Connections of an earlier server that are still dying do not keep the port.
     socket.set_reuse_address(true)?;
+    // Connections inherit it: nothing that they send waits for an acknowledgement.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_inherit_that_nothing_waits() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = loop {
+            match listener.accept() {
+                Ok((socket, _)) => break socket,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        assert!(socket.nodelay().unwrap());
+    }
 }

@@ -163,7 +163,7 @@ impl Connection {
         let Asked { subject, .. } = self.questions.swap_remove(at);
         self.decide(request, subject, verdict, shared);
         self.drain_events(shared);
-        shared.wants_flush(self.key);
+        self.wants_flush(shared);
     }
 
     /// Looks again at names that other publishers hold.

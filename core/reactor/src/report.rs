@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use crtmp_media::StreamSlot;
-use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, ReplicaReport};
+use crtmp_relay::{ConnectionId, Delays, MergeReport, PlayerReport, PublishReport, ReplicaReport};
 
 /// What goes on in a worker.
 #[derive(Clone, Debug)]
@@ -14,6 +14,10 @@ pub struct WorkerReport {
     pub counters: WorkerCounters,
     /// Its connections.
     pub connections: Vec<ConnectionReport>,
+    /// How messages wait for each other, and why.
+    pub merge: MergeReport,
+    /// How long messages were on the worker before their last player had been served.
+    pub delays: Delays,
     /// The publishes that live on it.
     pub publishes: Vec<PublishReport>,
     /// The streams that its players play or wait for.
@@ -78,6 +82,8 @@ pub struct ConnectionReport {
     pub bytes_out: u64,
     /// Bytes of control messages that wait.
     pub queued: usize,
+    /// Bytes that the system held unsent, or not acknowledged, when it was asked last; players only.
+    pub unsent: u64,
     /// The newest round trip time in ms.
     pub rtt_ms: Option<u32>,
     /// The publishing message streams and their names.

@@ -1,6 +1,6 @@
 //! What all connections of a worker have in common.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crtmp_media::{Limits, RequestId, Skipped};
 use crtmp_relay::Relay;
@@ -27,10 +27,8 @@ pub(crate) struct Shared {
     pub(crate) scratch_size: usize,
     /// Connections that have more to read, but have had their share of this turn.
     pub(crate) again: Vec<ConnectionKey>,
-    /// Connections that have more to send, but have had their share of this turn.
-    pub(crate) flush_again: Vec<ConnectionKey>,
-    /// Connections that have something to send at the end of this turn.
-    to_flush: Vec<ConnectionKey>,
+    /// Connections that have something to send of their own, each once.
+    pub(crate) to_flush: VecDeque<ConnectionKey>,
     unanswered: u32,
 }
 
@@ -53,25 +51,9 @@ impl Shared {
             scratch: vec![0; SCRATCH],
             scratch_size: SCRATCH,
             again: Vec::new(),
-            flush_again: Vec::new(),
-            to_flush: Vec::new(),
+            to_flush: VecDeque::new(),
             unanswered: 0,
         }
-    }
-
-    /// Sends what the connection has at the end of the turn.
-    pub(crate) fn wants_flush(&mut self, key: ConnectionKey) {
-        if self.to_flush.last() != Some(&key) {
-            self.to_flush.push(key);
-        }
-    }
-
-    pub(crate) fn take_to_flush(&mut self) -> Vec<ConnectionKey> {
-        std::mem::take(&mut self.to_flush)
-    }
-
-    pub(crate) fn has_to_flush(&self) -> bool {
-        !self.to_flush.is_empty()
     }
 
     /// Counts something that was skipped.

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::Command;
-use crtmp_relay::{ConnectionId, Notice, WorkerId};
+use crtmp_media::{Command, Wheel};
+use crtmp_relay::{ConnectionId, Notice, Spent, WorkerId};
 use mio::{
     Events, Interest, Poll, Token,
     event::Event,
@@ -26,7 +26,7 @@ use crate::{
     mailbox::Mailbox,
     report::WorkerReport,
     shared::Shared,
-    timers::Timers,
+    system,
 };
 
 new_key_type! {
@@ -43,6 +43,12 @@ const ACCEPTS_PER_TURN: usize = 256;
 
 /// How long a listener rests when the system has no descriptors or memory for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Connections that may send in one turn for reasons of their own, and again so many because of a stream.
+const FLUSHES_PER_TURN: usize = 256;
+
+/// Bytes that all connections together may send in one turn.
+const BYTES_PER_TURN: u64 = 16 * 1024 * 1024;
 
 /// Events that one poll may bring; more come with the next turn.
 const EVENTS: usize = 1024;
@@ -62,11 +68,13 @@ pub(crate) struct Worker {
     peers: Arc<Peers>,
     connections: SlotMap<ConnectionKey, Connection>,
     listeners: Vec<Option<Listener>>,
-    timers: Timers,
+    timers: Wheel<ConnectionKey>,
     shared: Shared,
     messages: Vec<ToWorker>,
-    owners: Vec<ConnectionId>,
+    newcomers: Vec<(TcpStream, SocketAddr, Arc<Acceptor>)>,
     stop_at: Option<Instant>,
+    /// The thread's processor time at the end of the last turn.
+    measured_to: Duration,
 }
 
 struct Listener {
@@ -86,11 +94,12 @@ impl Worker {
             peers,
             connections: SlotMap::with_key(),
             listeners: Vec::new(),
-            timers: Timers::default(),
+            timers: Wheel::new(shared.now),
             shared,
             messages: Vec::new(),
-            owners: Vec::new(),
+            newcomers: Vec::new(),
             stop_at: None,
+            measured_to: Duration::ZERO,
         }
     }
 
@@ -116,8 +125,8 @@ impl Worker {
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let busy = !self.shared.again.is_empty()
-            || !self.shared.flush_again.is_empty()
-            || self.shared.has_to_flush()
+            || !self.shared.to_flush.is_empty()
+            || self.shared.relay.is_busy()
             || self
                 .listeners
                 .iter()
@@ -152,6 +161,7 @@ impl Worker {
             }
         }
         self.accept_pass();
+        self.adopt_newcomers();
         let mut messages = std::mem::take(&mut self.messages);
         self.mailbox.take(&mut messages);
         for message in messages.drain(..) {
@@ -172,10 +182,10 @@ impl Worker {
         // With every readable edge comes a writable one; it says something only to those who wait for it.
         if event.is_writable() && !connection.writable {
             connection.writable = true;
-            self.shared.wants_flush(key);
+            connection.wants_flush(&mut self.shared);
         }
         if connection.state == State::Gone {
-            self.shared.wants_flush(key);
+            connection.wants_flush(&mut self.shared);
         }
     }
 
@@ -186,11 +196,13 @@ impl Worker {
             if connection.armed == Some(at) {
                 connection.armed = None;
             }
-            if connection.poll_timeout(&self.shared).is_some_and(|due| due <= now) {
-                connection.on_timeout(&mut self.shared);
+            match connection.poll_timeout(&self.shared) {
+                Some(due) if due <= now => {
+                    connection.on_timeout(&mut self.shared);
+                    connection.wants_flush(&mut self.shared);
+                }
+                _ => self.settle(key),
             }
-            // Whether it was due or not, the end of the turn arms it anew.
-            self.shared.wants_flush(key);
         }
         if self.shared.relay.poll_timeout().is_some_and(|at| at <= now) {
             self.shared.relay.on_timeout(now);
@@ -198,31 +210,50 @@ impl Worker {
         self.tell_connections();
     }
 
-    /// Sends what the turn has brought, and lets go of connections that are gone.
+    /// Sends what the turn has brought, and lets go of connections that are gone. What is too much for one turn
+    /// waits for the next, so that reading never waits for long.
     fn flush_pass(&mut self) {
-        let mut owners = std::mem::take(&mut self.owners);
-        for (worker, message) in self.shared.relay.end_turn(&mut owners) {
+        for (worker, message) in self.shared.relay.end_turn(self.shared.now) {
             if let Some(mailbox) = self.peers.mailboxes.get(usize::from(worker.0)) {
                 mailbox.post(ToWorker::Relay(message));
             }
         }
-        for id in owners.drain(..) {
-            let key = key_of(id);
+        let most = self.shared.counters.bytes_out + BYTES_PER_TURN;
+        for _ in 0..self.shared.to_flush.len().min(FLUSHES_PER_TURN) {
+            let Some(key) = self.shared.to_flush.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(key) {
+                connection.queued = false;
                 connection.flush(&mut self.shared);
                 self.settle(key);
             }
-        }
-        self.owners = owners;
-        for key in std::mem::take(&mut self.shared.flush_again) {
-            self.shared.wants_flush(key);
-        }
-        for key in self.shared.take_to_flush() {
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.flush(&mut self.shared);
-                self.settle(key);
+            if self.shared.counters.bytes_out > most {
+                break;
             }
         }
+        let read = system::thread_time();
+        let (writes, bytes) = (self.shared.counters.writes, self.shared.counters.bytes_out);
+        for _ in 0..FLUSHES_PER_TURN {
+            if self.shared.counters.bytes_out > most {
+                break;
+            }
+            let Some(owner) = self.shared.relay.next_owner(Instant::now) else { break };
+            let key = key_of(owner);
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.flush(&mut self.shared);
+                if connection.unsettled {
+                    self.settle(key);
+                }
+            }
+        }
+        let counters = &self.shared.counters;
+        let spent = Spent {
+            sending: system::thread_time().saturating_sub(read),
+            other: read.saturating_sub(self.measured_to),
+            writes: counters.writes - writes,
+            bytes: counters.bytes_out - bytes,
+        };
+        self.measured_to = read + spent.sending;
+        self.shared.relay.spent(spent, self.shared.now);
     }
 
     /// Arms the connection's timer, or lets go of it.
@@ -235,8 +266,14 @@ impl Worker {
             }
             return;
         }
-        let at = connection.poll_timeout(&self.shared);
-        self.timers.arm(key, at, &mut connection.armed);
+        connection.unsettled = false;
+        // An entry for an earlier time is left alone: when it comes, the connection is looked at again.
+        if let Some(at) = connection.poll_timeout(&self.shared)
+            && connection.armed.is_none_or(|armed| at < armed)
+        {
+            connection.armed = Some(at);
+            self.timers.insert(at, key);
+        }
     }
 
     fn on_message(&mut self, message: ToWorker) {
@@ -296,7 +333,6 @@ impl Worker {
                 return;
             }
         };
-        let _ = socket.set_nodelay(true);
         let chain = match (acceptor.make_chain)() {
             Ok(chain) => chain,
             Err(error) => {
@@ -326,8 +362,9 @@ impl Worker {
         }
         shared.counters.adopted += 1;
         slog::debug!(self.connections[key].log, "accepted");
-        self.connections[key].on_readable(shared);
-        shared.wants_flush(key);
+        let connection = &mut self.connections[key];
+        connection.on_readable(shared);
+        connection.wants_flush(shared);
     }
 
     fn listen(&mut self, mut socket: TcpListener, acceptor: Arc<Acceptor>) {
@@ -370,7 +407,11 @@ impl Worker {
                         let worker = self.peers.least_loaded();
                         self.peers.loads[worker].fetch_add(1, Ordering::Relaxed);
                         let acceptor = listener.acceptor.clone();
-                        self.peers.mailboxes[worker].post(ToWorker::Adopt { socket, peer, acceptor });
+                        if worker == usize::from(self.id.0) {
+                            self.newcomers.push((socket, peer, acceptor));
+                        } else {
+                            self.peers.mailboxes[worker].post(ToWorker::Adopt { socket, peer, acceptor });
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false;
@@ -390,6 +431,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Takes over connections that this worker has accepted for itself.
+    fn adopt_newcomers(&mut self) {
+        let mut newcomers = std::mem::take(&mut self.newcomers);
+        for (socket, peer, acceptor) in newcomers.drain(..) {
+            self.adopt(socket, peer, acceptor);
+        }
+        self.newcomers = newcomers;
     }
 
     /// Tells connections what the relay has noticed.
@@ -458,6 +508,8 @@ impl Worker {
             worker: self.id.0,
             counters: self.shared.counters.clone(),
             connections: self.connections.values().map(|connection| connection.report(now)).collect(),
+            merge: self.shared.relay.merge(),
+            delays: self.shared.relay.delays(),
             publishes: self.shared.relay.publishes(),
             replicas: self.shared.relay.replicas(),
             players: self.shared.relay.players(now),

@@ -22,10 +22,12 @@ mod home;
 mod ids;
 mod lag;
 mod log;
+mod merge;
 mod message;
 mod relay;
 mod replica;
 mod report;
+mod rounds;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -37,6 +39,8 @@ pub use delivery::{Delivery, Merge, Start};
 pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
 pub use home::HomeCounters;
 pub use ids::{ConnectionId, Generation, Source, StreamKey, Subscription, WorkerId};
+pub use merge::{Level, MergeReport, Spent};
 pub use message::RelayMessage;
 pub use relay::{Flush, HomeId, Notice, Play, PlayOptions, PlayerId, Relay};
 pub use report::{LogReport, PlayerReport, PublishReport, ReplicaReport};
+pub use rounds::Delays;

@@ -7,16 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot};
+use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Wheel};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
-    ConnectionId, Delivery, Directory, DuplicatePublisher, Refusal, RelayMessage, Source, StreamKey,
-    Subscription, WorkerId,
+    ConnectionId, Delays, Delivery, Directory, DuplicatePublisher, MergeReport, Refusal, RelayMessage,
+    Source, Spent, StreamKey, Subscription, WorkerId,
     cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
+    merge::MergeControl,
     replica::{Replica, State},
     report::{PlayerReport, PublishReport, ReplicaReport},
+    rounds::{Next, Round, Rounds},
 };
 
 new_key_type! {
@@ -138,6 +140,11 @@ pub struct Relay {
     notices: Vec<Notice>,
     /// Replicas and players that wait for a time.
     waiting: BTreeSet<(Instant, Wait)>,
+    merge: MergeControl,
+    /// Logs whose messages wait for others.
+    held: Wheel<(ReplicaId, Format)>,
+    rounds: Rounds,
+    delays: Delays,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,8 +154,8 @@ enum Wait {
 }
 
 impl Relay {
-    /// The relay of `worker`.
-    pub fn new(worker: WorkerId, directory: Arc<Directory>, limits: Arc<Limits>) -> Self {
+    /// The relay of `worker`, which begins at `now`.
+    pub fn new(worker: WorkerId, directory: Arc<Directory>, limits: Arc<Limits>, now: Instant) -> Self {
         Self {
             worker,
             directory,
@@ -164,6 +171,10 @@ impl Relay {
             post: Vec::new(),
             notices: Vec::new(),
             waiting: BTreeSet::new(),
+            merge: MergeControl::new(now),
+            held: Wheel::new(now),
+            rounds: Rounds::default(),
+            delays: Delays::default(),
         }
     }
 
@@ -248,13 +259,11 @@ impl Relay {
             wants_notice: !live,
         });
         entry.players.push(player);
-        entry.dirty = true;
         if !started {
             let deadline = now.checked_add(options.wait);
             self.players[player].deadline = deadline;
             self.waiting.extend(deadline.map(|at| (at, Wait::Player(player))));
         }
-        self.mark(replica);
         (player, live)
     }
 
@@ -283,7 +292,17 @@ impl Relay {
         if let Some(moved) = players.get(player.index).and_then(|moved| self.players.get_mut(*moved)) {
             moved.index = player.index;
         }
-        if replica.players() == 0 {
+        if !players.is_empty() {
+            return;
+        }
+        // Nobody reads this log any more: encoding for it would be for nothing.
+        replica.logs.swap_remove(player.log);
+        if let Some(moved) = replica.logs.get(player.log) {
+            for id in &moved.players {
+                self.players[*id].log = player.log;
+            }
+        }
+        if replica.logs.is_empty() {
             self.drop_replica(player.replica, now);
         }
     }
@@ -383,11 +402,21 @@ impl Relay {
 
     /// When [`Self::on_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.waiting.first().map(|(at, _)| *at)
+        let waiting = self.waiting.first().map(|(at, _)| *at);
+        waiting.into_iter().chain(self.held.next()).min()
     }
 
     /// Ends what has waited long enough.
     pub fn on_timeout(&mut self, now: Instant) {
+        while let Some((at, (id, format))) = self.held.pop_due(now) {
+            let Some(entry) = self.replicas.get_mut(id).and_then(|replica| replica.log_mut(format)) else {
+                continue;
+            };
+            if entry.armed == Some(at) {
+                entry.armed = None;
+                self.mark(id);
+            }
+        }
         while let Some((_, wait)) = self.waiting.first().copied().filter(|(at, _)| *at <= now) {
             self.waiting.pop_first();
             match wait {
@@ -413,28 +442,82 @@ impl Relay {
         }
     }
 
-    /// Ends a turn: adds to `owners` the connections whose players have something new, and returns what
-    /// goes to other workers.
-    pub fn end_turn(
-        &mut self,
-        owners: &mut Vec<ConnectionId>,
-    ) -> std::vec::Drain<'_, (WorkerId, RelayMessage)> {
+    /// Ends a turn: begins the rounds that are due, and returns what goes to other workers.
+    pub fn end_turn(&mut self, now: Instant) -> std::vec::Drain<'_, (WorkerId, RelayMessage)> {
         self.flush_homes();
-        for id in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
             let Some(replica) = self.replicas.get_mut(id) else { continue };
+            let level = self.merge.level(replica.delivery.merge);
             for entry in &mut replica.logs {
-                if std::mem::take(&mut entry.dirty) {
-                    owners.extend(entry.players.iter().map(|player| self.players[*player].connection));
-                }
                 if entry.wants_trim() {
                     let needs =
                         entry.players.iter().filter_map(|player| self.players[*player].cursor.needs());
                     let slowest = needs.min();
                     entry.log.trim(slowest);
                 }
+                let Some(at) = entry.due(level, now).filter(|_| !entry.in_round) else { continue };
+                if at > now {
+                    if entry.armed.is_none_or(|armed| at < armed) {
+                        entry.armed = Some(at);
+                        self.held.insert(at, (id, entry.format));
+                    }
+                    continue;
+                }
+                if entry.window != self.merge.window() {
+                    entry.window = self.merge.window();
+                    self.merge.serves(entry.players.len());
+                }
+                let mut owners = std::mem::take(&mut entry.spare);
+                owners.extend(entry.players.iter().map(|player| self.players[*player].connection));
+                let since = entry.pending.take().map_or(now, |pending| pending.since);
+                entry.in_round = true;
+                self.rounds.begin(Round::new(id, entry.format, owners, since));
             }
         }
+        self.dirty = dirty;
         self.post.drain(..)
+    }
+
+    /// The next connection whose players are to be sent what there is. `clock` tells the time, which is asked
+    /// for once per round.
+    pub fn next_owner(&mut self, clock: impl Fn() -> Instant) -> Option<ConnectionId> {
+        loop {
+            match self.rounds.next() {
+                Next::Serve(owner) => return Some(owner),
+                Next::Over(round) => {
+                    self.delays.add(clock().saturating_duration_since(round.since));
+                    self.end_round(round);
+                }
+                Next::Nothing => return None,
+            }
+        }
+    }
+
+    /// Whether there is something to do without anything happening.
+    pub fn is_busy(&self) -> bool {
+        !self.rounds.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Notes what a turn has taken of the processor.
+    pub fn spent(&mut self, spent: Spent, now: Instant) {
+        self.merge.spent(spent, now);
+    }
+
+    /// Pretends that so many players were served, for tests of the rule.
+    #[cfg(test)]
+    pub(crate) fn serves(&mut self, players: usize) {
+        self.merge.serves(players);
+    }
+
+    /// How messages wait for each other, and why.
+    pub fn merge(&self) -> MergeReport {
+        self.merge.report()
+    }
+
+    /// How long messages were on this worker before their last player had been served.
+    pub fn delays(&self) -> Delays {
+        self.delays
     }
 
     /// What connections are to be told.
@@ -608,6 +691,19 @@ impl Relay {
             if let Some(home) = self.homes.get_mut(id) {
                 home.flush(&mut self.post);
             }
+        }
+    }
+
+    fn end_round(&mut self, Round { replica: id, format, mut owners, .. }: Round) {
+        let Some(entry) = self.replicas.get_mut(id).and_then(|replica| replica.log_mut(format)) else {
+            return;
+        };
+        entry.in_round = false;
+        owners.clear();
+        entry.spare = owners;
+        // What came while the round was under way has reached those only who came after it.
+        if entry.pending.is_some() {
+            self.mark(id);
         }
     }
 

@@ -1,13 +1,21 @@
 //! The replica of a stream: on each worker that has players of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crtmp_media::{Encoder, Format, Frame, Limits};
+use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind};
 
-use crate::{Delivery, Generation, StreamKey, gop::Gop, log::Log, relay::PlayerId};
+use crate::{
+    ConnectionId, Delivery, Generation, StreamKey, gop::Gop, log::Log, merge::Level, relay::PlayerId,
+};
 
 /// How many packets a log may grow by before it is trimmed, where no key frame says when.
 const TRIM_EVERY: u64 = 256;
+
+/// Between video frames that are further apart than this nothing waits for the next one.
+const VIDEO_GAP_MAX: Duration = Duration::from_millis(500);
 
 /// Encodes a stream's frames once per format and keeps the logs that players are cursors of.
 pub(crate) struct Replica {
@@ -38,8 +46,28 @@ pub(crate) struct FormatLog {
     pub(crate) format: Format,
     pub(crate) log: Log,
     pub(crate) players: Vec<PlayerId>,
-    pub(crate) dirty: bool,
+    /// What has come since the last round of sending.
+    pub(crate) pending: Option<Pending>,
+    /// A round of sending to its players is under way.
+    pub(crate) in_round: bool,
+    /// When the relay looks at it again.
+    pub(crate) armed: Option<Instant>,
+    /// The list of the last round, kept for its memory.
+    pub(crate) spare: Vec<ConnectionId>,
+    /// The last window of the merge rule in which it was counted.
+    pub(crate) window: u64,
+    last_video: Option<Instant>,
+    video_gap: Duration,
     trimmed_at: u64,
+}
+
+/// Messages that wait to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// When the oldest of them came.
+    pub(crate) since: Instant,
+    /// Whether a video frame is among them.
+    video: bool,
 }
 
 impl Replica {
@@ -54,6 +82,11 @@ impl Replica {
             dts: i64::MIN,
             floor: i64::MIN,
         }
+    }
+
+    /// The log of `format`.
+    pub(crate) fn log_mut(&mut self, format: Format) -> Option<&mut FormatLog> {
+        self.logs.iter_mut().find(|log| log.format == format)
     }
 
     /// The number of players.
@@ -83,7 +116,9 @@ impl Replica {
         self.dts = self.dts.max(dts);
         self.gop.push(frame, limits);
         for format in &mut self.logs {
-            format.dirty |= format.log.push(frame, dts, self.gop.headers(), now, limits);
+            if format.log.push(frame, dts, self.gop.headers(), now, limits) {
+                format.note(frame, now);
+            }
         }
     }
 
@@ -102,12 +137,57 @@ impl Replica {
         for frame in self.gop.snapshot() {
             log.push(&frame, frame.dts.max(self.floor), self.gop.headers(), now, limits);
         }
-        self.logs.push(FormatLog { format, log, players: Vec::new(), dirty: false, trimmed_at: 0 });
+        self.logs.push(FormatLog::new(format, log));
         self.logs.len() - 1
     }
 }
 
 impl FormatLog {
+    fn new(format: Format, log: Log) -> Self {
+        Self {
+            format,
+            log,
+            players: Vec::new(),
+            pending: None,
+            in_round: false,
+            armed: None,
+            spare: Vec::new(),
+            window: 0,
+            last_video: None,
+            video_gap: Duration::ZERO,
+            trimmed_at: 0,
+        }
+    }
+
+    /// Notes that `frame` is to be sent.
+    fn note(&mut self, frame: &Frame, now: Instant) {
+        let picture = frame.kind == MediaKind::Video && !frame.role.is_header();
+        let pending = self.pending.get_or_insert(Pending { since: now, video: false });
+        pending.video |= picture;
+        if picture {
+            let gap = self.last_video.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+            self.video_gap = if gap > VIDEO_GAP_MAX { Duration::ZERO } else { gap };
+            self.last_video = Some(now);
+        }
+    }
+
+    /// When what is pending is to be sent.
+    pub(crate) fn due(&self, level: Level, now: Instant) -> Option<Instant> {
+        let Pending { since, video } = self.pending?;
+        let latest = |wait| since.checked_add(wait).unwrap_or(now);
+        Some(match level {
+            Level::Off => since,
+            Level::Ride(_) if video => since,
+            Level::Ride(wait) | Level::Fixed(wait) => latest(wait),
+            Level::Hold(wait) => {
+                let latest = latest(wait);
+                // It would have to leave just before the next video frame: better with this one.
+                let next = self.last_video.and_then(|last| last.checked_add(self.video_gap));
+                if video && next.is_some_and(|next| next > latest) { since } else { latest }
+            }
+        })
+    }
+
     /// Whether it is time to look for packets that nobody needs: once per group, or after many packets.
     pub(crate) fn wants_trim(&mut self) -> bool {
         let key_in_place = self.log.newest_key().is_some_and(|key| key > self.trimmed_at);

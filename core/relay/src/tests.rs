@@ -8,9 +8,9 @@ use std::{
 use crtmp_media::{Frame, Limits, StreamName, StreamSlot};
 
 use crate::{
-    ConnectionId, Directory, DuplicatePublisher, Flush, HomeId, Notice, Play, PlayOptions, PlayerId, Refusal,
-    Relay, Slices, StreamKey, WorkerId,
-    testing::{FORMAT, config, delta, key, plain},
+    ConnectionId, Delivery, Directory, DuplicatePublisher, Flush, HomeId, Merge, Notice, Play, PlayOptions,
+    PlayerId, Refusal, Relay, Slices, Spent, StreamKey, WorkerId,
+    testing::{FORMAT, audio, config, delta, key, plain},
 };
 
 /// Workers that exchange messages at the end of each turn.
@@ -25,7 +25,7 @@ impl World {
         let now = Instant::now();
         let limits = Arc::new(Limits::default());
         let directory = Arc::new(Directory::new(now));
-        let relay = |worker| Relay::new(WorkerId(worker), directory.clone(), limits.clone());
+        let relay = |worker| Relay::new(WorkerId(worker), directory.clone(), limits.clone(), now);
         Self { workers: (0..workers).map(relay).collect(), limits, now }
     }
 
@@ -60,7 +60,7 @@ impl World {
         loop {
             let mut post = Vec::new();
             for worker in &mut self.workers {
-                post.extend(worker.end_turn(&mut Vec::new()));
+                post.extend(worker.end_turn(self.now));
             }
             if post.is_empty() {
                 return;
@@ -122,7 +122,7 @@ fn a_worker_without_players_gets_nothing() {
     let mut world = World::new(2);
     let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
     world.workers[0].frame(home, key(0), world.now);
-    assert_eq!(world.workers[0].end_turn(&mut Vec::new()).count(), 0);
+    assert_eq!(world.workers[0].end_turn(world.now).count(), 0);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn one_that_takes_over_goes_on_forward_and_stragglers_of_the_old_one_are_ignored
     world.workers[2].frame(new, key(0), world.now);
     // The old home has not heard of it yet and still sends.
     world.workers[0].frame(old, delta(80), world.now);
-    let late: Vec<_> = world.workers[0].end_turn(&mut Vec::new()).collect();
+    let late: Vec<_> = world.workers[0].end_turn(world.now).collect();
     world.turn();
     for (_, message) in late {
         world.workers[1].on_message(message, world.now);
@@ -222,4 +222,65 @@ fn ending_everything_tells_every_player() {
     }
     world.workers[0].end_all(world.now);
     assert_eq!(world.workers[0].take_notices().len(), 3);
+}
+
+/// The times in ms at which rounds begin for a stream of a frame each 40 ms, and audio 10 and 30 ms after each.
+fn round_times(merge: Merge, level: impl Fn(&mut World)) -> Vec<u64> {
+    let mut world = World::new(1);
+    let application: Arc<str> = "live".into();
+    world.workers[0].set_delivery(&application, Delivery { merge, ..Delivery::default() });
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.frames(0, home, [config(0, b"C"), key(0)]);
+    let (player, _) = world.play(0, 7);
+    world.sent(0, player);
+    level(&mut world);
+    let mut times = Vec::new();
+    for ms in 1..=200 {
+        world.now += Duration::from_millis(1);
+        let now = world.now;
+        let relay = &mut world.workers[0];
+        relay.on_timeout(now);
+        match ms % 40 {
+            0 => relay.frame(home, delta(ms), now),
+            10 | 30 => relay.frame(home, audio(ms), now),
+            _ => {}
+        }
+        assert_eq!(relay.end_turn(now).count(), 0);
+        if relay.next_owner(|| now).is_some() {
+            times.push(u64::try_from(ms).unwrap());
+        }
+        assert_eq!(relay.next_owner(|| now), None);
+        // What has been said to be sent is sent, all of it.
+        assert!(relay.poll_timeout().is_none_or(|at| at > now));
+    }
+    times
+}
+
+#[test]
+fn messages_wait_as_the_application_says() {
+    let all: Vec<_> = (1..=200).filter(|ms| matches!(ms % 40, 0 | 10 | 30)).collect();
+    assert_eq!(round_times(Merge::Fixed(Duration::ZERO), |_| ()), all);
+    assert_eq!(round_times(Merge::Auto { max: Duration::from_millis(100) }, |_| ()), all, "idle");
+    // The first waits 60 ms, and the first after it again.
+    assert_eq!(round_times(Merge::Fixed(Duration::from_millis(60)), |_| ()), [70, 140]);
+}
+
+#[test]
+fn messages_wait_as_the_load_asks_for() {
+    let players = |count: usize| {
+        move |world: &mut World| {
+            for _ in 0..20 {
+                world.now += Duration::from_millis(250);
+                let writes = count as u64 * 5;
+                let sending = Duration::from_micros(5 * writes);
+                world.workers[0].serves(count);
+                world.workers[0].spent(Spent { sending, writes, ..Spent::default() }, world.now);
+            }
+        }
+    };
+    let auto = Merge::Auto { max: Duration::from_millis(100) };
+    assert_eq!(round_times(auto, players(1800)), [40, 80, 120, 160, 200], "audio rides");
+    // 80 ms: with the video frame after which the next would come too late.
+    assert_eq!(round_times(auto, players(7200)), [80, 160]);
+    assert_eq!(round_times(Merge::Auto { max: Duration::ZERO }, players(7200)).len(), 15);
 }

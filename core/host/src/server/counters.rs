@@ -1,7 +1,9 @@
 //! The counters as JSON.
 
+use std::time::Duration;
+
 use crtmp_reactor::{ConnectionReport, WorkerCounters, WorkerReport};
-use crtmp_relay::{PlayerReport, PublishReport, ReplicaReport};
+use crtmp_relay::{Delays, Level, MergeReport, PlayerReport, PublishReport, ReplicaReport};
 use serde_json::{Value, json};
 
 use super::Server;
@@ -72,6 +74,8 @@ fn worker_json(report: &WorkerReport) -> Value {
         "bytesOut": counters.bytes_out,
         "reads": counters.reads,
         "writes": counters.writes,
+        "merge": merge_json(&report.merge),
+        "deliveryMs": delays_json(&report.delays),
         "playersCut": counters.players_cut,
         "playsMissed": counters.plays_missed,
         "publishersReplaced": counters.publishers_replaced,
@@ -79,6 +83,28 @@ fn worker_json(report: &WorkerReport) -> Value {
         "faults": counters.faults,
         "skipped": counters.skipped,
     })
+}
+
+fn merge_json(merge: &MergeReport) -> Value {
+    let (level, wait) = match merge.level {
+        Level::Off => ("off", Duration::ZERO),
+        Level::Ride(wait) => ("ride", wait),
+        Level::Hold(wait) | Level::Fixed(wait) => ("hold", wait),
+    };
+    json!({
+        "level": level,
+        "waitMs": millis(wait),
+        "roundMs": merge.round.as_secs_f64() * 1e3,
+        "writeUs": merge.write_cost.as_secs_f64() * 1e6,
+        "otherShare": merge.other_share,
+    })
+}
+
+/// Each range by its upper bound in ms; the last has none.
+fn delays_json(delays: &Delays) -> Value {
+    let bounds = Delays::BOUNDS_MS.iter().map(u64::to_string).chain(["more".to_owned()]);
+    let ranges = bounds.zip(delays.counts()).map(|(bound, count)| (bound, json!(count)));
+    Value::Object(ranges.collect())
 }
 
 fn connection_json(connection: &ConnectionReport, worker: u16) -> Value {
@@ -96,6 +122,7 @@ fn connection_json(connection: &ConnectionReport, worker: u16) -> Value {
         "bytesIn": connection.bytes_in,
         "bytesOut": connection.bytes_out,
         "queuedBytes": connection.queued,
+        "unsentBytes": connection.unsent,
         "rttMs": connection.rtt_ms,
         "publishes": names(&connection.publishes),
         "plays": names(&connection.plays),
@@ -187,6 +214,6 @@ fn totals(reports: &[WorkerReport]) -> Value {
     })
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
