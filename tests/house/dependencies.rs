@@ -59,6 +59,7 @@ fn allowed(package: &Package, used: &Package) -> bool {
         Some("protocols") => used.name == "crtmp-media",
         Some("applications") => used.name == "crtmp-plugin",
         Some("tests") if package.folder.starts_with("tests/plugins/") => used.name == "crtmp-plugin",
+        Some("builders") => used.name == "crtmp-media" || used.folder.starts_with("protocols/"),
         Some("tests") => true,
         _ => false,
     }
