@@ -122,6 +122,8 @@ mod tests {
             kind: MediaKind::Video,
             role: Role::Key,
             dts: 0,
+            cts: 0,
+            data_at: 0,
         })
     }
 

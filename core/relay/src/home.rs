@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crtmp_media::{Frame, Limits, MediaKind};
+use crtmp_media::{Frame, Limits, MediaKind, References};
 
 use crate::{
     Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
@@ -23,6 +23,7 @@ pub(crate) struct Home {
     pub(crate) gop: Gop,
     pub(crate) counters: HomeCounters,
     timeline: Timeline,
+    references: References,
     subscribers: Vec<Subscriber>,
 }
 
@@ -73,6 +74,7 @@ impl Home {
             gop: Gop::default(),
             counters: HomeCounters::default(),
             timeline: Timeline::new(grant.resume),
+            references: References::new(),
             subscribers: Vec::new(),
         }
     }
@@ -112,6 +114,7 @@ impl Home {
         limits: &Limits,
     ) -> (Arc<Frame>, Option<Subscription>) {
         frame.dts = self.timeline.place(&frame);
+        self.references.see(&mut frame);
         self.pulse.reached(frame.dts);
         self.count(&frame);
         let frame = Arc::new(frame);

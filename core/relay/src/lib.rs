@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
+mod catch_up;
 mod cursor;
 mod delivery;
 mod directory;
@@ -34,7 +35,7 @@ mod testing;
 mod tests;
 mod timeline;
 
-pub use cursor::{MAX_SLICES, Partial, Slices};
+pub use cursor::{Began, MAX_SLICES, Partial, Skips, Slices};
 pub use delivery::{Delivery, Merge, Start};
 pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
 pub use home::HomeCounters;

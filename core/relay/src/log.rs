@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Role};
+use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role};
+
+use crate::{Start, lag::Rate};
 
 /// A video stream that has sent no picture for this long is treated as audio for those who join.
 const VIDEO_GONE: Duration = Duration::from_secs(5);
@@ -30,15 +32,34 @@ pub(crate) struct Log {
     base: Position,
     /// Bytes ever appended: the end of the newest packet on the byte axis.
     total_bytes: u64,
-    /// The newest key frame, if it is still there.
-    join: Option<Position>,
+    /// The newest group of pictures, if all of it is still there.
+    group: Option<Group>,
+    /// Where the packets end that were there before this worker followed the stream.
+    snapshot_end: Position,
+    rate: Rate,
     /// Video is dropped until the next key frame: the source has just begun, or frames were lost.
     needs_key: bool,
     last_video: Option<Instant>,
     /// Increases with each header that says something new.
     epoch: u64,
     headers: Vec<Arc<Frame>>,
-    join_headers: Option<(Position, u64, Headers)>,
+    /// Headers for those who join, with the position, the time in ms and the epoch they were made for.
+    join_headers: Option<(Position, i64, u64, Headers)>,
+}
+
+/// The newest group of pictures of a log, from its key frame to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// The key frame.
+    pub(crate) key: Position,
+    /// The time of the key frame in ms.
+    pub(crate) start: i64,
+    /// The newest time of video in ms.
+    pub(crate) video: i64,
+    /// The newest time of audio or video in ms.
+    pub(crate) newest: i64,
+    /// Packets of video, not counting disposable ones.
+    pub(crate) pictures: u64,
 }
 
 struct Entry {
@@ -65,7 +86,9 @@ impl Log {
             entries: VecDeque::new(),
             base: 0,
             total_bytes: 0,
-            join: None,
+            group: None,
+            snapshot_end: 0,
+            rate: Rate::default(),
             needs_key: true,
             last_video: None,
             epoch: 0,
@@ -92,16 +115,15 @@ impl Log {
             self.last_video = Some(now);
         }
         if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
-            self.join = None;
+            self.group = None;
             // The new configuration is not the old pictures': nothing may be decoded until the next key frame.
             self.needs_key |= frame.kind == MediaKind::Video;
         }
-        if frame.is_video_key() {
-            self.join = Some(self.end());
-        }
+        self.grow_group(frame, dts);
         let packet = Rc::new(self.encoder.encode(frame, dts));
         let offset = self.total_bytes;
         self.total_bytes += packet.bytes.len() as u64;
+        self.rate.count(packet.bytes.len(), now);
         self.entries.push_back(Entry { packet, offset, arrived: now, epoch: self.epoch });
         self.enforce_bounds(now, limits);
         true
@@ -110,12 +132,18 @@ impl Log {
     /// Says that frames were lost, or that another source goes on: nothing is sent until a key frame.
     pub(crate) fn gap(&mut self) {
         self.needs_key = true;
-        self.join = None;
+        self.group = None;
+        self.rate.interrupt();
+    }
+
+    /// Says that all packets so far were there before this worker followed the stream.
+    pub(crate) fn end_snapshot(&mut self) {
+        self.snapshot_end = self.end();
     }
 
     /// Drops what neither joining players nor the cursor at `slowest` need.
     pub(crate) fn trim(&mut self, slowest: Option<Position>) {
-        let keep = self.join.unwrap_or(self.end()).min(slowest.unwrap_or(self.end()));
+        let keep = self.newest_key().unwrap_or(self.end()).min(slowest.unwrap_or(self.end()));
         while self.base < keep && self.entries.pop_front().is_some() {
             self.base += 1;
         }
@@ -133,13 +161,43 @@ impl Log {
 
     /// Where a player may start at `now`: at the newest key frame; at the end where there is no video.
     pub(crate) fn join(&self, now: Instant) -> Option<Position> {
-        let video = self.last_video.is_some_and(|at| now.saturating_duration_since(at) < VIDEO_GONE);
-        self.join.or_else(|| (!video && !self.entries.is_empty()).then_some(self.end()))
+        let alone = || !self.has_video(now) && !self.entries.is_empty();
+        self.newest_key().or_else(|| alone().then_some(self.end()))
+    }
+
+    /// From where on a player that comes now may be started.
+    pub(crate) fn first_place(&self, start: Start) -> Position {
+        if start == Start::Next { self.end() } else { self.base }
+    }
+
+    /// The first position after what was there before this worker followed the stream.
+    pub(crate) fn snapshot_end(&self) -> Position {
+        self.snapshot_end
+    }
+
+    /// Whether pictures come at `now`.
+    pub(crate) fn has_video(&self, now: Instant) -> bool {
+        self.last_video.is_some_and(|at| now.saturating_duration_since(at) < VIDEO_GONE)
+    }
+
+    /// The newest group of pictures, if all of it is still there.
+    pub(crate) fn group(&self) -> Option<Group> {
+        self.group
     }
 
     /// The newest key frame, if it is still there.
     pub(crate) fn newest_key(&self) -> Option<Position> {
-        self.join
+        self.group.map(|group| group.key)
+    }
+
+    /// `packet` of this log with other times, in ms.
+    pub(crate) fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {
+        self.encoder.retime(packet, dts, cts)
+    }
+
+    /// How long the stream takes for so many bytes.
+    pub(crate) fn time_of(&self, bytes: u64) -> Duration {
+        self.rate.time_of(bytes)
     }
 
     /// The packet at `position`.
@@ -164,24 +222,25 @@ impl Log {
         position.checked_sub(1).and_then(|at| self.entry(at)).map_or(self.epoch, |entry| entry.epoch)
     }
 
-    /// The newest headers, timed like the packet at `position`, where a player is to go on; metadata has time 0.
-    pub(crate) fn headers_at(&mut self, position: Position) -> Headers {
-        if let Some((at, epoch, headers)) = &self.join_headers
-            && (*at, *epoch) == (position, self.epoch)
+    /// The newest headers for a player that is to go on at `position`: with the time `dts` in ms, or else that
+    /// of the packet there. Metadata has time 0.
+    pub(crate) fn headers_at(&mut self, position: Position, dts: Option<i64>) -> Headers {
+        let dts = dts.unwrap_or_else(|| {
+            let packet = self.packet(position).or_else(|| self.entries.back().map(|entry| &entry.packet));
+            packet.map_or(0, |packet| packet.dts)
+        });
+        if let Some((at, time, epoch, headers)) = &self.join_headers
+            && (*at, *time, *epoch) == (position, dts, self.epoch)
         {
             return headers.clone();
         }
-        let dts = self
-            .packet(position)
-            .or_else(|| self.entries.back().map(|entry| &entry.packet))
-            .map_or(0, |packet| packet.dts);
         let encode = |frame: &Arc<Frame>| {
             // FFmpeg takes metadata for a track of subtitles unless its time is 0.
             let dts = if frame.kind == MediaKind::Data { 0 } else { dts };
             Rc::new(self.encoder.encode(frame, dts))
         };
         let headers: Headers = self.headers.iter().map(encode).collect();
-        self.join_headers = Some((position, self.epoch, headers.clone()));
+        self.join_headers = Some((position, dts, self.epoch, headers.clone()));
         headers
     }
 
@@ -209,6 +268,23 @@ impl Log {
         self.entries.get(usize::try_from(position.checked_sub(self.base)?).ok()?)
     }
 
+    /// Takes a frame that is about to be appended into account.
+    fn grow_group(&mut self, frame: &Frame, dts: i64) {
+        if frame.is_video_key() {
+            self.group = Some(Group { key: self.end(), start: dts, video: dts, newest: dts, pictures: 0 });
+        }
+        let Some(group) = &mut self.group else { return };
+        match frame.kind {
+            MediaKind::Video => {
+                group.video = group.video.max(dts);
+                group.newest = group.newest.max(dts);
+                group.pictures += u64::from(frame.role != Role::Disposable);
+            }
+            MediaKind::Audio => group.newest = group.newest.max(dts),
+            MediaKind::Data => {}
+        }
+    }
+
     /// Returns whether the headers say something new.
     fn learn_headers(&mut self, headers: &[Arc<Frame>]) -> bool {
         let changed = self.headers.len() != headers.len()
@@ -231,8 +307,8 @@ impl Log {
             self.entries.pop_front();
             self.base += 1;
         }
-        if self.join.is_some_and(|join| join < self.base) {
-            self.join = None;
+        if self.newest_key().is_some_and(|key| key < self.base) {
+            self.group = None;
         }
     }
 }
@@ -317,9 +393,9 @@ mod tests {
     #[test]
     fn headers_for_a_newcomer_carry_the_time_of_its_first_frame() {
         let (mut log, _) = log(&[config(0, b"c"), key(16_800_000)], &Limits::default());
-        let headers = log.headers_at(1);
+        let headers = log.headers_at(1, None);
         assert_eq!((headers.len(), headers[0].dts), (1, 16_800_000));
-        assert!(Rc::ptr_eq(&headers, &log.headers_at(1)), "made once for all who join here");
+        assert!(Rc::ptr_eq(&headers, &log.headers_at(1, None)), "made once for all who join here");
     }
 
     /// MED-01, MED-03.

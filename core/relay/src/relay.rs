@@ -252,7 +252,7 @@ impl Relay {
             index: entry.players.len(),
             connection,
             slot,
-            cursor: Cursor::new(entry.log.base()),
+            cursor: Cursor::new(entry.log.first_place(found.delivery.start)),
             wants: Wants { audio: true, video: true, paused: false },
             options,
             deadline: None,
@@ -352,6 +352,9 @@ impl Relay {
                 replica.start(generation);
                 for frame in &snapshot {
                     replica.frame(frame, now, &self.limits);
+                }
+                for entry in &mut replica.logs {
+                    entry.log.end_snapshot();
                 }
                 self.tell_started(id);
                 self.mark(id);
@@ -530,7 +533,7 @@ impl Relay {
     pub fn prepare(&mut self, id: PlayerId, flush: Flush<'_>) -> bool {
         let Some(player) = self.players.get_mut(id) else { return true };
         let replica = &mut self.replicas[player.replica];
-        player.cursor.prepare(&mut replica.logs[player.log].log, flush, &replica.delivery)
+        player.cursor.prepare(&mut replica.logs[player.log].log, player.wants, flush, &replica.delivery)
     }
 
     /// Adds what a player is to be sent next, up to about `budget` bytes.

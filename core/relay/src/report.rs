@@ -136,7 +136,7 @@ impl PlayerReport {
             slot,
             packets: cursor.counters.packets,
             bytes: cursor.counters.bytes,
-            skips: cursor.counters.skips,
+            skips: cursor.counters.skips.total(),
             skipped_packets: cursor.counters.skipped_packets,
             behind_bytes: behind.bytes,
             behind_packets: behind.packets,

@@ -1,7 +1,19 @@
 //! Frames and an encoder for the tests of this crate.
 
+use std::{
+    io::IoSlice,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
 use bytes::Bytes;
-use crtmp_media::{Codec, Encoder, Format, Frame, MediaKind, Packet, Role};
+use crtmp_media::{Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role};
+
+use crate::{
+    Delivery, Flush, Start,
+    cursor::{Cursor, Partial, Slices, Wants},
+    log::Log,
+};
 
 pub(crate) fn frame(kind: MediaKind, role: Role, dts: i64, body: &[u8]) -> Frame {
     Frame {
@@ -49,10 +61,88 @@ impl Encoder for Plain {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
         let mut bytes = frame.body.to_vec();
         bytes.extend(format!("@{dts};").as_bytes());
-        Packet { bytes: bytes.into(), header_len: 0, kind: frame.kind, role: frame.role, dts }
+        Packet {
+            bytes: bytes.into(),
+            header_len: 0,
+            kind: frame.kind,
+            role: frame.role,
+            dts,
+            cts: frame.cts,
+            data_at: 0,
+        }
+    }
+
+    fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {
+        let body = packet.bytes.iter().position(|byte| *byte == b'@').unwrap();
+        let bytes = [&packet.bytes[..body], format!("@{dts};").as_bytes()].concat();
+        Retimed::Copy(Packet { bytes: bytes.into(), dts, cts, ..*packet })
     }
 }
 
 pub(crate) fn plain(_: Format) -> Box<dyn Encoder> {
     Box::new(Plain)
+}
+
+pub(crate) const ALL: Wants = Wants { audio: true, video: true, paused: false };
+
+/// A log and what stands between it and one player.
+pub(crate) struct Rig {
+    pub(crate) log: Log,
+    pub(crate) headers: Vec<Arc<Frame>>,
+    pub(crate) limits: Limits,
+    pub(crate) delivery: Delivery,
+    pub(crate) now: Instant,
+    pub(crate) start: Instant,
+    pub(crate) partial: Option<Partial>,
+}
+
+impl Rig {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self::with(Box::new(Plain), Start::Key, limits)
+    }
+
+    pub(crate) fn with(encoder: Box<dyn Encoder>, start: Start, limits: Limits) -> Self {
+        let now = Instant::now();
+        Self {
+            log: Log::new(encoder),
+            headers: Vec::new(),
+            limits,
+            delivery: Delivery { start, ..Delivery::default() },
+            now,
+            start: now,
+            partial: None,
+        }
+    }
+
+    pub(crate) fn push(&mut self, frame: Frame) {
+        let frame = Arc::new(frame);
+        if frame.role.is_header() {
+            self.headers = vec![frame.clone()];
+        }
+        self.now = self.now.max(self.start + Duration::from_millis(u64::try_from(frame.dts).unwrap()));
+        self.log.push(&frame, frame.dts, &self.headers, self.now, &self.limits);
+    }
+
+    /// Sends up to `room` bytes, as a socket would take them.
+    pub(crate) fn send(&mut self, cursor: &mut Cursor, wants: Wants, stalled: bool, room: usize) -> String {
+        let flush = Flush { now: self.now, limits: &self.limits, stalled, unsent: 0 };
+        if !cursor.prepare(&mut self.log, wants, flush, &self.delivery) {
+            return "CUT".into();
+        }
+        let mut slices = Slices::new();
+        slices.extend(self.partial.as_ref().map(|partial| IoSlice::new(partial.rest())));
+        cursor.fill(&self.log, wants, &mut slices, usize::MAX);
+        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        drop(slices);
+        bytes.truncate(room);
+        let mut left = bytes.len();
+        if let Some(partial) = self.partial.take() {
+            (left, self.partial) = partial.advance(left);
+        }
+        if self.partial.is_none() {
+            (left, self.partial) = cursor.advance(&self.log, wants, left);
+        }
+        assert_eq!(left, 0);
+        String::from_utf8(bytes).unwrap()
+    }
 }

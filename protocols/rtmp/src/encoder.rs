@@ -1,6 +1,6 @@
 //! Frames as RTMP messages.
 
-use crtmp_media::{Encoder, Format, Frame, MediaKind, Packet};
+use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed};
 
 use crate::{chunk::encode_message, message::kind};
 
@@ -8,6 +8,15 @@ use crate::{chunk::encode_message, message::kind};
 const AUDIO_CSID: u32 = 4;
 const VIDEO_CSID: u32 = 6;
 const DATA_CSID: u32 = 7;
+
+/// The first header of a message on these chunk streams, in bytes, while its time is not extended.
+const SHORT_HEADER: usize = 12;
+/// Times from here on do not fit the 24 bits of a header, and follow it in 32.
+const EXTENDED: u32 = 0xFF_FFFF;
+/// Bytes of a composition time in a tag header.
+const CTS_LEN: usize = 3;
+/// The largest composition time, in ms: 24 bits with a sign.
+const CTS_MAX: i32 = 0x7F_FFFF;
 
 /// Writes each frame as one message with a full header and absolute time, cut at the format's chunk size.
 ///
@@ -40,7 +49,31 @@ impl RtmpEncoder {
 
 impl Encoder for RtmpEncoder {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
-        let (csid, kind) = match frame.kind {
+        let (bytes, header_len) = self.message(frame.kind, dts, &[&frame.body]);
+        Packet {
+            bytes,
+            header_len,
+            kind: frame.kind,
+            role: frame.role,
+            dts,
+            cts: frame.cts,
+            data_at: frame.data_at as u32,
+        }
+    }
+
+    fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {
+        let cts = if packet.cts == 0 { 0 } else { cts.clamp(-CTS_MAX - 1, CTS_MAX) };
+        match self.head(packet, dts, cts) {
+            Some(head) => Retimed::Head(head),
+            None => Retimed::Copy(self.copy(packet, dts, cts)),
+        }
+    }
+}
+
+impl RtmpEncoder {
+    /// One message of a body in parts, and the length of its first header.
+    fn message(&self, kind: MediaKind, dts: i64, body: &[&[u8]]) -> (Box<[u8]>, u32) {
+        let (csid, kind) = match kind {
             MediaKind::Audio => (AUDIO_CSID, kind::AUDIO),
             MediaKind::Video => (VIDEO_CSID, kind::VIDEO),
             MediaKind::Data => (DATA_CSID, kind::DATA),
@@ -48,14 +81,60 @@ impl Encoder for RtmpEncoder {
         let Format { variant, chunk_size, .. } = self.format;
         let mut bytes = Vec::new();
         // Times go round at 2³² ms on the wire. A body that no message can hold becomes an empty packet.
-        let header = encode_message(&mut bytes, csid, dts as u32, kind, variant, &[&frame.body], chunk_size);
-        Packet {
-            bytes: bytes.into_boxed_slice(),
-            header_len: header.unwrap_or_default() as u32,
-            kind: frame.kind,
-            role: frame.role,
-            dts,
+        let header = encode_message(&mut bytes, csid, dts as u32, kind, variant, body, chunk_size);
+        (bytes.into_boxed_slice(), header.unwrap_or_default() as u32)
+    }
+
+    /// Chunk header and tag header with other times, where they stand in the first chunk and nowhere else.
+    fn head(&self, packet: &Packet, dts: i64, cts: i32) -> Option<Head> {
+        if packet.bytes.is_empty() {
+            return Head::new(&[], 0);
         }
+        let (time, header) = (dts as u32, packet.header_len as usize);
+        let (old, payload) = packet.bytes.split_at_checked(header)?;
+        let extended = time >= EXTENDED;
+        let chunk_size = (self.format.chunk_size as usize).max(1);
+        // Where a time is extended each further chunk repeats it, and readers believe the last one they see.
+        if payload.len() > chunk_size && (extended || header != SHORT_HEADER) {
+            return None;
+        }
+        let time = time.to_be_bytes();
+        let short_time = if extended { [0xff; 3] } else { [time[1], time[2], time[3]] };
+        let basic = old.get(..1)?;
+        let length_and_stream = old.get(4..SHORT_HEADER)?;
+        let time: &[u8] = if extended { &time } else { &[] };
+        if cts == packet.cts {
+            return Head::new(&[basic, &short_time, length_and_stream, time], header);
+        }
+        let data_at = packet.data_at as usize;
+        let tag = payload.get(..data_at.checked_sub(CTS_LEN)?)?;
+        if data_at > chunk_size.min(payload.len()) {
+            return None;
+        }
+        let [_, cts @ ..] = cts.to_be_bytes();
+        Head::new(&[basic, &short_time, length_and_stream, time, tag, &cts], header + data_at)
+    }
+
+    /// All of a packet with other times.
+    fn copy(&self, packet: &Packet, dts: i64, cts: i32) -> Packet {
+        let header = packet.header_len as usize;
+        let chunk_size = (self.format.chunk_size as usize).max(1);
+        let continuation = header - SHORT_HEADER.min(header) + 1;
+        let mut body = Vec::with_capacity(packet.bytes.len());
+        let mut rest = packet.bytes.get(header..).unwrap_or_default();
+        while !rest.is_empty() {
+            let (chunk, next) = rest.split_at(chunk_size.min(rest.len()));
+            body.extend_from_slice(chunk);
+            rest = next.get(continuation..).unwrap_or_default();
+        }
+        let data_at = packet.data_at as usize;
+        if cts != packet.cts
+            && let Some(field) = data_at.checked_sub(CTS_LEN).and_then(|at| body.get_mut(at..data_at))
+        {
+            field.copy_from_slice(&cts.to_be_bytes()[1..]);
+        }
+        let (bytes, header_len) = self.message(packet.kind, dts, &[&body]);
+        Packet { bytes, header_len, dts, cts, ..*packet }
     }
 }
 
@@ -162,6 +241,102 @@ mod tests {
             let sent: Vec<_> = rest.iter().map(|packet| packet.dts).collect();
             assert_eq!(read, sent);
         }
+    }
+
+    /// What a player gets of a packet with other times.
+    fn retimed(encoder: &RtmpEncoder, packet: &Packet, dts: i64, cts: i32) -> (Packet, &'static str) {
+        match encoder.retime(packet, dts, cts) {
+            Retimed::Head(head) => (head.join(packet, dts, cts), "head"),
+            Retimed::Copy(copy) => (copy, "copy"),
+        }
+    }
+
+    fn video(tag: &[u8], size: usize, cts: i32, data_at: usize) -> Frame {
+        let mut body = tag.to_vec();
+        body.extend((0..size).map(|at| at as u8));
+        Frame { cts, data_at, ..frame(MediaKind::Video, body) }
+    }
+
+    /// Byte by byte: only time and composition time differ, and all but the first bytes are shared.
+    #[test]
+    fn a_head_replaces_chunk_header_and_tag_header_only() {
+        let encoder = RtmpEncoder::new(RtmpEncoder::format(1, 128));
+        let frame = video(&[0x27, 1, 0, 0, 80], 300, 80, 5);
+        let packet = encoder.encode(&frame, 40);
+        let Retimed::Head(head) = encoder.retime(&packet, 0x01_0203, -2) else { panic!("a copy") };
+        let expected = [6, 1, 2, 3, 0, 1, 0x31, 9, 1, 0, 0, 0, 0x27, 1, 0xff, 0xff, 0xfe];
+        assert_eq!(head.bytes(), expected);
+        assert_eq!(head.rest(&packet), &packet.bytes[17..]);
+        assert_eq!((head.place(16), head.place(17), head.place(20)), (None, Some(17), Some(20)));
+        let Retimed::Head(head) = encoder.retime(&packet, 0x01_0203, 80) else { panic!("a copy") };
+        assert_eq!(head.bytes(), &expected[..12], "nothing to change behind the chunk header");
+        assert_eq!(head.rest(&packet), &packet.bytes[12..]);
+        let single = encoder.encode(&video(&[0x27, 1, 0, 0, 80], 10, 80, 5), 0x0100_0000);
+        let Retimed::Head(head) = encoder.retime(&single, 0x0100_0001, 1) else { panic!("a copy") };
+        assert_eq!(head.bytes(), b"\x06\xff\xff\xff\0\0\x0f\x09\x01\0\0\0\x01\0\0\x01\x27\x01\0\0\x01");
+    }
+
+    /// Each tag header, one chunk and many, below and beyond the 24-bit and 32-bit edges: a player reads the new
+    /// times and the old body, and all bytes are those of a packet encoded so at once.
+    #[test]
+    fn a_packet_with_other_times_is_what_its_frame_would_have_become() {
+        let tags: [(&[u8], i32, usize); 7] = [
+            (&[0x27, 1, 0, 0, 80], 80, 5),
+            (&[0x27, 1, 0xff, 0xff, 0xfe], -2, 5),
+            (&[0x17, 1, 0, 0, 0], 0, 5),
+            (b"\x91hvc1\x00\x00\x50", 80, 8),
+            (b"\xa3hvc1", 0, 5),
+            (b"\xa1av01", 0, 5),
+            (b"\x96\x01avc1\x03\x00\x00\x50", 80, 10),
+        ];
+        let times = [0, 40, 0xFF_FFFE, 0xFF_FFFF, 0x0100_0000, 0xFFFF_FFFF, 0x1_0000_0000, 0x1_0000_0028, -1];
+        let encoder = RtmpEncoder::new(RtmpEncoder::format(1, 128));
+        let extended = |dts: i64| dts as u32 >= EXTENDED;
+        for (tag, old_cts, data_at) in tags {
+            for size in [0, 1, 100, 1000] {
+                for (old, new) in times.iter().flat_map(|old| times.map(|new| (*old, new))) {
+                    for new_cts in [0, 7, -7, 1 << 23, -(1 << 23)] {
+                        let packet = encoder.encode(&video(tag, size, old_cts, data_at), old);
+                        let (got, how) = retimed(&encoder, &packet, new, new_cts);
+                        let cts = if old_cts == 0 { 0 } else { new_cts.min(CTS_MAX) };
+                        let mut tag = tag.to_vec();
+                        if old_cts != 0 {
+                            tag[data_at - 3..].copy_from_slice(&cts.to_be_bytes()[1..]);
+                        }
+                        let wanted = encoder.encode(&video(&tag, size, cts, data_at), new);
+                        assert_eq!((&got.bytes, got.header_len), (&wanted.bytes, wanted.header_len));
+                        assert_eq!(read(&[&got], 128)[0].timestamp, new as u32);
+                        let shared = size < 200 || !extended(old) && !extended(new);
+                        assert_eq!(how, if shared { "head" } else { "copy" }, "{size} {old} {new}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_head_would_not_do_the_packet_is_copied() {
+        // A chunk that ends within the tag header; a tag header with extensions; a broken one.
+        for (chunk_size, tag, data_at) in [
+            (4, b"\x27\x01\0\0\x50".to_vec(), 5),
+            (128, [&[0x97; 40][..], b"avc1\0\0\x50"].concat(), 47),
+            (128, vec![0x27, 1], 2),
+            (128, vec![0x27, 1], 9),
+        ] {
+            let encoder = RtmpEncoder::new(RtmpEncoder::format(1, chunk_size));
+            let frame = video(&tag, 6, 80, data_at);
+            let packet = encoder.encode(&frame, 40);
+            let (got, how) = retimed(&encoder, &packet, 50, 1);
+            assert_eq!((how, got.dts, got.bytes.len()), ("copy", 50, packet.bytes.len()), "{tag:?}");
+            let read = &read(&[&got], chunk_size)[0];
+            assert_eq!((read.timestamp, read.body.len()), (50, frame.body.len()));
+            if (3..=read.body.len()).contains(&data_at) {
+                assert_eq!(read.body[data_at - 3..data_at], [0, 0, 1]);
+            }
+        }
+        let encoder = RtmpEncoder::new(RtmpEncoder::format(1, 65_536));
+        let empty = encoder.encode(&frame(MediaKind::Video, vec![0; MAX_MESSAGE + 1]), 0);
+        assert_eq!(retimed(&encoder, &empty, 50, 1).0.bytes.len(), 0);
     }
 
     #[test]
