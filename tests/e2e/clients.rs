@@ -10,7 +10,11 @@ use crate::{SOON, file};
 
 /// A server on which ffmpeg publishes the film as `one`.
 fn stage() -> (Server, Program) {
-    let server = Server::start(&Config::new());
+    stage_with(&Config::new())
+}
+
+fn stage_with(config: &Config) -> (Server, Program) {
+    let server = Server::start(config);
     let publisher = ffmpeg::publish_film(&server.url("one")).start();
     server.wait_for_publisher("one");
     (server, publisher)
@@ -25,7 +29,7 @@ fn ffprobe_sees_h264_and_aac() {
 
 #[test]
 fn ffmpeg_records_an_encoder_without_a_gap() {
-    let server = Server::start(&Config::new());
+    let server = Server::start(&Config::new().whole_groups());
     let _publisher = ffmpeg::publish_encoded(&server.url("one")).start();
     server.wait_for_publisher("one");
     let (_folder, out) = file("out.flv");
@@ -43,7 +47,7 @@ fn ffmpeg_records_an_encoder_without_a_gap() {
 
 #[test]
 fn ffmpeg_records_every_byte() {
-    let (server, _publisher) = stage();
+    let (server, _publisher) = stage_with(&Config::new().whole_groups());
     let (_folder, out) = file("out.flv");
     ffmpeg::assert_clean(ffmpeg::record(&server.url("one"), Duration::from_secs(5), &out).run());
     let recording = Recording::of_file(&out);
@@ -54,7 +58,7 @@ fn ffmpeg_records_every_byte() {
 
 #[test]
 fn rtmpdump_records_h264_and_aac() {
-    let (server, _publisher) = stage();
+    let (server, _publisher) = stage_with(&Config::new().whole_groups());
     let (_folder, out) = file("dump.flv");
     let dump = players::rtmpdump(&server.url("one"), &out).start();
     wait_for("a file of rtmpdump's", SOON, || {

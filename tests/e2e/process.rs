@@ -125,7 +125,7 @@ fn sighup_reopens_the_log() {
 #[test]
 fn sighup_adds_and_removes_acceptors_and_touches_nothing_else() {
     let (kept, moved) = (free_port(), free_port());
-    let config = Config::new().port(kept);
+    let config = Config::new().whole_groups().port(kept);
     let acceptor = format!("{{ {{ ip = \"127.0.0.1\", port = {moved}, protocol = \"inboundRtmp\" }} }}");
     let server = Server::start(&config);
     let url = server.url("one");

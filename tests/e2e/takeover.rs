@@ -100,7 +100,7 @@ fn a_silent_publisher_without_a_successor_is_freed() {
 
 #[test]
 fn a_player_that_waits_gets_the_picture() {
-    let server = Server::start(&Config::new());
+    let server = Server::start(&Config::new().whole_groups());
     let url = server.url("one");
     let mut player = Recording::start(&url);
     server.wait_for_counters("a player that waits", SOON, |counters| {
@@ -163,7 +163,7 @@ fn a_second_publisher_may_take_the_place_of_the_first() {
 
 #[test]
 fn a_player_that_stops_reading_is_no_burden() {
-    let server = Server::start(&Config::new());
+    let server = Server::start(&Config::new().whole_groups());
     let url = server.url("one");
     let _publisher = ffmpeg::publish_film(&url).start();
     server.wait_for_publisher("one");

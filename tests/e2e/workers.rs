@@ -8,7 +8,7 @@ use crate::{SOON, file};
 
 #[test]
 fn a_stream_hops_from_worker_to_worker() {
-    let server = Server::start(&Config::new().workers(2));
+    let server = Server::start(&Config::new().whole_groups().workers(2));
     let _publisher = ffmpeg::publish_film(&server.url("one")).start();
     server.wait_for_publisher("one");
     let players: Vec<Program> = (0..4).map(|_| Recording::start(&server.url("one"))).collect();
@@ -50,7 +50,7 @@ fn twenty_publishers_with_five_players_each_lose_nothing() {
     let seconds: u64 =
         std::env::var("CRTMP_FAN_OUT_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let length = Duration::from_secs(seconds);
-    let server = Server::start(&Config::new().workers(2).log_level(4));
+    let server = Server::start(&Config::new().whole_groups().workers(2).log_level(4));
     let names: Vec<String> = (0..20).map(|index| format!("s{index}")).collect();
     let publishers: Vec<Program> =
         names.iter().map(|name| ffmpeg::publish_film(&server.url(name)).start()).collect();

@@ -88,6 +88,13 @@ impl Config {
         self
     }
 
+    /// Players start at the newest key frame, with the times that it and its group have: for tests that compare
+    /// times with those of the publisher.
+    #[must_use]
+    pub fn whole_groups(self) -> Self {
+        self.application("startPolicy", "\"key\"")
+    }
+
     /// A further block of `applications`, with its braces.
     #[must_use]
     pub fn block(mut self, block: &str) -> Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crtmp_media::{Format, StreamSlot};
 
 use crate::{
-    ConnectionId, Generation, HomeCounters, StreamKey,
+    Began, ConnectionId, Generation, HomeCounters, Skips, StreamKey,
     cursor::Cursor,
     home::Home,
     log::Log,
@@ -74,8 +74,16 @@ pub struct PlayerReport {
     pub packets: u64,
     /// Bytes sent.
     pub bytes: u64,
-    /// Times that it was too slow and skipped to a key frame.
-    pub skips: u64,
+    /// How it started.
+    pub began: Began,
+    /// How far behind live its first picture was by its time, in ms.
+    pub start_lag: u64,
+    /// Pictures that were left out so that it caught up.
+    pub left_out_pictures: u64,
+    /// Audio packets that were left out so that it caught up.
+    pub left_out_audio: u64,
+    /// Times that it gave up its place and went on at a newer key frame.
+    pub skips: Skips,
     /// Packets that it missed by that.
     pub skipped_packets: u64,
     /// Bytes between it and live.
@@ -136,7 +144,11 @@ impl PlayerReport {
             slot,
             packets: cursor.counters.packets,
             bytes: cursor.counters.bytes,
-            skips: cursor.counters.skips.total(),
+            began: cursor.counters.began,
+            start_lag: cursor.counters.start_lag,
+            left_out_pictures: cursor.counters.left_out_pictures,
+            left_out_audio: cursor.counters.left_out_audio,
+            skips: cursor.counters.skips,
             skipped_packets: cursor.counters.skipped_packets,
             behind_bytes: behind.bytes,
             behind_packets: behind.packets,
