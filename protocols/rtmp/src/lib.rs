@@ -25,6 +25,7 @@ pub mod aggregate;
 pub mod amf0;
 pub mod chunk;
 pub mod encoder;
+mod few;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod handshake;

@@ -154,8 +154,8 @@ impl Bridge {
         let info = &caller.info;
         let path = AppPath::split(&info.app);
         let known = ["app", "tcUrl", "swfUrl", "pageUrl", "flashVer"];
-        let mut extra = to_map(&info.members);
-        extra.retain(|key, _| !known.contains(&key.as_str()));
+        let unknown = info.members.iter().filter(|(key, _)| !known.contains(&key.as_str()));
+        let extra = unknown.map(|(key, value)| (key.clone(), to_json(value))).collect();
         ConnInfo {
             id: caller.connection.0,
             application: self.name.clone(),

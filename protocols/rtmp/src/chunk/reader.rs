@@ -1,11 +1,12 @@
 //! From bytes to messages.
 
-use std::collections::{BTreeMap, btree_map::Entry};
-
 use bytes::Bytes;
 
 use super::{ChunkError, DEFAULT_CHUNK_SIZE, Message, ReadLimits};
-use crate::message::{Control, kind};
+use crate::{
+    few::Few,
+    message::{Control, kind},
+};
 
 /// The receiving half of a chunk stream.
 ///
@@ -30,7 +31,7 @@ use crate::message::{Control, kind};
 #[derive(Debug)]
 pub struct ChunkReader {
     chunk_size: usize,
-    streams: BTreeMap<u32, ChunkStream>,
+    streams: Few<ChunkStream>,
     header: HeaderBytes,
     payload: Option<Payload>,
     /// Bytes that were read ahead as a possible extended time and were none: at most 3, and seldom any.
@@ -54,7 +55,7 @@ impl ChunkReader {
     pub const fn new() -> Self {
         Self {
             chunk_size: DEFAULT_CHUNK_SIZE as usize,
-            streams: BTreeMap::new(),
+            streams: Few::new(),
             header: HeaderBytes::new(),
             payload: None,
             replay: Vec::new(),
@@ -149,7 +150,7 @@ impl ChunkReader {
         let mut used = self.header.fill(input);
         let Some(header) = self.header.parse() else { return Ok(used) };
         if header.format == 3 {
-            let Some(stream) = self.streams.get_mut(&header.csid) else {
+            let Some(stream) = self.streams.get_mut(header.csid) else {
                 return Err(ChunkError::NoHeader { csid: header.csid, format: 3 });
             };
             let repeated = stream.read_repeated_time(&mut self.header, header.size, &input[used..]);
@@ -170,15 +171,16 @@ impl ChunkReader {
 
     fn begin_chunk(&mut self, header: &Header, limits: &ReadLimits) -> Result<(), ChunkError> {
         let &Header { csid, format, .. } = header;
-        let known = self.streams.len();
-        let stream = match self.streams.entry(csid) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(_) if format > 1 => return Err(ChunkError::NoHeader { csid, format }),
-            Entry::Vacant(_) if known >= limits.chunk_streams => {
+        if !self.streams.contains_key(csid) {
+            if format > 1 {
+                return Err(ChunkError::NoHeader { csid, format });
+            }
+            if self.streams.len() >= limits.chunk_streams {
                 return Err(ChunkError::ChunkStreams { csid, limit: limits.chunk_streams });
             }
-            Entry::Vacant(entry) => entry.insert(ChunkStream::default()),
-        };
+            self.streams.insert(csid, ChunkStream::default());
+        }
+        let stream = self.streams.get_mut(csid).expect("it was just made");
         let received = match (&stream.body, format) {
             (Some(body), 3) => body.len(),
             (Some(_), _) => return Err(ChunkError::HeaderInsideMessage { csid, format }),
@@ -202,7 +204,7 @@ impl ChunkReader {
         input: &[u8],
         limits: &ReadLimits,
     ) -> Result<(usize, Option<Message>), ChunkError> {
-        let stream = self.streams.get_mut(&csid).expect("a chunk belongs to a chunk stream with a header");
+        let stream = self.streams.get_mut(csid).expect("a chunk belongs to a chunk stream with a header");
         let body = stream.body.as_mut().expect("a chunk belongs to an unfinished message");
         let mut step = left.min(input.len());
         let room = limits.partial_bytes.saturating_sub(self.partial_bytes);
@@ -248,7 +250,7 @@ impl ChunkReader {
                 };
             }
             Some(Control::Abort(csid)) => {
-                if let Some(body) = self.streams.get_mut(&csid).and_then(|stream| stream.body.take()) {
+                if let Some(body) = self.streams.get_mut(csid).and_then(|stream| stream.body.take()) {
                     self.partial_bytes -= body.len();
                 }
             }

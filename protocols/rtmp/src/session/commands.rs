@@ -166,16 +166,16 @@ impl ServerSession {
             let text = format!("a connection may have messageStreams = {limit} message streams");
             return self.refuse_call(command, &text, cx);
         }
-        let Some(id) = (1..).find(|id| !self.slots.contains_key(id)) else { return };
+        let Some(id) = (1..).find(|id| !self.slots.contains_key(*id)) else { return };
         self.slots.insert(id, Slot::default());
         self.send_command(0, &Command::result(command.transaction, Value::Null, vec![id.into()]), cx);
     }
 
     fn delete_stream(&mut self, command: &Command, cx: &mut Cx<'_>) {
         match command.args.first().and_then(Value::as_u32) {
-            Some(id) if self.slots.contains_key(&id) => {
+            Some(id) if self.slots.contains_key(id) => {
                 self.end_slot(id, cx);
-                self.slots.remove(&id);
+                self.slots.remove(id);
             }
             _ => self.skipped(Skipped::BadCommand, cx),
         }
@@ -183,7 +183,7 @@ impl ServerSession {
 
     /// Ends whatever happens on a message stream.
     fn end_slot(&mut self, stream: u32, cx: &mut Cx<'_>) {
-        let Some(slot) = self.slots.get_mut(&stream) else { return self.skipped(Skipped::BadCommand, cx) };
+        let Some(slot) = self.slots.get_mut(stream) else { return self.skipped(Skipped::BadCommand, cx) };
         let held = std::mem::take(&mut slot.held);
         slot.held_bytes = 0;
         let state = std::mem::take(&mut slot.state);
@@ -218,7 +218,7 @@ impl ServerSession {
 
     fn publish(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let bad = |text: &str| Status::error("NetStream.Publish.BadName", text);
-        let Some(slot) = self.slots.get(&stream) else {
+        let Some(slot) = self.slots.get(stream) else {
             return self.status(stream, bad("There is no such message stream: createStream first."), cx);
         };
         let name = match command.args.first() {
@@ -244,7 +244,7 @@ impl ServerSession {
 
     fn play(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let bad = |text: &str| Status::error("NetStream.Play.Failed", text);
-        let Some(slot) = self.slots.get(&stream) else {
+        let Some(slot) = self.slots.get(stream) else {
             return self.status(stream, bad("There is no such message stream: createStream first."), cx);
         };
         let name = match command.args.first() {
@@ -331,7 +331,8 @@ impl ServerSession {
             }
             _ => false,
         };
-        if let Some(id) = self.slots.iter().find(|(_, slot)| publishes(slot)).map(|(id, _)| *id) {
+        let published = self.slots.iter().find(|(_, slot)| publishes(slot)).map(|(id, _)| id);
+        if let Some(id) = published {
             self.end_slot(id, cx);
         }
     }
@@ -347,7 +348,7 @@ impl ServerSession {
     }
 
     fn slot_status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
-        if self.slots.contains_key(&stream) {
+        if self.slots.contains_key(stream) {
             self.status(stream, status, cx);
         } else {
             self.skipped(Skipped::BadCommand, cx);
@@ -355,7 +356,7 @@ impl ServerSession {
     }
 
     fn plays_on(&self, stream: u32) -> bool {
-        self.slots.get(&stream).is_some_and(|slot| slot.state == SlotState::Playing)
+        self.slots.get(stream).is_some_and(|slot| slot.state == SlotState::Playing)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 
 impl ServerSession {
     pub(super) fn on_media(&mut self, message: &Message, cx: &mut Cx<'_>) -> Result<(), Error> {
-        if !self.slots.get(&message.stream).is_some_and(Slot::is_publishing) {
+        if !self.slots.get(message.stream).is_some_and(Slot::is_publishing) {
             self.skipped(Skipped::StrayMedia, cx);
             return Ok(());
         }
@@ -39,7 +39,7 @@ impl ServerSession {
             kind::VIDEO => self.tagged(message, MediaKind::Video),
             _ => self.data(message, cx),
         };
-        match (frame, self.slots.get_mut(&message.stream)) {
+        match (frame, self.slots.get_mut(message.stream)) {
             (Ok(Some(mut frame)), Some(slot)) => {
                 frame.dts = slot.time.unwrap(message.timestamp);
                 cx.emit(Event::Frame { slot: slot_event(message.stream), frame });

@@ -22,6 +22,7 @@ use crtmp_media::{Cx, Error, Event, Limits, RequestId, Skipped, StreamSlot};
 use crate::{
     ack::{PeerAcks, Window},
     chunk::{ChunkReader, ChunkWriter, MAX_MESSAGE, Message, ReadLimits},
+    few::Few,
     handshake::{RANDOM, ServerHandshake},
     message::{Command, Control, Status, UserControl, kind},
     time::Unwrapper,
@@ -56,7 +57,7 @@ pub struct ServerSession {
     writer: ChunkWriter,
     window: Window,
     peer_acks: PeerAcks,
-    slots: BTreeMap<u32, Slot>,
+    slots: Few<Slot>,
     requests: BTreeMap<RequestId, Pending>,
     last_request: u32,
     /// The peer has been allowed to publish or play: it may send more.
@@ -124,7 +125,7 @@ impl ServerSession {
             writer: ChunkWriter::new(),
             window: Window::new(),
             peer_acks: PeerAcks::default(),
-            slots: BTreeMap::new(),
+            slots: Few::new(),
             requests: BTreeMap::new(),
             last_request: 0,
             authorised: false,
@@ -270,7 +271,7 @@ impl ServerSession {
     /// Keeps a message back whose message stream waits for a verdict; returns whether it did.
     fn hold(&mut self, message: &Message, cx: &mut Cx<'_>) -> bool {
         let limits = &self.settings.limits;
-        let Some(slot) = self.slots.get_mut(&message.stream) else { return false };
+        let Some(slot) = self.slots.get_mut(message.stream) else { return false };
         if !slot.is_asked() {
             return false;
         }
@@ -284,7 +285,7 @@ impl ServerSession {
 
     /// Deals with what was kept back while a verdict was pending.
     fn release(&mut self, stream: u32, cx: &mut Cx<'_>) -> Result<(), Error> {
-        while let Some(slot) = self.slots.get_mut(&stream)
+        while let Some(slot) = self.slots.get_mut(stream)
             && !slot.is_asked()
             && let Some(message) = slot.held.pop_front()
         {

@@ -81,7 +81,7 @@ impl ServerSession {
                 }
             }
             Order::StopPublish { slot, code, text } => {
-                if self.slots.get(&slot.0).is_some_and(Slot::is_publishing) {
+                if self.slots.get(slot.0).is_some_and(Slot::is_publishing) {
                     self.status(slot.0, Status::error(code, text), cx);
                     self.set(slot.0, SlotState::Idle, cx);
                 }
@@ -164,7 +164,7 @@ impl ServerSession {
     }
 
     fn answer_publish(&mut self, slot: u32, answer: Answer, cx: &mut Cx<'_>) {
-        let Some(SlotState::AskedPublish { name }) = self.slots.get(&slot).map(|slot| slot.state.clone())
+        let Some(SlotState::AskedPublish { name }) = self.slots.get(slot).map(|slot| slot.state.clone())
         else {
             return;
         };
@@ -179,7 +179,7 @@ impl ServerSession {
                     cx,
                 );
                 self.set(slot, SlotState::Publishing { name }, cx);
-                if let Some(slot) = self.slots.get_mut(&slot) {
+                if let Some(slot) = self.slots.get_mut(slot) {
                     slot.time = Unwrapper::new();
                 }
             }
@@ -220,7 +220,7 @@ impl ServerSession {
     ) {
         self.clock.commanded(cx.now());
         // The message stream that the call came on may be gone meanwhile.
-        let stream = if self.slots.contains_key(&slot) { slot } else { 0 };
+        let stream = if self.slots.contains_key(slot) { slot } else { 0 };
         let command = match result {
             Ok(value) => {
                 self.commands = self.commands.saturating_sub(1);
@@ -243,12 +243,12 @@ impl ServerSession {
     }
 
     fn is(&self, slot: StreamSlot, state: &SlotState) -> bool {
-        self.slots.get(&slot.0).is_some_and(|slot| slot.state == *state)
+        self.slots.get(slot.0).is_some_and(|slot| slot.state == *state)
     }
 
     /// Changes the state of a message stream; what counts as idle begins now.
     pub(super) fn set(&mut self, slot: u32, state: SlotState, cx: &mut Cx<'_>) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
+        if let Some(slot) = self.slots.get_mut(slot) {
             slot.state = state;
             self.clock.commanded(cx.now());
         }
