@@ -3,6 +3,7 @@
 //! * [`clients`]: each kind of client reads a stream that ffmpeg publishes.
 //! * [`workers`]: publisher and players on different workers; many of both.
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
+//! * [`slow`]: players that read slowly, stop reading, or pause.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
@@ -11,10 +12,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
 mod clients;
+mod crowd;
 mod hostile;
 mod mistakes;
 mod plugins;
 mod process;
+mod slow;
 mod takeover;
 mod workers;
 

@@ -4,6 +4,7 @@
 //! * [`Launch`] starts any other program, bounded in time; [`ffmpeg`] and [`players`] know the common ones.
 //! * [`fixture`] is a prepared film, [`Recording`] the packets of a file or stream, to compare with it.
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
+//! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
 //! Nothing here sleeps and hopes: a test [waits](wait_for) for an event, up to a deadline.
@@ -12,10 +13,12 @@
 
 pub mod ffmpeg;
 pub mod fixture;
+pub mod numbered;
 pub mod players;
 pub mod wire;
 
 mod canary;
+mod chunks;
 mod config;
 mod counters;
 mod namespace;

@@ -1,12 +1,13 @@
 //! RTMP byte by byte: a client that says right and wrong things.
 //!
 //! It shares no code with the server on purpose. It writes every message with a full header and does what it
-//! is told; [`Client::message`] understands whatever valid chunks a server sends.
+//! is told; [`Chunks`] understands whatever valid chunks a server sends.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+pub use crate::chunks::Chunks;
 
 /// A message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,18 +72,7 @@ impl Message {
 #[derive(Debug)]
 pub struct Client {
     socket: TcpStream,
-    received: Vec<u8>,
-    chunk_size: usize,
-    chunk_streams: HashMap<u32, Incoming>,
-}
-
-/// A chunk stream as the server has used it so far.
-#[derive(Debug, Default)]
-struct Incoming {
-    message: Message,
-    length: usize,
-    extended: bool,
-    delta: u32,
+    incoming: Chunks,
 }
 
 /// How long anything is waited for.
@@ -108,12 +98,17 @@ impl Client {
     /// If the socket is not usable.
     pub fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a socket option");
-        Self { socket, received: Vec::new(), chunk_size: 128, chunk_streams: HashMap::new() }
+        Self { socket, incoming: Chunks::default() }
     }
 
     /// The socket, for what the other functions do not do.
     pub fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// The socket, and what has come through it that nobody has taken yet: for readers of another kind.
+    pub fn into_parts(self) -> (TcpStream, Chunks) {
+        (self.socket, self.incoming)
     }
 
     /// Connects and shakes hands, the simple way.
@@ -194,12 +189,10 @@ impl Client {
     pub fn message(&mut self, limit: Duration) -> Option<Message> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(message) = self.chunk() {
-                if let Some(message) = message {
-                    self.heed(&message);
-                    return Some(message);
-                }
-            } else if !self.receive(deadline) {
+            if let Some(message) = self.incoming.message() {
+                return Some(message);
+            }
+            if !self.receive(deadline) {
                 return None;
             }
         }
@@ -247,7 +240,7 @@ impl Client {
         let deadline = Instant::now() + limit;
         while self.receive(deadline) {}
         assert!(Instant::now() < deadline, "the server kept the connection for {limit:?}");
-        std::mem::take(&mut self.received)
+        self.incoming.rest()
     }
 
     /// Demands that the connection still serves: a ping of ours or a call must be answered.
@@ -263,10 +256,12 @@ impl Client {
     /// If they do not come.
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         let deadline = Instant::now() + PATIENCE;
-        while self.received.len() < count {
-            assert!(self.receive(deadline), "{} bytes of {count} came", self.received.len());
+        loop {
+            if let Some(bytes) = self.incoming.take(count) {
+                return bytes;
+            }
+            assert!(self.receive(deadline), "{} bytes of {count} came", self.incoming.rest().len());
         }
-        self.received.drain(..count).collect()
     }
 
     /// Reads something; `false` when the deadline has passed or the server has closed.
@@ -279,66 +274,10 @@ impl Client {
         let mut buffer = [0; 64 * 1024];
         match self.socket.read(&mut buffer) {
             Ok(count) => {
-                self.received.extend(&buffer[..count]);
+                self.incoming.feed(&buffer[..count]);
                 count > 0
             }
             Err(error) => error.kind() == io::ErrorKind::Interrupted,
-        }
-    }
-
-    /// Takes one whole chunk from what was received: `None` if it is not all there, `Some(None)` if it does not
-    /// end a message.
-    fn chunk(&mut self) -> Option<Option<Message>> {
-        let mut rest = &self.received[..];
-        let first = number(&mut rest, 1)?;
-        let id = match first & 0x3f {
-            0 => 64 + number(&mut rest, 1)?,
-            1 => {
-                let low = number(&mut rest, 1)?;
-                64 + low + 256 * number(&mut rest, 1)?
-            }
-            id => id,
-        };
-        let state = self.chunk_streams.entry(id).or_default();
-        let format = first >> 6;
-        let mut header = state.message.clone();
-        let (mut length, mut delta, mut extended) = (state.length, state.delta, state.extended);
-        if format < 3 {
-            delta = number(&mut rest, 3)?;
-            extended = delta == 0xff_ffff;
-        }
-        if format < 2 {
-            length = number(&mut rest, 3)? as usize;
-            header.kind = number(&mut rest, 1)? as u8;
-        }
-        if format == 0 {
-            header.stream = number(&mut rest, 4)?.swap_bytes();
-        }
-        if extended {
-            delta = number(&mut rest, 4)?;
-        }
-        if header.payload.is_empty() {
-            header.time = if format == 0 { delta } else { header.time.wrapping_add(delta) };
-        }
-        header.chunk_stream = id;
-        let part = self.chunk_size.min(length - header.payload.len());
-        header.payload.extend(rest.get(..part)?);
-        let used = self.received.len() - rest.len() + part;
-        *state = Incoming { message: header, length, extended, delta };
-        let whole = (state.message.payload.len() == length).then(|| {
-            let message = state.message.clone();
-            state.message.payload.clear();
-            message
-        });
-        self.received.drain(..used);
-        Some(whole)
-    }
-
-    /// Obeys a control message that changes how chunks are read.
-    fn heed(&mut self, message: &Message) {
-        if message.kind == 1 {
-            let size = <[u8; 4]>::try_from(&message.payload[..]).expect("four bytes in Set Chunk Size");
-            self.chunk_size = u32::from_be_bytes(size) as usize;
         }
     }
 }
@@ -362,13 +301,6 @@ pub fn publish(stream: u32, name: &str) -> Message {
 /// The command `play`.
 pub fn play(stream: u32, name: &str) -> Message {
     Message::command(stream, "play", 6.0, &[amf::null(), amf::string(name), amf::number(-2000.0)])
-}
-
-/// A big-endian number of `width` bytes, taken from `bytes` if they are there.
-fn number(bytes: &mut &[u8], width: usize) -> Option<u32> {
-    let (head, tail) = bytes.split_at_checked(width)?;
-    *bytes = tail;
-    Some(head.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
 }
 
 /// Values in AMF0.
