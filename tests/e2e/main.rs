@@ -7,6 +7,7 @@
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
+//! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
@@ -18,6 +19,7 @@ mod mistakes;
 mod plugins;
 mod process;
 mod slow;
+mod start;
 mod takeover;
 mod workers;
 

@@ -23,6 +23,20 @@ pub fn publish_encoded(url: &str) -> Launch {
         .arg(url)
 }
 
+/// Publishes a pattern in groups of 8 s with B-frames, some of which no other picture needs.
+pub fn publish_long_groups(url: &str) -> Launch {
+    ffmpeg("error")
+        .args("-re -f lavfi -i testsrc2=size=320x180:rate=25 -f lavfi -i sine=frequency=440")
+        .args("-c:v libx264 -preset veryfast -g 200 -keyint_min 200 -sc_threshold 0 -bf 3 -c:a aac -f flv")
+        .arg(url)
+}
+
+/// Decodes so much of a stream, with the times that its pictures carry.
+pub fn decode(url: &str, length: Duration) -> Launch {
+    player(url)
+        .args(&format!("-t {} -fps_mode passthrough -enc_time_base -1 -f null -", length.as_secs_f64()))
+}
+
 /// Records so much of a stream into a file, byte for byte.
 pub fn record(url: &str, length: Duration, file: &Path) -> Launch {
     player(url).args(&format!("-t {} -c copy -y", length.as_secs_f64())).arg(file)
@@ -65,6 +79,19 @@ pub fn codecs(url: &str) -> Vec<String> {
     codecs
 }
 
+/// What ffmpeg says about timestamps and pictures that are not as they should be.
+const COMPLAINTS: [&str; 9] = [
+    "Non-monotonous",
+    "non monotonically",
+    "Invalid data",
+    "Invalid timestamps",
+    "corrupt",
+    "error while decoding",
+    "concealing",
+    "Missing reference",
+    "co located",
+];
+
 /// Demands that a player of ffmpeg's ended well and did not have to mend timestamps.
 ///
 /// # Panics
@@ -72,7 +99,7 @@ pub fn codecs(url: &str) -> Vec<String> {
 /// If it did.
 pub fn assert_clean(outcome: Outcome) {
     let outcome = outcome.success();
-    for complaint in ["Non-monotonous", "non monotonically", "Invalid data", "corrupt"] {
+    for complaint in COMPLAINTS {
         assert!(!outcome.stderr.contains(complaint), "{}", outcome.stderr);
     }
 }

@@ -1,0 +1,160 @@
+//! Players that come in the middle of a group of pictures.
+
+use std::time::Duration;
+
+use crtmp_tests::{Config, Kind, Packet, Program, Recording, Server, ffmpeg, wait_for};
+use serde_json::Value;
+
+use crate::SOON;
+
+/// The length of a group of pictures in ms.
+const GROUP: u64 = 8000;
+
+/// A server with a publisher, a player that was there almost from the beginning, and one that came in the middle
+/// of a group.
+struct Stage {
+    server: Server,
+    first: Program,
+    second: Program,
+    /// The newest time in ms of the stream before the second player came.
+    came: i64,
+    _publisher: Program,
+}
+
+impl Stage {
+    fn new(config: &Config) -> Self {
+        let server = Server::start(config);
+        let url = server.url("one");
+        let publisher = ffmpeg::publish_long_groups(&url).start();
+        server.wait_for_publisher("one");
+        let first = Recording::start(&url);
+        let came = wait_in_group(&server, 4000..6000);
+        let second = Recording::start(&url);
+        Self { server, first, second, came, _publisher: publisher }
+    }
+
+    /// What the second player has got once it has pictures of so many ms after it came, and then what the first has.
+    fn recordings(&self, ms: i64) -> (Recording, Recording) {
+        wait_for("enough pictures", SOON, || {
+            let pictures = Recording::of_program(&self.second);
+            let last = pictures.of(Kind::Video).last().map(|packet| packet.dts);
+            last.is_some_and(|dts| dts > self.came + ms).then_some(())
+        });
+        let second = Recording::of_program(&self.second);
+        let last = second.0.iter().map(|packet| packet.dts).max();
+        let first = wait_for("as much at the other player", SOON, || {
+            let first = Recording::of_program(&self.first);
+            (first.0.iter().map(|packet| packet.dts).max() > last).then_some(first)
+        });
+        (second, first)
+    }
+
+    /// What the server says about the player that came last.
+    fn last_player(&self) -> Value {
+        let counters = self.server.counters();
+        let players = counters.players("one");
+        let newest = players.iter().max_by_key(|(_, player)| player["connection"].as_u64());
+        newest.expect("two players").1.clone()
+    }
+}
+
+/// Waits until the stream lies so many ms behind a key frame; returns its time in ms.
+fn wait_in_group(server: &Server, place: std::ops::Range<u64>) -> i64 {
+    let dts = server.wait_for_counters("the middle of a group", SOON, |counters| {
+        let streams = counters.json()["streams"].as_array()?;
+        let dts = streams.iter().find(|stream| stream["name"] == "one")?["dtsMs"].as_u64()?;
+        place.contains(&(dts % GROUP)).then_some(dts)
+    });
+    i64::try_from(dts).expect("some hours")
+}
+
+fn same(a: &Packet, b: &Packet) -> bool {
+    (a.size, &a.hash, a.key) == (b.size, &b.hash, b.key)
+}
+
+#[test]
+fn a_player_that_comes_late_has_a_picture_at_once_and_is_near_live() {
+    let stage = Stage::new(&Config::new());
+    let (second, first) = stage.recordings(2000);
+    second.assert_forward();
+    let pictures = second.of(Kind::Video);
+    assert!(pictures[0].key, "{:?}", pictures[0]);
+    let behind = stage.came - pictures[0].dts;
+    assert!(behind <= 1000, "{behind} ms behind live");
+    for packet in &second.0 {
+        assert!(packet.pts >= packet.dts, "{packet:?}");
+    }
+    // Each picture is one of the source's, later than it was at most, and in the old order of presentation; once
+    // they have caught up, none is missing and none has moved.
+    let all = first.of(Kind::Video);
+    let (mut at, mut live, mut old) = (0, 0, Vec::new());
+    for packet in &pictures {
+        let found =
+            all[at..].iter().position(|source| same(source, packet)).expect("a picture of the source");
+        let source = all[at + found];
+        assert!(packet.dts >= source.dts, "{packet:?} was {source:?}");
+        if live > 0 {
+            assert_eq!((found, packet.dts, packet.pts), (0, source.dts, source.pts), "live again");
+        }
+        live += usize::from((packet.dts, packet.pts) == (source.dts, source.pts));
+        old.push((source.pts, packet.pts));
+        at += found + 1;
+    }
+    assert!(live >= 40, "{live} pictures were not moved");
+    old.sort_unstable();
+    assert!(old.is_sorted_by_key(|(_, new)| new), "pictures in another order: {old:?}");
+    // Sound is as it was, from the player's time on.
+    let sound = second.of(Kind::Audio);
+    assert!(sound[0].dts >= pictures[0].dts && sound[0].dts <= pictures[0].dts + 100, "{:?}", sound[0]);
+    let source = first.of(Kind::Audio);
+    let from = source.iter().position(|source| same(source, sound[0]) && source.dts == sound[0].dts);
+    let from = from.expect("sound of the source");
+    assert!(sound.iter().zip(&source[from..]).all(|(ours, theirs)| ours == theirs));
+
+    let player = stage.last_player();
+    assert_eq!((&player["start"], &player["skips"]), (&"catchUp".into(), &0.into()), "{player}");
+    assert!(player["startLagMs"].as_u64().is_some_and(|lag| lag <= 700), "{player}");
+    assert!(player["picturesLeftOut"].as_u64() >= Some(20), "{player}");
+    assert!(player["audioLeftOut"].as_u64() >= Some(100), "{player}");
+    stage.server.stop();
+}
+
+#[test]
+fn what_a_late_player_gets_can_be_decoded() {
+    let server = Server::start(&Config::new());
+    let url = server.url("one");
+    let _publisher = ffmpeg::publish_long_groups(&url).start();
+    server.wait_for_publisher("one");
+    wait_in_group(&server, 3000..5000);
+    ffmpeg::assert_clean(ffmpeg::decode(&url, Duration::from_secs(3)).run());
+    server.stop();
+}
+
+#[test]
+fn a_player_that_wants_whole_groups_gets_them_as_they_are() {
+    let stage = Stage::new(&Config::new().whole_groups());
+    let (second, first) = stage.recordings(500);
+    second.assert_forward();
+    second.assert_no_gap();
+    second.assert_part_of(&first);
+    let start = second.of(Kind::Video)[0].dts;
+    assert!(stage.came - start >= 4000, "{start} ms is no time of the group's beginning");
+    let player = stage.last_player();
+    assert_eq!(player["start"], "key", "{player}");
+    assert!(player["startLagMs"].as_u64() >= Some(3900), "{player}");
+    stage.server.stop();
+}
+
+#[test]
+fn a_player_that_wants_the_next_group_waits_for_it() {
+    let stage = Stage::new(&Config::new().application("startPolicy", "\"next\""));
+    let (second, first) = stage.recordings(5000);
+    second.assert_forward();
+    second.assert_no_gap();
+    second.assert_part_of(&first);
+    assert!(second.of(Kind::Video)[0].dts > stage.came);
+    assert!(second.of(Kind::Audio)[0].dts > stage.came);
+    let player = stage.last_player();
+    assert_eq!(player["start"], "next", "{player}");
+    stage.server.stop();
+}
