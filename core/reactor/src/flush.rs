@@ -18,6 +18,9 @@ use crate::{
 /// Bytes that one connection may send in one turn; then the others have theirs.
 const BUDGET: usize = 256 * 1024;
 
+/// Bytes that the system holds unsent from which on it is asked at each turn: a player that reads has fewer.
+const NOTABLE: u64 = 64 * 1024;
+
 /// How often it is looked at what the system holds unsent of a player that takes everything.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -88,7 +91,7 @@ impl Connection {
             return true;
         }
         // A socket with room may still hide much: the system's buffer grows with a slow player.
-        let judge = self.stalled_since.is_some() || self.look_at <= shared.now;
+        let judge = self.stalled_since.is_some() || self.look_at <= shared.now || self.unsent > NOTABLE;
         let mut unsent = 0;
         if judge {
             self.look_at = shared.now + LOOK_PERIOD;
@@ -97,7 +100,7 @@ impl Connection {
             self.unsent = system::unsent(&self.socket).unwrap_or_default();
             unsent = queued + self.unsent;
         }
-        let flush = Flush { now: shared.now, limits: &shared.limits, stalled: judge, unsent };
+        let flush = Flush { now: shared.now, limits: &shared.limits, judge, unsent };
         if self.plays.iter().all(|played| shared.relay.prepare(played.player, flush)) {
             return true;
         }

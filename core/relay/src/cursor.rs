@@ -13,7 +13,7 @@ use crate::{
     Delivery, Flush, Start,
     catch_up::{Approach, CatchUp, Headed},
     lag::{Lag, Verdict},
-    log::{Headers, Log, Position},
+    log::{Behind, Headers, Log, Position},
 };
 
 /// Slices that go out in one system call at most.
@@ -116,6 +116,8 @@ pub(crate) struct Cursor {
     /// Pictures that it may not be sent yet.
     veil: Option<Veil>,
     lag: Lag,
+    /// Up to where packets that it missed have been counted.
+    missed_to: Position,
     pub(crate) counters: Counters,
 }
 
@@ -226,12 +228,12 @@ impl Cursor {
             catch_up: None,
             veil: None,
             lag: Lag::default(),
+            missed_to: Position::MAX,
             counters: Counters::default(),
         }
     }
 
-    /// Prepares for [`Self::fill`]: starts, skips where it must. Lag matters only where something that has left
-    /// the log has not reached the player. Returns false where the player is to be cut.
+    /// Prepares for [`Self::fill`]: starts, skips where it must. Returns false where the player is to be cut.
     pub(crate) fn prepare(
         &mut self,
         log: &mut Log,
@@ -239,12 +241,12 @@ impl Cursor {
         flush: Flush<'_>,
         delivery: &Delivery,
     ) -> bool {
-        let Flush { now, limits, stalled, unsent } = flush;
+        let Flush { now, limits, judge, unsent } = flush;
         if let Place::At(next) = self.place {
             if next < log.base() {
                 self.leave(log, next);
                 self.counters.skips.fell_off += 1;
-            } else if stalled || unsent > 0 {
+            } else if judge {
                 let unsent = (unsent, log.time_of(unsent));
                 match self.lag.judge(log.behind(next, now), unsent, now, limits, delivery.max_lag) {
                     Verdict::Keep => {}
@@ -252,11 +254,14 @@ impl Cursor {
                         self.leave(log, next);
                         self.counters.skips.lag += 1;
                     }
+                    // What has left the log cannot be taken back: the player gets nothing until it has it.
+                    Verdict::Skip if Lag::is_over(Behind::default(), unsent, limits, delivery.max_lag) => {
+                        self.leave(log, log.end());
+                        self.counters.skips.lag += 1;
+                    }
                     Verdict::Skip => {}
                     Verdict::Cut => return false,
                 }
-            } else {
-                self.lag.clear();
             }
         }
         if let Some(catch_up) = &mut self.catch_up {
@@ -265,6 +270,15 @@ impl Cursor {
             self.go_on(log, wants);
         }
         if let Place::Waiting(from) = self.place {
+            if judge && unsent > 0 {
+                // With half of what is allowed, so that it does not skip again at once.
+                let unsent = (unsent.saturating_mul(2), log.time_of(unsent).saturating_mul(2));
+                match self.lag.judge(Behind::default(), unsent, now, limits, delivery.max_lag) {
+                    Verdict::Keep => {}
+                    Verdict::Skip => return true,
+                    Verdict::Cut => return false,
+                }
+            }
             self.start(log, from, wants, now, delivery.start);
         }
         true
@@ -301,6 +315,8 @@ impl Cursor {
             self.counters.began = began;
             self.counters.start_lag = u64::try_from(lag).unwrap_or(0);
         }
+        self.counters.skipped_packets += start.saturating_sub(self.missed_to);
+        self.missed_to = Position::MAX;
         self.place = Place::At(start);
         if self.epoch != Some(log.epoch_before(start)) || self.epoch != Some(log.epoch()) {
             let time = self.catch_up.as_ref().map(|catch_up| catch_up.start());
@@ -473,6 +489,7 @@ impl Cursor {
     fn leave(&mut self, log: &Log, next: Position) {
         let target = log.newest_key().filter(|&key| key >= next).unwrap_or(log.end());
         self.counters.skipped_packets += target.saturating_sub(next);
+        self.missed_to = target;
         // Headers that have not gone out are owed still, wherever the player goes on.
         if self.headers.take().is_some_and(|(headers, sent)| sent < headers.len()) {
             self.epoch = None;
@@ -575,6 +592,25 @@ mod tests {
         let mut rest = squeeze(&rig.send(&mut cursor, ALL, true, 999));
         rest = rest.split_once(';').map(|(_, rest)| rest.to_owned()).unwrap_or(rest);
         assert_eq!(rest, "D@41;K41@41;");
+    }
+
+    /// What the socket took is not with the player: a large buffer of the system hides seconds.
+    #[test]
+    fn lag_that_the_system_hides_counts_too() {
+        let mut rig = Rig::new(Limits { player_queue_bytes: 64 * 1024, ..Limits::default() });
+        let mut cursor = Cursor::new(0);
+        let mut sent = |rig: &mut Rig| rig.send(&mut cursor, ALL, true, usize::MAX).replace(' ', "");
+        [config(0, b"C"), key(0), delta(40)].into_iter().for_each(|frame| rig.push(frame));
+        assert_eq!(sent(&mut rig), "C@0;K0@0;d40@40;");
+        rig.unsent = 64 * 1024 + 1;
+        [delta(80), key(120), delta(160)].into_iter().for_each(|frame| rig.push(frame));
+        assert_eq!(sent(&mut rig), "", "not even from the key frame at hand");
+        rig.unsent = 48 * 1024;
+        [delta(200), key(240), delta(280)].into_iter().for_each(|frame| rig.push(frame));
+        assert_eq!(sent(&mut rig), "", "it would be too far behind at once");
+        rig.unsent = 32 * 1024;
+        assert_eq!(sent(&mut rig), "K240@240;d280@280;");
+        assert_eq!((cursor.counters.skips.lag, cursor.counters.skipped_packets), (1, 4));
     }
 
     #[test]

@@ -29,14 +29,12 @@ impl Lag {
     pub(crate) fn judge(
         &mut self,
         behind: Behind,
-        (unsent, unsent_time): (u64, Duration),
+        unsent: (u64, Duration),
         now: Instant,
         limits: &Limits,
         max_lag: Duration,
     ) -> Verdict {
-        let over = behind.bytes.saturating_add(unsent) > limits.player_queue_bytes as u64
-            || behind.age.saturating_add(unsent_time) > max_lag;
-        if !over {
+        if !Self::is_over(behind, unsent, limits, max_lag) {
             self.over_since = None;
             return Verdict::Keep;
         }
@@ -48,9 +46,15 @@ impl Lag {
         }
     }
 
-    /// Notes that nothing keeps the player from being sent everything.
-    pub(crate) fn clear(&mut self) {
-        self.over_since = None;
+    /// Whether that is too far behind.
+    pub(crate) fn is_over(
+        behind: Behind,
+        (unsent, unsent_time): (u64, Duration),
+        limits: &Limits,
+        max_lag: Duration,
+    ) -> bool {
+        behind.bytes.saturating_add(unsent) > limits.player_queue_bytes as u64
+            || behind.age.saturating_add(unsent_time) > max_lag
     }
 
     /// For how long the player has been too far behind.

@@ -99,8 +99,9 @@ pub struct Flush<'a> {
     pub now: Instant,
     /// The limits.
     pub limits: &'a Limits,
-    /// Whether the connection could not send everything last time.
-    pub stalled: bool,
+    /// Whether it is to be looked at how far behind the players are. Needed where the connection could not send
+    /// everything last time, and now and then.
+    pub judge: bool,
     /// Bytes that have left the log but not the connection.
     pub unsent: u64,
 }

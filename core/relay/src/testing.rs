@@ -94,6 +94,8 @@ pub(crate) struct Rig {
     pub(crate) now: Instant,
     pub(crate) start: Instant,
     pub(crate) partial: Option<Partial>,
+    /// Bytes that the system holds of what has been sent.
+    pub(crate) unsent: u64,
 }
 
 impl Rig {
@@ -111,6 +113,7 @@ impl Rig {
             now,
             start: now,
             partial: None,
+            unsent: 0,
         }
     }
 
@@ -125,7 +128,7 @@ impl Rig {
 
     /// Sends up to `room` bytes, as a socket would take them.
     pub(crate) fn send(&mut self, cursor: &mut Cursor, wants: Wants, stalled: bool, room: usize) -> String {
-        let flush = Flush { now: self.now, limits: &self.limits, stalled, unsent: 0 };
+        let flush = Flush { now: self.now, limits: &self.limits, judge: stalled, unsent: self.unsent };
         if !cursor.prepare(&mut self.log, wants, flush, &self.delivery) {
             return "CUT".into();
         }

@@ -82,7 +82,7 @@ impl World {
     fn sent(&mut self, worker: usize, player: PlayerId) -> String {
         let relay = &mut self.workers[worker];
         assert!(
-            relay.prepare(player, Flush { now: self.now, limits: &self.limits, stalled: false, unsent: 0 })
+            relay.prepare(player, Flush { now: self.now, limits: &self.limits, judge: false, unsent: 0 })
         );
         let mut slices = Slices::new();
         relay.fill(player, &mut slices, usize::MAX);
