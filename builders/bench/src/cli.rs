@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use crtmp_bench::floor::{self, Mode};
 use crtmp_bench::load::{self, Assignment, Join, Plan, Players, Reading, Storm};
+use crtmp_bench::runner::server::Servers;
+use crtmp_bench::runner::{self, Order, document};
 use crtmp_bench::source::{Bundling, Shape};
 
 /// Load generator and benchmark of RTMP servers.
@@ -24,6 +27,10 @@ enum Task {
     Load(Box<Load>),
     /// Writes prepared bytes to raw players: what a server costs at least.
     Floor(Floor),
+    /// Sets servers side by side and prints tables.
+    Run(Run),
+    /// Prints the tables of an earlier run.
+    Report(Report),
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +164,37 @@ struct Floor {
     stream: Stream,
 }
 
+#[derive(Debug, Args)]
+struct Run {
+    /// Fewer scenarios, shorter windows, one repetition.
+    #[arg(long)]
+    quick: bool,
+    /// Only scenarios whose names contain one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How often each measurement is repeated [default: 3, quick: 1].
+    #[arg(long)]
+    repeat: Option<usize>,
+    /// The server [default: the one beside this program].
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// A folder for raw results.
+    #[arg(long, default_value = "target/bench")]
+    results: PathBuf,
+    /// The document that a full run is written into.
+    #[arg(long, default_value = "docs/performance.md")]
+    document: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Report {
+    /// A file of raw results.
+    file: PathBuf,
+    /// Writes the tables and plots into this document as well.
+    #[arg(long)]
+    document: Option<PathBuf>,
+}
+
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
         "message" => Ok(Mode::Message),
@@ -184,7 +222,37 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
             })?;
             Ok(())
         }
+        Task::Run(arguments) => measure(arguments),
+        Task::Report(arguments) => {
+            let (machine, rows) = runner::read(&arguments.file)?;
+            println!("{}", document::tables(&rows));
+            match arguments.document {
+                Some(path) => document::write(&path, &machine, &rows),
+                None => Ok(()),
+            }
+        }
     }
+}
+
+fn measure(arguments: Run) -> Result<(), Box<dyn Error>> {
+    let mut servers = Servers::default();
+    if let Some(server) = arguments.server {
+        servers.crtmpserver = server;
+    }
+    let partial = arguments.quick || !arguments.only.is_empty();
+    let order = Order {
+        quick: arguments.quick,
+        only: arguments.only,
+        repeat: arguments.repeat.unwrap_or(if arguments.quick { 1 } else { 3 }),
+        servers,
+        results: arguments.results,
+    };
+    let rows = runner::run(&order)?;
+    println!("{}", document::tables(&rows));
+    if !partial {
+        document::write(&arguments.document, &runner::Machine::here(&order.servers), &rows)?;
+    }
+    Ok(())
 }
 
 /// Prints one line of JSON, at once also where the output is a pipe.

@@ -6,6 +6,7 @@
 //! - [`stamp`] and [`source`]: the synthetic stream. [`judge`]: what a player makes of it.
 //! - [`load`]: the load generator; tests use it as a library.
 //! - [`floor`]: a program that only writes prepared bytes.
+//! - [`measure`]: what processes take. [`runner`]: servers side by side.
 //!
 //! Start reading at [`load::Plan`].
 #![forbid(unsafe_code)]
@@ -14,6 +15,8 @@ pub mod clock;
 pub mod floor;
 pub mod judge;
 pub mod load;
+pub mod measure;
 pub mod quantiles;
+pub mod runner;
 pub mod source;
 pub mod stamp;

@@ -39,6 +39,12 @@ const TASKS: &[Task] = &[
         run: tasks::check,
     },
     Task {
+        name: "bench",
+        arguments: "[--quick] [--only part,…] [--repeat n]",
+        summary: "measure the server beside nginx-rtmp and a floor; the whole run is written into docs/performance.md",
+        run: tasks::bench,
+    },
+    Task {
         name: "fuzz",
         arguments: "[target] [seconds]",
         summary: "fuzz one target, or all of them in turn, for so many seconds each (60)",

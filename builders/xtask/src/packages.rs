@@ -1,4 +1,4 @@
-//! The Debian packages that the tests need beside the Rust toolchain and a C compiler.
+//! The Debian packages that tests and benchmarks need beside the Rust toolchain and a C compiler.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 use crate::step::{Failure, on_path, step};
 
 /// A package and a file of it by which its presence is told.
-const PACKAGES: &[(&str, &str)] = &[
+type Package = (&'static str, &'static str);
+
+/// What the tests need.
+pub(crate) const TESTS: &[Package] = &[
     ("ffmpeg", "/usr/bin/ffmpeg"),
     ("rtmpdump", "/usr/bin/rtmpdump"),
     ("gstreamer1.0-tools", "/usr/bin/gst-launch-1.0"),
@@ -24,16 +27,20 @@ const PACKAGES: &[(&str, &str)] = &[
     ("coreutils", "/usr/bin/timeout"),
 ];
 
+/// What is set beside the server in benchmarks.
+pub(crate) const BENCHMARKS: &[Package] =
+    &[("nginx-light", "/usr/sbin/nginx"), ("libnginx-mod-rtmp", "/usr/lib/nginx/modules/ngx_rtmp_module.so")];
+
 /// Installs the packages that are missing; does nothing, and needs no rights, when none is.
-pub(crate) fn install() -> Result<(), Failure> {
+pub(crate) fn install(packages: &[Package]) -> Result<(), Failure> {
     let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, file)| !present(file)).map(|(package, _)| *package).collect();
+        packages.iter().filter(|(_, file)| !present(file)).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !on_path("apt-get") {
         return Err(Failure(format!(
-            "the tests need these Debian packages or what corresponds to them here: {}",
+            "this needs these Debian packages or what corresponds to them here: {}",
             missing.join(" ")
         )));
     }

@@ -11,7 +11,10 @@ const CONFIGURATION: &str = "configs/crtmpserver.lua";
 
 /// Builds everything and becomes the server.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    step("build", &mut cargo("build --release --workspace --exclude xtask --exclude crtmp-tests"))?;
+    step(
+        "build",
+        &mut cargo("build --release --workspace --exclude xtask --exclude crtmp-bench --exclude crtmp-tests"),
+    )?;
     let server = target().join("release/crtmpserver");
     let error = Command::new(&server).current_dir(root()).arg(CONFIGURATION).args(arguments).exec();
     Err(Failure(format!("cannot start {}: {error}", server.display())))
@@ -20,7 +23,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 /// All that must pass before a change is taken. The tests come last, so that the last thing to read is
 /// their result.
 pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
-    packages::install()?;
+    packages::install(packages::TESTS)?;
     static_checks()?;
     let mut documentation = cargo("doc --no-deps --workspace");
     step("documentation", documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -34,6 +37,18 @@ pub(crate) fn check(_: &[String]) -> Result<(), Failure> {
     static_checks()?;
     let tests = "test --workspace --exclude crtmp-tests";
     step("unit tests", cargo(tests).env("INSTA_UPDATE", "no"))
+}
+
+/// Builds everything that is measured and becomes the runner.
+pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
+    packages::install(packages::BENCHMARKS)?;
+    let packages = "-p crtmp-bench -p crtmp-server -p crtmp-appselector -p crtmp-flvplayback";
+    step("build", &mut cargo(&format!("build --release {packages}")))?;
+    let runner = target().join("release/crtmp-bench");
+    let mut command = Command::new(&runner);
+    command.current_dir(root()).arg("run").arg("--results").arg(target().join("bench")).args(arguments);
+    let error = command.exec();
+    Err(Failure(format!("cannot start {}: {error}", runner.display())))
 }
 
 /// Fuzzes with the nightly toolchain and cargo-fuzz.
