@@ -242,6 +242,9 @@ impl Cursor {
         delivery: &Delivery,
     ) -> bool {
         let Flush { now, limits, judge, unsent } = flush;
+        if wants.paused {
+            return true;
+        }
         if let Place::At(next) = self.place {
             if next < log.base() {
                 self.leave(log, next);
@@ -337,7 +340,8 @@ impl Cursor {
         }
     }
 
-    /// Goes on at the newest place to join: after a pause.
+    /// Gives up its place, to go on at the newest one to join: at the beginning of a pause, whose end then finds
+    /// what is newest.
     pub(crate) fn rejoin(&mut self, log: &Log) {
         if let Place::At(next) = self.place {
             self.leave(log, next);
@@ -634,14 +638,21 @@ mod tests {
         let mut cursor = Cursor::new(0);
         rig.send(&mut cursor, ALL, false, 999);
         let paused = Wants { paused: true, ..ALL };
+        cursor.rejoin(&rig.log);
         for ms in 1..20 {
             rig.push(delta(ms));
         }
-        assert_eq!(rig.send(&mut cursor, paused, false, 999), "");
+        assert_eq!(rig.send(&mut cursor, paused, true, 999), "");
+        assert_eq!(cursor.needs(), None);
+        assert_eq!(
+            rig.send(&mut cursor, ALL, false, 999),
+            "",
+            "what it has missed leans on what it has missed"
+        );
         rig.push(key(20));
         rig.push(delta(21));
-        cursor.rejoin(&rig.log);
         assert_eq!(squeeze(&rig.send(&mut cursor, ALL, false, 999)), "K20@20;d21@21;");
+        assert_eq!((cursor.counters.skips.pause, cursor.counters.skipped_packets), (1, 19));
     }
 
     #[test]

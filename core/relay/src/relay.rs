@@ -311,7 +311,8 @@ impl Relay {
     /// Pauses a player, or lets it go on live.
     pub fn set_paused(&mut self, id: PlayerId, paused: bool) {
         let Some(player) = self.players.get_mut(id) else { return };
-        if player.wants.paused && !paused {
+        if paused && !player.wants.paused {
+            // It gives up its place at once, so that the log need not keep it.
             let log = &self.replicas[player.replica].logs[player.log].log;
             player.cursor.rejoin(log);
         }

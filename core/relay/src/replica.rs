@@ -190,7 +190,7 @@ impl FormatLog {
 
     /// Whether it is time to look for packets that nobody needs: once per group, or after many packets.
     pub(crate) fn wants_trim(&mut self) -> bool {
-        let key_in_place = self.log.newest_key().is_some_and(|key| key > self.trimmed_at);
+        let key_in_place = self.log.newest_key().is_some_and(|key| key >= self.trimmed_at);
         if key_in_place || self.log.end() - self.trimmed_at >= TRIM_EVERY {
             self.trimmed_at = self.log.end();
             return true;

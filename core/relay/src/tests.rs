@@ -284,3 +284,67 @@ fn messages_wait_as_the_load_asks_for() {
     assert_eq!(round_times(auto, players(7200)), [80, 160]);
     assert_eq!(round_times(Merge::Auto { max: Duration::ZERO }, players(7200)).len(), 15);
 }
+
+/// What a log keeps while its players follow is the group of pictures that newcomers need, and little more.
+#[test]
+fn a_log_keeps_one_group() {
+    for (merge, group) in [(0, 50), (100, 50), (0, 1), (0, 255), (0, 256), (0, 257)] {
+        let mut world = World::new(1);
+        let merge = Merge::Fixed(Duration::from_millis(merge));
+        world.workers[0].set_delivery(&"live".into(), Delivery { merge, ..Delivery::default() });
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        world.frames(0, home, [config(0, b"C")]);
+        let players = [world.play(0, 7).0, world.play(0, 8).0];
+        let packet = format!("{:>8}@{};", "", 0).len() as u64;
+        for index in 0..4 * group.max(50) {
+            let ms = index * 40;
+            world.now += Duration::from_millis(40);
+            world.frames(0, home, [if index % group == 0 { key(ms) } else { delta(ms) }]);
+            let relay = &mut world.workers[0];
+            relay.on_timeout(world.now);
+            assert_eq!(relay.end_turn(world.now).count(), 0);
+            let now = world.now;
+            let due = std::iter::from_fn(|| relay.next_owner(|| now)).count() > 0;
+            if due {
+                for player in players {
+                    world.sent(0, player);
+                }
+            }
+            let log = world.workers[0].replicas()[0].logs[0];
+            let needed = u64::try_from(index % group).unwrap() + 1;
+            // While messages wait for each other their players stand that far behind.
+            let waiting = if merge == Merge::Fixed(Duration::ZERO) { 1 } else { 3 };
+            assert!(log.packets as u64 <= needed + waiting, "{group}: {} packets at {index}", log.packets);
+            // Times have up to six digits here.
+            assert!(log.bytes <= (needed + waiting) * (packet + 5));
+        }
+    }
+}
+
+/// Whatever the source sends, and although a player does not take any of it.
+#[test]
+fn a_log_is_bounded_without_key_frames_and_with_a_player_that_stands_still() {
+    for name in ["audio alone", "pictures after one key frame"] {
+        let make = if name == "audio alone" { audio } else { delta };
+        let mut world = World::new(1);
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        world.frames(0, home, [config(0, b"C"), key(0)]);
+        let (player, _) = world.play(0, 7);
+        assert_eq!(world.sent(0, player), "C@0;K0@0;");
+        for index in 1..10_000 {
+            world.now += Duration::from_millis(20);
+            world.frames(0, home, [make(index * 20)]);
+            let log = world.workers[0].replicas()[0].logs[0];
+            assert!(log.packets <= 1501, "{name}: {} packets, although they are 30 s old", log.packets);
+        }
+        for index in 10_000..20_000 {
+            world.frames(0, home, [make(index * 20)]);
+            let log = world.workers[0].replicas()[0].logs[0];
+            assert!(log.packets <= world.limits.gop_messages, "{name}: {} packets", log.packets);
+        }
+        assert_eq!(world.workers[0].publishes()[0].gop_messages, 0, "nothing is kept for other workers");
+        world.frames(0, home, [key(400_000), delta(400_020)]);
+        world.sent(0, player);
+        assert!(world.workers[0].replicas()[0].logs[0].packets <= 3000);
+    }
+}

@@ -209,6 +209,75 @@ fn pictures_that_come_again_begin_with_a_key_frame() {
 }
 
 #[test]
+fn no_picture_is_to_be_shown_before_it_is_decoded_however_dense_they_are() {
+    let mut rig = rig(100, Limits::default());
+    rig.push(key(0));
+    (1..=5).for_each(|step| rig.push(Frame { cts: if step == 3 { -1 } else { 1 }, ..delta(step) }));
+    rig.push(delta(1000));
+    let mut cursor = Cursor::new(0);
+    let sent = all(&mut rig, &mut cursor);
+    assert_eq!(sent, "900+0|K0;901+0|d1;902+0|d2;903+-2|d3;904+0|d4;905+0|d5;1000+0|d1000;");
+}
+
+#[test]
+fn sound_begins_exactly_where_the_time_of_the_player_does() {
+    let mut rig = rig(100, Limits::default());
+    rig.push(key(0));
+    (1..=10).for_each(|step| rig.push(delta(step * 100)));
+    [899, 900, 901].into_iter().for_each(|dts| rig.push(audio(dts)));
+    let mut cursor = Cursor::new(0);
+    let sent = all(&mut rig, &mut cursor);
+    assert!(sent.ends_with("|d1000;900+0|a900;901+0|a901;"), "{sent}");
+}
+
+/// Chains in which a layer changes bytes take whole packets.
+#[test]
+fn packets_one_by_one_are_the_same_bytes() {
+    let mut rig = rig(100, Limits::default());
+    rig.push(config(0, b"C"));
+    rig.push(Frame { cts: 80, ..key(0) });
+    for step in 1..100 {
+        let big = frame(MediaKind::Video, Role::Delta, step * 40, b"dx");
+        rig.push(match step % 4 {
+            0 => audio(step * 40),
+            1 => big,
+            2 => disposable(step * 40),
+            _ => Frame { cts: 40, ..delta(step * 40) },
+        });
+    }
+    let mut cursor = Cursor::new(0);
+    let whole = all(&mut rig, &mut cursor);
+    let mut cursor = Cursor::new(0);
+    rig.send(&mut cursor, ALL, false, 0);
+    let mut bytes = Vec::new();
+    while let Some(packet) = cursor.step(&rig.log, ALL) {
+        assert_eq!(times(packet.dts, packet.cts).as_bytes(), &packet.bytes[..TIMES]);
+        bytes.extend_from_slice(&packet.bytes);
+    }
+    assert_eq!(String::from_utf8(bytes).unwrap().replace(' ', ""), whole);
+    assert!(cursor.is_drained(&rig.log, ALL));
+}
+
+#[test]
+fn a_player_that_is_too_slow_to_catch_up_begins_again() {
+    let mut rig = rig(100, Limits { gop_messages: 16, ..Limits::default() });
+    rig.push(key(0));
+    (1..16).for_each(|step| rig.push(delta(step * 40)));
+    let mut cursor = Cursor::new(0);
+    let sent = rig.send(&mut cursor, ALL, false, 32).replace(' ', "");
+    assert_eq!(sent, "500+0|K0;507");
+    (16..24).for_each(|step| rig.push(delta(step * 40)));
+    let rest = rig.send(&mut cursor, ALL, true, 999).replace(' ', "");
+    assert_eq!(
+        rest, "+0|d40;",
+        "the packet that has gone out in part, and then nothing that leans on what is lost"
+    );
+    assert_eq!((cursor.counters.skips.fell_off, cursor.needs()), (1, None));
+    push(&mut rig, [key(960), delta(1000), delta(1080)]);
+    assert_eq!(all(&mut rig, &mut cursor), "980+0|K960;1014+0|d1000;1080+0|d1080;");
+}
+
+#[test]
 fn what_a_player_switches_off_on_the_way_is_not_sent() {
     let mut rig = rig(100, Limits::default());
     rig.push(config(0, b"C"));
