@@ -32,12 +32,12 @@ fn refusal(file: impl AsRef<Path>) -> String {
 
 #[test]
 fn the_applications_of_this_tree_are_plugins_like_any_other() {
-    for (name, hooks) in [("appselector", Hooks::CONNECT), ("flvplayback", Hooks::PUBLISH.and(Hooks::PLAY))] {
+    for name in ["appselector", "flvplayback"] {
         let library = Library::load(file(name)).unwrap();
         assert_eq!(library.name(), name);
         assert_eq!(library.version(), env!("CARGO_PKG_VERSION"));
         let app = library.app("any name: it is the only one").unwrap();
-        assert_eq!((app.name(), app.hooks()), (name, hooks));
+        assert_eq!((app.name(), app.hooks()), (name, Hooks::NONE));
     }
 }
 

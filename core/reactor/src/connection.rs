@@ -14,7 +14,7 @@ use slog::Logger;
 
 use crate::{
     admission::Ticket,
-    control::{Acceptor, Application, Caller, Happened, ToApplication},
+    control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication},
     guard::{Caught, guarded},
     questions::{Asked, Contested, Wish},
     report::ConnectionReport,
@@ -337,8 +337,8 @@ impl Connection {
             Happened::Metadata { .. } => application.hooks.metadata,
             Happened::Unpublish { .. } => application.hooks.unpublish,
             Happened::Unplay { .. } => application.hooks.unplay,
-            // It also tells the host that no answer is waited for any more.
-            Happened::Closed { .. } => true,
+            // It also tells the host that no answer is waited for any more, where it was ever asked.
+            Happened::Closed { .. } => application.hooks != Hooks::default(),
         };
         if wanted {
             (application.post)(ToApplication::Notice { caller, event });

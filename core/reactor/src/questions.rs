@@ -232,7 +232,12 @@ impl Connection {
         } else if application.is_default {
             // It has nothing to say about who gets the connection: the names decide.
             let (named, _) = self.named_application();
-            let verdict = Verdict::HandTo(named);
+            let verdict = if named.is_empty() {
+                let text = "the address names no application".to_owned();
+                Verdict::Reject { code: INVALID_APP.to_owned(), text }
+            } else {
+                Verdict::HandTo(named)
+            };
             self.decide(request, Subject::Connect { hands }, verdict, shared);
         } else {
             self.decide(request, Subject::Connect { hands }, Verdict::Accept, shared);

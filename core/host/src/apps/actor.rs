@@ -45,8 +45,15 @@ impl Shared {
 
     /// Changes the state, then wakes the thread.
     pub(super) fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
-        let result = change(&mut self.state());
-        self.wake.notify_one();
+        let (result, asleep) = {
+            let mut state = self.state();
+            let result = change(&mut state);
+            (result, std::mem::take(&mut state.asleep))
+        };
+        // A thread that works looks again by itself: one wake-up for however many come meanwhile.
+        if asleep {
+            self.wake.notify_one();
+        }
         result
     }
 
@@ -114,6 +121,7 @@ impl Shared {
                 loop {
                     match state.next(Instant::now(), &mut effects) {
                         Next::Wait if effects.is_empty() => {
+                            state.asleep = true;
                             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
                         }
                         next => break next,

@@ -57,6 +57,8 @@ pub(super) struct State {
     panics_ever: u64,
     life: Life,
     stuck: bool,
+    /// The thread waits for something to come.
+    pub(super) asleep: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl State {
             panics_ever: 0,
             life: Life::Working,
             stuck: false,
+            asleep: false,
         }
     }
 
