@@ -115,6 +115,9 @@ pub(crate) struct Cursor {
     catch_up: Option<Box<CatchUp>>,
     /// Pictures that it may not be sent yet.
     veil: Option<Veil>,
+    /// The bytes, counted from the first sent, that the last start sends at once. It sends them for their pictures,
+    /// not for their time: on their way to the player they are no lag.
+    opening: (u64, u64),
     lag: Lag,
     /// Up to where packets that it missed have been counted.
     missed_to: Position,
@@ -227,6 +230,7 @@ impl Cursor {
             epoch: None,
             catch_up: None,
             veil: None,
+            opening: (0, 0),
             lag: Lag::default(),
             missed_to: Position::MAX,
             counters: Counters::default(),
@@ -250,7 +254,7 @@ impl Cursor {
                 self.leave(log, next);
                 self.counters.skips.fell_off += 1;
             } else if judge {
-                let unsent = (unsent, log.time_of(unsent));
+                let unsent = (unsent, log.time_of(self.live_part(unsent)));
                 match self.lag.judge(log.behind(next, now), unsent, now, limits, delivery.max_lag) {
                     Verdict::Keep => {}
                     Verdict::Skip if log.newest_key().is_some_and(|key| key > next) => {
@@ -321,12 +325,21 @@ impl Cursor {
         self.counters.skipped_packets += start.saturating_sub(self.missed_to);
         self.missed_to = Position::MAX;
         self.place = Place::At(start);
+        self.opening = (self.counters.bytes, self.counters.bytes + log.behind(start, now).bytes);
         if self.epoch != Some(log.epoch_before(start)) || self.epoch != Some(log.epoch()) {
             let time = self.catch_up.as_ref().map(|catch_up| catch_up.start());
             self.headers = Some((log.headers_at(start, time), 0));
             self.epoch = Some(log.epoch());
         }
         self.go_on(log, wants);
+    }
+
+    /// How many of the last `unsent` bytes do not belong to what a start sends at once.
+    fn live_part(&self, unsent: u64) -> u64 {
+        let (from, to) = self.opening;
+        let sent = self.counters.bytes;
+        let opening = sent.min(to).saturating_sub(from.max(sent.saturating_sub(unsent)));
+        unsent.saturating_sub(opening)
     }
 
     /// Lets a catch-up make its next packets ready; where there are none, the player goes on with what is live.
@@ -337,6 +350,7 @@ impl Cursor {
         } else {
             self.place = Place::At(catch_up.until());
             self.catch_up = None;
+            self.opening.1 = self.counters.bytes;
         }
     }
 

@@ -277,6 +277,30 @@ fn a_player_that_is_too_slow_to_catch_up_begins_again() {
     assert_eq!(all(&mut rig, &mut cursor), "980+0|K960;1014+0|d1000;1080+0|d1080;");
 }
 
+/// What a start sends at once may be worth more time than a player may be behind, until the player has it.
+#[test]
+fn what_a_start_sends_at_once_is_no_lag() {
+    for lag in [100, 10_000] {
+        let mut rig = rig(lag, Limits::default());
+        rig.delivery.max_lag = Duration::from_secs(2);
+        rig.push(key(0));
+        (1..=100).for_each(|step| rig.push(delta(step * 40)));
+        let mut cursor = Cursor::new(0);
+        all(&mut rig, &mut cursor);
+        assert!(rig.log.time_of(cursor.counters.bytes) > Duration::from_secs(3));
+        (101..=140).for_each(|step| rig.push(delta(step * 40)));
+        rig.unsent = cursor.counters.bytes;
+        assert_eq!(rig.send(&mut cursor, ALL, true, usize::MAX).matches(';').count(), 40, "{lag}");
+        // What is live counts.
+        (141..=160).for_each(|step| rig.push(delta(step * 40)));
+        all(&mut rig, &mut cursor);
+        rig.push(delta(6440));
+        rig.unsent = cursor.counters.bytes;
+        assert_eq!(rig.send(&mut cursor, ALL, true, usize::MAX), "", "{lag}");
+        assert_eq!(cursor.counters.skips.lag, 1);
+    }
+}
+
 #[test]
 fn what_a_player_switches_off_on_the_way_is_not_sent() {
     let mut rig = rig(100, Limits::default());
