@@ -15,6 +15,7 @@ use slog::Logger;
 use crate::{
     admission::Ticket,
     control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication},
+    flush::LOOK_PERIOD,
     guard::{Caught, guarded},
     questions::{Asked, Contested, Wish},
     report::ConnectionReport,
@@ -34,7 +35,6 @@ pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) socket: TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) local: SocketAddr,
     pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) log: Logger,
     pub(crate) chain: Chain,
@@ -71,6 +71,10 @@ pub(crate) struct Connection {
     pub(crate) unsettled: bool,
     /// When what the system holds unsent is looked at again.
     pub(crate) look_at: Instant,
+    /// Something has been received and nothing sent since.
+    unanswered: bool,
+    /// A play has begun and nothing has been sent since.
+    pub(crate) newcomer: bool,
     /// Bytes that the system held unsent when it was looked at last.
     pub(crate) unsent: u64,
     opened: Instant,
@@ -124,7 +128,6 @@ impl Connection {
         Self {
             key,
             id,
-            local: socket.local_addr().unwrap_or(acceptor.address),
             socket,
             peer,
             acceptor,
@@ -149,7 +152,9 @@ impl Connection {
             armed: None,
             queued: false,
             unsettled: true,
-            look_at: shared.now,
+            look_at: shared.now + LOOK_PERIOD,
+            unanswered: false,
+            newcomer: false,
             unsent: 0,
             opened: shared.now,
             bytes_in: 0,
@@ -167,6 +172,16 @@ impl Connection {
         }
     }
 
+    /// The address that the peer came to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        let listening = self.acceptor.address;
+        if listening.ip().is_unspecified() {
+            self.socket.local_addr().unwrap_or(listening)
+        } else {
+            listening
+        }
+    }
+
     /// The socket may have something to read.
     pub(crate) fn on_readable(&mut self, shared: &mut Shared) {
         self.readable = true;
@@ -180,7 +195,7 @@ impl Connection {
             match read {
                 Ok(0) => self.end(shared, "closed by the peer"),
                 Ok(count) => {
-                    self.acknowledge_at_once();
+                    self.unanswered = true;
                     self.on_bytes(&scratch[..count], shared);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -509,14 +524,16 @@ impl Connection {
         shared.counters.closed += 1;
     }
 
-    /// While a connection is being set up, has the system acknowledge what came without delay.
+    /// While a connection is being set up, has the system acknowledge without delay what got no answer:
+    /// `before` is what had been sent before this turn.
     ///
     /// Clients send the last part of the handshake and their first commands in small writes. Their side holds
     /// each back until the one before is acknowledged, and ours would wait 40 ms with that: for nothing, since
     /// not every one of them gets an answer to travel with.
-    fn acknowledge_at_once(&self) {
+    pub(crate) fn acknowledge(&mut self, before: u64) {
+        let unanswered = std::mem::take(&mut self.unanswered) && self.bytes_out == before;
         #[cfg(target_os = "linux")]
-        if self.publishes.is_empty() && self.plays.is_empty() {
+        if unanswered && self.publishes.is_empty() && self.plays.is_empty() {
             // It only saves time: where it fails, the connection is slower to set up.
             let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
         }

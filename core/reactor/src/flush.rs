@@ -22,7 +22,11 @@ const BUDGET: usize = 256 * 1024;
 const NOTABLE: u64 = 64 * 1024;
 
 /// How often it is looked at what the system holds unsent of a player that takes everything.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bytes that a connection may send in the turn in which it begins to play: the answer and the first picture.
+/// Many may begin at once, and the last of them waits for the others.
+const FIRST_BUDGET: usize = 16 * 1024;
 
 /// Bytes of media that wait between the layers of a chain, at most, before another packet is taken.
 const CHAIN_MEDIA: usize = 64 * 1024;
@@ -30,6 +34,12 @@ const CHAIN_MEDIA: usize = 64 * 1024;
 impl Connection {
     /// Sends what there is to send, as far as the socket takes it.
     pub(crate) fn flush(&mut self, shared: &mut Shared) {
+        let before = self.bytes_out;
+        self.send(shared);
+        self.acknowledge(before);
+    }
+
+    fn send(&mut self, shared: &mut Shared) {
         if matches!(self.state, State::Draining(_) | State::Gone) {
             return;
         }
@@ -39,7 +49,7 @@ impl Connection {
         if !self.prepare_plays(shared) {
             return;
         }
-        let mut budget = BUDGET;
+        let mut budget = if std::mem::take(&mut self.newcomer) { FIRST_BUDGET } else { BUDGET };
         loop {
             match self.write_once(shared, budget) {
                 Ok(Written::Nothing) => break,

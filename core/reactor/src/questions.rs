@@ -80,7 +80,7 @@ impl Connection {
     }
 
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
-        let (connection, peer, local) = (self.id, self.peer, self.local);
+        let (connection, peer, local) = (self.id, self.peer, self.local());
         self.caller = Some(Arc::new(Caller { connection, peer, local, info }));
         let Some(application) = shared.routing.find(&self.acceptor.application).cloned() else {
             let text = format!("the application {:?} is gone", self.acceptor.application);
@@ -380,6 +380,7 @@ impl Connection {
         let play = Play { key, connection: self.id, slot, format, encoder, options };
         let (player, live) = shared.relay.play(play, shared.now);
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
+        self.newcomer = true;
         self.plays.push(Played { slot, name: name.to_string(), player });
     }
 

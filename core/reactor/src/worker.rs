@@ -260,8 +260,8 @@ impl Worker {
     fn settle(&mut self, key: ConnectionKey) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.state == State::Gone {
-            if let Some(mut connection) = self.connections.remove(key) {
-                let _ = self.poll.registry().deregister(&mut connection.socket);
+            // The poll forgets a socket that is closed.
+            if self.connections.remove(key).is_some() {
                 self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
             }
             return;
