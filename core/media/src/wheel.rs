@@ -9,9 +9,10 @@ use std::{
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 
-/// Entries that an emptied slot keeps room for. A burst holds no more memory than this times the slots that
-/// it went through, and slots that stay below do not allocate again.
-const KEEP: usize = 4096;
+/// Entries that the list of an emptied slot keeps room for. The list goes to the slot that is filled next, so
+/// that there are as many lists as slots were occupied at once, not as many as there are slots; and those that
+/// stay below do not allocate again.
+const KEEP: usize = 16;
 
 const NANOS_PER_TICK: u32 = 1_000_000;
 const TICKS_PER_SECOND: u128 = 1000;
@@ -51,13 +52,15 @@ pub struct Wheel<K> {
     levels: Vec<Level<K>>,
     /// Entries whose tick has come.
     due: Vec<Entry<K>>,
+    /// Lists of slots that have been emptied.
+    spare: Vec<Vec<Entry<K>>>,
     len: usize,
 }
 
 impl<K> Wheel<K> {
     /// An empty wheel whose ticks are counted from `start`, which is the earliest time it knows.
     pub fn new(start: Instant) -> Self {
-        Self { start, tick: 0, levels: Vec::new(), due: Vec::new(), len: 0 }
+        Self { start, tick: 0, levels: Vec::new(), due: Vec::new(), spare: Vec::new(), len: 0 }
     }
 
     /// Entries that have not come.
@@ -103,14 +106,14 @@ impl<K> Wheel<K> {
             };
             self.tick = tick;
             self.levels[level].occupied &= !(1 << slot);
+            let mut entries = mem::take(&mut self.levels[level].slots[slot]);
             if level == 0 {
-                mem::swap(&mut self.due, &mut self.levels[level].slots[slot]);
+                mem::swap(&mut self.due, &mut entries);
             } else {
-                let mut entries = mem::take(&mut self.levels[level].slots[slot]);
                 entries.drain(..).for_each(|entry| self.place(entry));
-                entries.shrink_to(KEEP);
-                self.levels[level].slots[slot] = entries;
             }
+            entries.shrink_to(KEEP);
+            self.spare.push(entries);
         }
         self.len -= 1;
         self.due.pop()
@@ -140,8 +143,19 @@ impl<K> Wheel<K> {
             self.levels.resize_with(level + 1, Level::new);
         }
         let level = &mut self.levels[level];
+        if level.occupied & 1 << slot == 0 {
+            level.slots[slot] = self.spare.pop().unwrap_or_default();
+        }
         level.occupied |= 1 << slot;
         level.slots[slot].push(entry);
+    }
+}
+
+#[cfg(test)]
+impl<K> Wheel<K> {
+    /// All lists of entries, used and spare.
+    fn lists(&self) -> impl Iterator<Item = &Vec<Entry<K>>> {
+        self.levels.iter().flat_map(|level| &level.slots).chain(&self.spare).chain([&self.due])
     }
 }
 
@@ -290,7 +304,18 @@ mod tests {
         let at = rig.start + Duration::from_secs(300);
         (0..3 * KEEP as u32).for_each(|key| rig.wheel.insert(at, key));
         while rig.wheel.pop_due(at).is_some() {}
-        let slots = rig.wheel.levels.iter().flat_map(|level| &level.slots);
-        assert!(slots.chain([&rig.wheel.due]).all(|slot| slot.capacity() <= KEEP));
+        assert!(rig.wheel.lists().all(|list| list.capacity() <= KEEP));
+    }
+
+    #[test]
+    fn time_that_goes_by_takes_no_memory() {
+        let mut rig = Rig::new();
+        for second in 0..100_000 {
+            let now = rig.start + Duration::from_secs(second);
+            while rig.wheel.pop_due(now).is_some() {}
+            rig.wheel.insert(now + Duration::from_secs(5), 0);
+        }
+        let held = rig.wheel.lists().filter(|list| list.capacity() > 0).count();
+        assert!(held <= 8, "{held} lists for 5 entries");
     }
 }
