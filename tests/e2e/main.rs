@@ -4,6 +4,7 @@
 //! * [`workers`]: publisher and players on different workers; many of both.
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
 //! * [`slow`]: players that read slowly, stop reading, or pause.
+//! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
+mod churn;
 mod clients;
 mod crowd;
 mod hostile;
