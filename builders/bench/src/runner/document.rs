@@ -187,6 +187,9 @@ fn note(row: &Row) -> String {
     {
         notes.push(format!("merging: {level}"));
     }
+    if row.dropped > 0 {
+        notes.push(format!("{} packets dropped: the machine was busy", row.dropped));
+    }
     if row.report.generator_cpu > 90.0 {
         notes.push("the generator is at its limit".into());
     }

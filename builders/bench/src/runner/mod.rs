@@ -119,30 +119,46 @@ fn measure(
     let (mut open, mut close) = (None, None);
     let mut counters = (Value::Null, Value::Null);
     let processes = running.processes().to_vec();
+    let counted = scenario.counters && matches!(server, Server::Ours(_));
+    let counted_at_opening = counted && scenario.counters_at_opening;
+    let dropped = dropped_packets();
     let report = load::run(&plan, &mut |event| match event {
         Event::WindowOpen => {
-            if scenario.counters_at_opening {
+            if counted_at_opening {
                 running.ask_for_counters();
             }
             open = Sample::of(&processes).ok();
         }
         Event::WindowClose => {
             close = Sample::of(&processes).ok();
-            if scenario.counters {
+            // The file has been there for a long time: nothing waits here, where publishers would be late.
+            if counted_at_opening {
                 counters.0 = running.counters().unwrap_or(Value::Null);
+            }
+            if counted {
                 running.ask_for_counters();
             }
         }
         Event::Progress(_) => {}
     })?;
-    if scenario.counters {
+    let dropped = dropped_packets() - dropped;
+    if counted {
         counters.1 = running.counters().unwrap_or(Value::Null);
     }
     stop(running)?;
     let (Some(open), Some(close)) = (open, close) else { return Err("the server ended".into()) };
     let counters = json!({ "open": row::trimmed(&counters.0), "close": row::trimmed(&counters.1) });
-    let counters = if scenario.counters { counters } else { Value::Null };
-    Ok(Row::new(scenario, &server.label(), repetition, &before, &open, &close, report, counters))
+    let counters = if counted { counters } else { Value::Null };
+    let row = Row::new(scenario, &server.label(), repetition, &before, &open, &close, report);
+    Ok(Row { counters, dropped, ..row })
+}
+
+/// Packets that the kernel has thrown away because its queue of received packets was full. On loopback that happens when
+/// other programs keep it from its work; the connections that are hit stand still for seconds.
+fn dropped_packets() -> u64 {
+    let text = fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    let second = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(second).sum()
 }
 
 fn stop(mut running: Running) -> Result<(), Box<dyn Error>> {
