@@ -1,5 +1,6 @@
 //! Players that come in the middle of a group of pictures.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crtmp_tests::{Config, Kind, Packet, Program, Recording, Server, ffmpeg, wait_for};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use crate::SOON;
 
 /// The length of a group of pictures in ms.
-const GROUP: u64 = 8000;
+const GROUP: i64 = 8000;
 
 /// A server with a publisher, a player that was there almost from the beginning, and one that came in the middle
 /// of a group.
@@ -22,13 +23,19 @@ struct Stage {
 }
 
 impl Stage {
+    /// With a stream that begins at 0.
     fn new(config: &Config) -> Self {
+        Self::at(config, 0, 0)
+    }
+
+    /// With a stream that begins at `from` s, to which the second player comes in a group after `after` ms.
+    fn at(config: &Config, from: u32, after: i64) -> Self {
         let server = Server::start(config);
         let url = server.url("one");
-        let publisher = ffmpeg::publish_long_groups(&url).start();
+        let publisher = ffmpeg::publish_long_groups(&url, from).start();
         server.wait_for_publisher("one");
         let first = Recording::start(&url);
-        let came = wait_in_group(&server, 4000..6000);
+        let came = wait_in_group(&server, after, 4000..6000);
         let second = Recording::start(&url);
         Self { server, first, second, came, _publisher: publisher }
     }
@@ -58,14 +65,13 @@ impl Stage {
     }
 }
 
-/// Waits until the stream lies so many ms behind a key frame; returns its time in ms.
-fn wait_in_group(server: &Server, place: std::ops::Range<u64>) -> i64 {
-    let dts = server.wait_for_counters("the middle of a group", SOON, |counters| {
+/// Waits until the stream lies so many ms behind a key frame after `after` ms; returns its time in ms.
+fn wait_in_group(server: &Server, after: i64, place: Range<i64>) -> i64 {
+    server.wait_for_counters("the middle of a group", SOON, |counters| {
         let streams = counters.json()["streams"].as_array()?;
-        let dts = streams.iter().find(|stream| stream["name"] == "one")?["dtsMs"].as_u64()?;
-        place.contains(&(dts % GROUP)).then_some(dts)
-    });
-    i64::try_from(dts).expect("some hours")
+        let dts = streams.iter().find(|stream| stream["name"] == "one")?["dtsMs"].as_i64()?;
+        (dts > after && place.contains(&(dts % GROUP))).then_some(dts)
+    })
 }
 
 fn same(a: &Packet, b: &Packet) -> bool {
@@ -74,7 +80,22 @@ fn same(a: &Packet, b: &Packet) -> bool {
 
 #[test]
 fn a_player_that_comes_late_has_a_picture_at_once_and_is_near_live() {
-    let stage = Stage::new(&Config::new());
+    assert_near_live(Stage::new(&Config::new()));
+}
+
+/// The times of RTMP pass 24 bits within the group. Then each chunk of a message repeats them, and in chunks as small
+/// as these every message has many.
+#[test]
+fn a_late_player_of_a_stream_that_is_old_is_near_live() {
+    // A multiple of the length of a group.
+    let from = 16_768;
+    let edge = 0xFF_FFFF;
+    let stage = Stage::at(&Config::new().application("chunkSize", "128"), from, edge);
+    assert!(stage.came / GROUP * GROUP < edge, "{} ms: the key frame comes after the edge", stage.came);
+    assert_near_live(stage);
+}
+
+fn assert_near_live(stage: Stage) {
     let (second, first) = stage.recordings(2000);
     second.assert_forward();
     let pictures = second.of(Kind::Video);
@@ -123,9 +144,9 @@ fn a_player_that_comes_late_has_a_picture_at_once_and_is_near_live() {
 fn what_a_late_player_gets_can_be_decoded() {
     let server = Server::start(&Config::new());
     let url = server.url("one");
-    let _publisher = ffmpeg::publish_long_groups(&url).start();
+    let _publisher = ffmpeg::publish_long_groups(&url, 0).start();
     server.wait_for_publisher("one");
-    wait_in_group(&server, 3000..5000);
+    wait_in_group(&server, 0, 3000..5000);
     ffmpeg::assert_clean(ffmpeg::decode(&url, Duration::from_secs(3)).run());
     server.stop();
 }

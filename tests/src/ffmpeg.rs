@@ -23,11 +23,13 @@ pub fn publish_encoded(url: &str) -> Launch {
         .arg(url)
 }
 
-/// Publishes a pattern in groups of 8 s with B-frames, some of which no other picture needs.
-pub fn publish_long_groups(url: &str) -> Launch {
+/// Publishes a pattern in groups of 8 s with B-frames, some of which no other picture needs; the first has the time
+/// `from`, in seconds.
+pub fn publish_long_groups(url: &str, from: u32) -> Launch {
     ffmpeg("error")
         .args("-re -f lavfi -i testsrc2=size=320x180:rate=25 -f lavfi -i sine=frequency=440")
         .args("-c:v libx264 -preset veryfast -g 200 -keyint_min 200 -sc_threshold 0 -bf 3 -c:a aac -f flv")
+        .args(&format!("-output_ts_offset {from}"))
         .arg(url)
 }
 
