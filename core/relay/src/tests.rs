@@ -9,7 +9,7 @@ use crtmp_media::{Frame, Limits, StreamName, StreamSlot};
 
 use crate::{
     ConnectionId, Delivery, Directory, DuplicatePublisher, Flush, HomeId, Merge, Notice, Play, PlayOptions,
-    PlayerId, Refusal, Relay, Slices, Spent, StreamKey, WorkerId,
+    PlayerId, Refusal, Relay, Slices, Spent, Start, StreamKey, WorkerId,
     testing::{FORMAT, audio, config, delta, key, plain},
 };
 
@@ -346,5 +346,27 @@ fn a_log_is_bounded_without_key_frames_and_with_a_player_that_stands_still() {
         world.frames(0, home, [key(400_000), delta(400_020)]);
         world.sent(0, player);
         assert!(world.workers[0].replicas()[0].logs[0].packets <= 3000);
+    }
+}
+
+/// What a worker is told when it begins to follow a stream is older than its player.
+#[test]
+fn a_player_that_waits_for_the_next_key_frame_does_so_on_any_worker() {
+    for player_worker in [0, 1] {
+        let mut world = World::new(2);
+        let delivery = Delivery { start: Start::Next, ..Delivery::default() };
+        world.workers.iter_mut().for_each(|worker| worker.set_delivery(&"live".into(), delivery));
+        let (early, _) = world.play(player_worker, 6);
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        world.frames(0, home, [config(0, b"C"), key(0), delta(40)]);
+        assert_eq!(world.sent(player_worker, early), "C@0;K0@0;d40@40;", "it came before the first");
+        world.workers[player_worker].unplay(early, world.now);
+        world.turn();
+        let (late, _) = world.play(player_worker, 7);
+        world.turn();
+        world.frames(0, home, [delta(80)]);
+        assert_eq!(world.sent(player_worker, late), "");
+        world.frames(0, home, [key(120), delta(160)]);
+        assert_eq!(world.sent(player_worker, late), "C@120;K120@120;d160@160;");
     }
 }
