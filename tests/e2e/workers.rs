@@ -1,9 +1,12 @@
 //! Publishers and players on several workers.
 
+use std::fs;
 use std::time::Duration;
 
-use crtmp_tests::{Config, Kind, Program, Recording, Server, ffmpeg, fixture, poll};
+use crtmp_tests::numbered::Shape;
+use crtmp_tests::{Config, Counters, Kind, Program, Recording, Server, ffmpeg, fixture, poll};
 
+use crate::crowd::{Crowd, Pace};
 use crate::{SOON, file};
 
 #[test]
@@ -41,6 +44,71 @@ fn connections_spread_over_the_workers() {
     server.wait_for_counters("an empty server", SOON, |counters| {
         counters.connections().is_empty().then_some(())
     });
+    server.stop();
+}
+
+/// Turns of a worker's loop so far.
+fn turns(counters: &Counters, worker: u64) -> u64 {
+    let workers = counters.json()["workers"].as_array().map_or(&[][..], Vec::as_slice);
+    let entry = workers.iter().find(|entry| entry["id"] == worker).expect("each worker tells its turns");
+    entry["turns"].as_u64().expect("a number")
+}
+
+/// How often a worker's thread has waited for something so far.
+fn waits(server: &Server, worker: u64) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.id())).expect("it runs");
+    let read =
+        |task: &fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+    let name = format!("worker-{worker}");
+    let task = tasks.flatten().find(|task| read(task, "comm").trim() == name).expect("a thread of this name");
+    let status = read(&task, "status");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("a count")
+}
+
+#[test]
+fn a_worker_sleeps_while_the_streams_of_another_go_on() {
+    const PICTURES: u32 = 75;
+    // Timers of connections that were there a moment ago may still end.
+    const FEW: u64 = 10;
+    let server = Server::start(&Config::new().workers(2).log_level(3));
+    let mut crowd = Crowd::new(&server, "one", Shape { picture: 2000, gop: 25, interval: 40 });
+    let home = crowd.counters().publisher_of("one").expect("it publishes").worker;
+    let other = 1 - home;
+    let workers_of_players = |crowd: &Crowd<'_>| {
+        let players = crowd.counters().players_of("one");
+        players.into_iter().map(|player| (player.peer, player.worker)).collect::<Vec<_>>()
+    };
+
+    // New connections go where there are fewer: they fill the one worker, then the other.
+    crowd.join(6, Pace::Fast);
+    let placed = workers_of_players(&crowd);
+    crowd.players.retain(|player| placed.contains(&(player.address.clone(), home)));
+    assert!(!crowd.players.is_empty(), "no player on the worker of the publisher: {placed:?}");
+    let alone = |counters: &Counters| counters.connections_per_worker()[other as usize] == 0;
+    crowd.go_on("an empty worker", SOON, |crowd| alone(&crowd.counters()).then_some(()));
+
+    let (before, slept) = (crowd.counters(), waits(&server, other));
+    crowd.go_on_for(PICTURES);
+    let (woken, after) = (waits(&server, other) - slept, crowd.counters());
+    let grown = |worker: u64| turns(&after, worker) - turns(&before, worker);
+    println!(
+        "{PICTURES} pictures: {} turns here, {} turns and {woken} wake-ups there",
+        grown(home),
+        grown(other)
+    );
+    assert!(grown(home) >= u64::from(PICTURES) / 2, "the measure sees nothing: {} turns", grown(home));
+    // One is for the counters themselves.
+    assert!(grown(other) <= 1 + FEW && woken <= FEW, "{} turns and {woken} wake-ups", grown(other));
+
+    // With a player there, the same measure sees the frames.
+    crowd.join(4, Pace::Fast);
+    assert!(workers_of_players(&crowd).iter().any(|(_, worker)| *worker == other));
+    let before = crowd.counters();
+    crowd.go_on_for(25);
+    let frames = turns(&crowd.counters(), other) - turns(&before, other);
+    assert!(frames > FEW, "{frames} turns with a player");
+    crowd.assert_fast_are_whole();
     server.stop();
 }
 
