@@ -2,12 +2,13 @@
 //!
 //! Each group has one canary, checked after each of its cases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crtmp_tests::wire::{Client, Message, amf, play, publish};
-use crtmp_tests::{Canary, Config, Server};
+use crtmp_tests::{Canary, Config, Server, wait_for};
+use nix::sys::signal::Signal;
 
-use crate::SOON;
+use crate::{SOON, cpu};
 
 /// A server with short patience, and its canary.
 fn stage() -> (Server, Canary) {
@@ -151,5 +152,61 @@ fn many_connections_at_once() {
         (counters.connections().len() == 2).then_some(())
     });
     canary.check(&server);
+    server.stop();
+}
+
+/// The limit of connections leaves enough descriptors for all else that the server does.
+#[test]
+fn more_connections_than_descriptors_are_refused() {
+    // All but 64 of them are for connections.
+    let config = Config::new().limit("handshakeTimeout", "60");
+    let server = Server::start_under("prlimit --nofile=110:110", &config);
+    let mut canary = Canary::start(&server);
+    let mut clients: Vec<Client> = (0..150).map(|_| Client::open(server.address())).collect();
+    server.wait_for_log("refused a connection: connections = 46 is reached");
+    server.wait_for_counters("as many connections as are allowed", SOON, |counters| {
+        (counters.connections().len() == 46 && counters.usage().files < 110).then_some(())
+    });
+    let before = server.log().len();
+    server.signal(Signal::SIGHUP);
+    wait_for("a reload", SOON, || server.log().get(before..)?.contains("reload: done").then_some(()));
+    canary.check(&server);
+    // Those that were refused know it.
+    clients.pop().expect("many clients").expect_close(SOON);
+    clients.truncate(30);
+    server.wait_for_counters("room for others", SOON, |counters| {
+        (counters.connections().len() <= 32).then_some(())
+    });
+    Client::connected(server.address(), "live");
+    canary.check(&server);
+    server.stop();
+}
+
+/// FLT-05: the configuration allows more connections than the system gives descriptors.
+#[test]
+fn a_server_without_descriptors_goes_on_and_accepts_again() {
+    let config = Config::new().limit("handshakeTimeout", "60").limit("connections", "1000");
+    let server = Server::start_under("prlimit --nofile=60:60", &config);
+    let mut canary = Canary::start(&server);
+    let clients: Vec<Client> = (0..100).map(|_| Client::open(server.address())).collect();
+    server.wait_for_log("cannot accept connections: ");
+    let mut late = Client::open(server.address());
+
+    let (before, start) = (cpu(&server), Instant::now());
+    canary.check(&server);
+    let used = (cpu(&server) - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    println!("CPU seconds per second without descriptors: {used:.3}");
+    assert!(used < 0.5, "the server burns time: {used}");
+    let complaints = server.log().matches("cannot accept connections: ").count();
+    assert!(complaints <= 1 + start.elapsed().as_secs() as usize / 10, "{complaints} lines about one thing");
+
+    // The one that waited all the time is served now, and so is the next.
+    drop(clients);
+    late.handshake();
+    Client::connected(server.address(), "live");
+    canary.check(&server);
+    server.wait_for_counters("nobody but the canary and the late one", SOON, |counters| {
+        (counters.connections().len() == 3).then_some(())
+    });
     server.stop();
 }

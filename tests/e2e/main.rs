@@ -25,10 +25,12 @@ mod start;
 mod takeover;
 mod workers;
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crtmp_tests::Server;
 use tempfile::TempDir;
 
 /// Enough time for anything that should happen soon, on a busy machine.
@@ -45,4 +47,14 @@ fn file(name: &str) -> (TempDir, PathBuf) {
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// CPU time that the server has taken.
+fn cpu(server: &Server) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("it runs");
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 =
+        rest.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
+    // A tick is a hundredth of a second on every Linux.
+    Duration::from_millis(ticks * 10)
 }

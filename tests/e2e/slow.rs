@@ -2,15 +2,14 @@
 //!
 //! Names like `SLOW-01` are those of `docs/testing.md`.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crtmp_tests::numbered::Shape;
 use crtmp_tests::wire::amf;
 use crtmp_tests::{Config, Counters, Server};
 
-use crate::SOON;
 use crate::crowd::{Crowd, Pace};
+use crate::{SOON, cpu};
 
 const STREAM: &str = "one";
 
@@ -178,16 +177,6 @@ fn a_paused_player_costs_nothing_and_goes_on_near_live() {
     assert!(first_after + shape.gop >= live, "on at picture {first_after} when {live} was next");
     crowd.assert_fast_are_whole();
     server.stop();
-}
-
-/// CPU time that a process has taken.
-fn cpu(server: &Server) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("it runs");
-    let rest = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 =
-        rest.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
-    // A tick is a hundredth of a second on every Linux.
-    Duration::from_millis(ticks * 10)
 }
 
 /// SLOW-03.
