@@ -143,9 +143,13 @@ impl Connection {
             let mut left = budget;
             for played in &self.plays {
                 let before = slices.len();
-                shared.relay.fill(played.player, &mut slices, left);
+                let all = shared.relay.fill(played.player, &mut slices, left);
                 let added: usize = slices[before..].iter().map(|slice| slice.len()).sum();
                 left = left.saturating_sub(added);
+                // What goes out is taken off the players in their order, each as far as it has something.
+                if !all {
+                    break;
+                }
             }
         }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();

@@ -371,10 +371,17 @@ impl Cursor {
         }
     }
 
-    /// Adds what comes next, up to about `budget` bytes.
-    pub(crate) fn fill<'a>(&'a self, log: &'a Log, wants: Wants, slices: &mut Slices<'a>, mut budget: usize) {
+    /// Adds what comes next, up to about `budget` bytes. Returns whether that is all that there is: where it is not,
+    /// nothing may be sent behind it in the same call, or [`Self::advance`] would take it for its own.
+    pub(crate) fn fill<'a>(
+        &'a self,
+        log: &'a Log,
+        wants: Wants,
+        slices: &mut Slices<'a>,
+        mut budget: usize,
+    ) -> bool {
         if wants.paused {
-            return;
+            return true;
         }
         let push = |packet: &'a Packet, budget: &mut usize, slices: &mut Slices<'a>| {
             if slices.is_full() || *budget == 0 {
@@ -385,20 +392,21 @@ impl Cursor {
             true
         };
         if !self.owed_headers().all(|packet| push(packet, &mut budget, slices)) {
-            return;
+            return false;
         }
         let mut next = self.next(log);
         if let Some(catch_up) = &self.catch_up {
             if !catch_up.fill(log, slices, &mut budget) {
-                return;
+                return false;
             }
             next = catch_up.until();
         }
         for packet in self.ahead(log, next, wants) {
             if !push(packet, &mut budget, slices) {
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Notes that up to `written` bytes of what [`Self::fill`] gave have gone out. Returns what is left of them,

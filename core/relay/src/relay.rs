@@ -538,12 +538,12 @@ impl Relay {
         player.cursor.prepare(&mut replica.logs[player.log].log, player.wants, flush, &replica.delivery)
     }
 
-    /// Adds what a player is to be sent next, up to about `budget` bytes.
-    pub fn fill<'a>(&'a self, id: PlayerId, slices: &mut Slices<'a>, budget: usize) {
-        if let Some(player) = self.players.get(id) {
-            let log = &self.replicas[player.replica].logs[player.log].log;
-            player.cursor.fill(log, player.wants, slices, budget);
-        }
+    /// Adds what a player is to be sent next, up to about `budget` bytes. Returns whether that is all that there is
+    /// for it: where it is not, nothing of another player may be sent in the same call.
+    pub fn fill<'a>(&'a self, id: PlayerId, slices: &mut Slices<'a>, budget: usize) -> bool {
+        let Some(player) = self.players.get(id) else { return true };
+        let log = &self.replicas[player.replica].logs[player.log].log;
+        player.cursor.fill(log, player.wants, slices, budget)
     }
 
     /// Notes that up to `written` bytes have gone out. Returns what is left of them, and the packet that has

@@ -277,6 +277,30 @@ fn a_player_that_is_too_slow_to_catch_up_begins_again() {
     assert_eq!(all(&mut rig, &mut cursor), "980+0|K960;1014+0|d1000;1080+0|d1080;");
 }
 
+/// What is behind it in the same call would be taken for its own.
+#[test]
+fn a_player_says_when_there_is_more_than_it_adds() {
+    let mut rig = rig(100, Limits::default());
+    rig.push(key(0));
+    (1..=READY as i64).for_each(|step| rig.push(delta(step * 40)));
+    let mut cursor = Cursor::new(0);
+    let mut fill = |rig: &mut Rig, taken: usize, budget| {
+        rig.send(&mut cursor, ALL, false, 0);
+        let mut slices = Slices::new();
+        (0..taken).for_each(|_| slices.push(IoSlice::new(b"another's")));
+        cursor.fill(&rig.log, ALL, &mut slices, budget)
+    };
+    assert!(!fill(&mut rig, 0, usize::MAX), "one is not ready yet");
+    assert!(!fill(&mut rig, 1, usize::MAX));
+    assert!(!fill(&mut rig, 0, 50));
+    rig.send(&mut cursor, ALL, false, 24);
+    assert!(!cursor.fill(&rig.log, ALL, &mut Slices::new(), 50));
+    all(&mut rig, &mut cursor);
+    rig.push(delta(2000));
+    assert!(cursor.fill(&rig.log, ALL, &mut Slices::new(), usize::MAX));
+    assert!(!cursor.fill(&rig.log, ALL, &mut Slices::new(), 0));
+}
+
 /// What a start sends at once may be worth more time than a player may be behind, until the player has it.
 #[test]
 fn what_a_start_sends_at_once_is_no_lag() {
