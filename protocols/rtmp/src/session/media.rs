@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl ServerSession {
-    pub(super) fn on_media(&mut self, message: &Message, cx: &mut Cx<'_>) -> Result<(), Error> {
+    pub(super) fn on_media(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
         if !self.slots.get(message.stream).is_some_and(Slot::is_publishing) {
             self.skipped(Skipped::StrayMedia, cx);
             return Ok(());
@@ -20,36 +20,37 @@ impl ServerSession {
             return Ok(());
         }
         let limit = self.settings.limits.aggregate_messages;
-        let split = aggregate::split(message, limit).map_err(|error| Error::peer(PROTOCOL, error))?;
+        let split = aggregate::split(&message, limit).map_err(|error| Error::peer(PROTOCOL, error))?;
         if split.wrong_back_pointers + split.ignored + split.dropped_bytes > 0 {
             self.skipped(Skipped::BadAggregate, cx);
         }
-        for message in &split.messages {
+        for message in split.messages {
             self.on_one(message, cx);
         }
         Ok(())
     }
 
-    fn on_one(&mut self, message: &Message, cx: &mut Cx<'_>) {
+    fn on_one(&mut self, message: Message, cx: &mut Cx<'_>) {
         if message.body.is_empty() {
             return;
         }
+        let (stream, timestamp) = (message.stream, message.timestamp);
         let frame = match message.kind {
             kind::AUDIO => self.tagged(message, MediaKind::Audio),
             kind::VIDEO => self.tagged(message, MediaKind::Video),
-            _ => self.data(message, cx),
+            _ => self.data(&message, cx),
         };
-        match (frame, self.slots.get_mut(message.stream)) {
+        match (frame, self.slots.get_mut(stream)) {
             (Ok(Some(mut frame)), Some(slot)) => {
-                frame.dts = slot.time.unwrap(message.timestamp);
-                cx.emit(Event::Frame { slot: slot_event(message.stream), frame });
+                frame.dts = slot.time.unwrap(timestamp);
+                cx.emit(Event::Frame { slot: slot_event(stream), frame });
             }
             (Err(what), _) => self.skipped(what, cx),
             _ => {}
         }
     }
 
-    fn tagged(&self, message: &Message, media: MediaKind) -> Result<Option<Frame>, Skipped> {
+    fn tagged(&self, message: Message, media: MediaKind) -> Result<Option<Frame>, Skipped> {
         let limits = &self.settings.limits;
         let header = match media {
             MediaKind::Audio => tag::audio(&message.body, limits),
@@ -63,7 +64,7 @@ impl ServerSession {
             track: header.track,
             dts: 0,
             cts: header.cts,
-            body: message.body.clone(),
+            body: message.body,
             data_at: header.data_at,
         }))
     }

@@ -231,7 +231,7 @@ impl ServerSession {
         match message.kind {
             kind::SET_CHUNK_SIZE..=kind::PEER_BANDWIDTH => self.on_control(&message, cx),
             kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE => {
-                if self.hold(&message, cx) { Ok(()) } else { self.on_media(&message, cx) }
+                if self.hold(&message, cx) { Ok(()) } else { self.on_media(message, cx) }
             }
             kind::COMMAND | kind::COMMAND_AMF3 => self.on_command_message(message, cx),
             _ => {
