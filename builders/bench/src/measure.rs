@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Sample {
     /// Time on a processor so far, in nanoseconds: exact, not counted in ticks.
     pub cpu: u64,
+    /// Time in which they could have run and something else did, in nanoseconds.
+    #[serde(default)]
+    pub waited: u64,
     /// Resident memory in KiB.
     pub resident: u64,
     /// Their threads.
@@ -46,8 +49,9 @@ impl Sample {
             sample.resident += field(&status, "VmRSS:").unwrap_or(0);
             for task in fs::read_dir(folder.join("task"))?.flatten() {
                 // A thread may end between the listing and the look.
-                let Some(thread) = thread(&task.path()) else { continue };
+                let Some((thread, waited)) = thread(&task.path()) else { continue };
                 sample.cpu += thread.cpu;
+                sample.waited += waited;
                 sample.threads.push(thread);
             }
         }
@@ -55,19 +59,23 @@ impl Sample {
     }
 }
 
-fn thread(folder: &Path) -> Option<Thread> {
+/// A thread, and how long it has waited for a processor in nanoseconds.
+fn thread(folder: &Path) -> Option<(Thread, u64)> {
+    let (cpu, waited) = run_time(&fs::read_to_string(folder.join("schedstat")).ok()?)?;
     let status = fs::read_to_string(folder.join("status")).ok()?;
-    Some(Thread {
+    let thread = Thread {
         id: folder.file_name()?.to_str()?.parse().ok()?,
         name: fs::read_to_string(folder.join("comm")).ok()?.trim().to_owned(),
-        cpu: run_time(&fs::read_to_string(folder.join("schedstat")).ok()?)?,
+        cpu,
         sleeps: field(&status, "voluntary_ctxt_switches:")?,
-    })
+    };
+    Some((thread, waited))
 }
 
-/// The run time in nanoseconds: the first of the three numbers in `schedstat`.
-fn run_time(schedstat: &str) -> Option<u64> {
-    schedstat.split_whitespace().next()?.parse().ok()
+/// The time on a processor and the time of waiting for one, in nanoseconds: the first two numbers in `schedstat`.
+fn run_time(schedstat: &str) -> Option<(u64, u64)> {
+    let mut numbers = schedstat.split_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The number behind a label at the beginning of a line.
@@ -82,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_writes_is_read() {
-        assert_eq!(run_time("213789998 10075719 533\n"), Some(213_789_998));
+        assert_eq!(run_time("213789998 10075719 533\n"), Some((213_789_998, 10_075_719)));
         assert_eq!(run_time(""), None);
         let status =
             "Name:\tx\nVmRSS:\t   20480 kB\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t9\n";

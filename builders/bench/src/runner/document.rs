@@ -69,7 +69,7 @@ const FAMILIES: [(&str, &str, &str); 8] = [
     (
         "load",
         "Heavy loads",
-        "Looked at once. 5000 players of 6 Mbit/s are more than a core can serve: what matters is that no picture is torn and nobody is cut off.",
+        "Looked at once. 7600 players of 6 Mbit/s are more than a core can serve: what matters is that no picture is torn and nobody is cut off.",
     ),
 ];
 
@@ -187,11 +187,17 @@ fn note(row: &Row) -> String {
     {
         notes.push(format!("merging: {level}"));
     }
+    if row.waited > 10.0 {
+        notes.push(format!("the server waited {:.0} % of the time for its processor", row.waited));
+    }
     if row.dropped > 0 {
         notes.push(format!("{} packets dropped: the machine was busy", row.dropped));
     }
     if row.report.generator_cpu > 90.0 {
         notes.push("the generator is at its limit".into());
+    }
+    if row.report.publishers.disconnected > 0 {
+        notes.push(format!("{} publishers lost", row.report.publishers.disconnected));
     }
     let late = row.report.publishers.late.p99;
     if late > 5.0 {

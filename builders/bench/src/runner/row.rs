@@ -21,6 +21,9 @@ pub struct Row {
     pub connections: usize,
     /// CPU time of the server in the window, in per cent of a core.
     pub cpu: f64,
+    /// Time in which threads of the server could have run and something else did, in per cent of the window.
+    #[serde(default)]
+    pub waited: f64,
     /// Gbit/s that players should have got.
     pub wanted: f64,
     /// Gbit/s that players got in the window.
@@ -84,6 +87,7 @@ impl Row {
             repetition,
             connections: scenario.connections(),
             cpu: close.cpu.saturating_sub(open.cpu) as f64 / 1e7 / window,
+            waited: close.waited.saturating_sub(open.waited) as f64 / 1e7 / window,
             wanted: playing as f64 * plan.publishers.shape.bitrate as f64 / 1e9,
             rate: report.gigabits / window,
             resident_before: before.resident,
@@ -114,9 +118,10 @@ impl Row {
     pub fn brief(&self) -> String {
         let players = self.players();
         let mut text = format!(
-            "CPU {:5.1} %  {:6.3} of {:6.3} Gbit/s  {:6.3} core-s/Gbit  {:5.1} KiB/conn  \
+            "CPU {:5.1} % (waited {:.0})  {:6.3} of {:6.3} Gbit/s  {:6.3} core-s/Gbit  {:5.1} KiB/conn  \
              latency {:.1}/{:.1}/{:.0} ms  start {:.1} ms  lost {} torn {} gone {}+{}  generator {:.0} %",
             self.cpu,
+            self.waited,
             self.rate,
             self.wanted,
             self.cost(),
