@@ -40,7 +40,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        arguments: "[--quick] [--only part,…] [--repeat n]",
+        arguments: "[--quick] [--only a,b]",
         summary: "measure the server beside nginx-rtmp and a floor; the whole run is written into docs/performance.md",
         run: tasks::bench,
     },
