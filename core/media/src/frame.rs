@@ -1,8 +1,6 @@
 //! Frames: the one form in which media travels inside the server.
 
-use bytes::Bytes;
-
-use crate::Codec;
+use crate::{Codec, Format, Slice};
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,9 +59,12 @@ pub struct Frame {
     /// Composition time: presentation minus decode time, in ms.
     pub cts: i32,
     /// The tag body.
-    pub body: Bytes,
+    pub body: Slice,
     /// Where in `body` the canonical content begins.
     pub data_at: usize,
+    /// The frame as its encoder would make it for a format, sharing the memory of `body`. See
+    /// [`Encoder::encode_in_place`](crate::Encoder::encode_in_place).
+    pub encoded: Option<(Format, Slice)>,
 }
 
 impl Frame {

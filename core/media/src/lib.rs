@@ -21,11 +21,11 @@ mod name;
 mod out_queue;
 mod packet;
 mod references;
+mod slice;
 pub mod tag;
 mod value;
 mod wheel;
 
-pub use bytes::Bytes;
 pub use chain::{Chain, Env};
 pub use codec::Codec;
 pub use event::{
@@ -39,5 +39,6 @@ pub use name::{NameError, StreamName, split_query};
 pub use out_queue::OutQueue;
 pub use packet::{Encoder, Format, Head, MakeEncoder, Packet, Retimed};
 pub use references::References;
+pub use slice::Slice;
 pub use value::Value;
 pub use wheel::Wheel;

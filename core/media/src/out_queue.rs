@@ -117,7 +117,7 @@ mod tests {
 
     fn packet(bytes: &[u8]) -> Rc<Packet> {
         Rc::new(Packet {
-            bytes: bytes.into(),
+            bytes: bytes.to_vec().into(),
             header_len: 0,
             kind: MediaKind::Video,
             role: Role::Key,

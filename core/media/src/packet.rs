@@ -1,6 +1,6 @@
 //! Packets: frames encoded for one wire format.
 
-use crate::{Frame, MediaKind, Role};
+use crate::{Frame, MediaKind, Role, Slice};
 
 /// Which encoding a packet has. Players with equal formats share packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub struct Format {
 #[derive(Debug, PartialEq)]
 pub struct Packet {
     /// What goes out.
-    pub bytes: Box<[u8]>,
+    pub bytes: Slice,
     /// How many of the bytes stand before the payload.
     pub header_len: u32,
     /// Audio, video or data.
@@ -100,6 +100,13 @@ impl Head {
 pub trait Encoder {
     /// Encodes `frame` as if its decode time were `dts` ms.
     fn encode(&self, frame: &Frame, dts: i64) -> Packet;
+
+    /// Writes what goes out before the body of `frame` into the room before that body, where that is all that is
+    /// needed and nobody else has the frame: [`Self::encode`] at the decode time of the frame then shares it
+    /// instead of copying. Nothing happens where it is not possible.
+    fn encode_in_place(&self, frame: &mut Frame) {
+        let _ = frame;
+    }
 
     /// Gives `packet`, which this encoder made, the decode time `dts` and the composition time `cts`, in ms. The
     /// composition time stays 0 where it was 0, because such a packet may have no field for it.

@@ -112,14 +112,24 @@ enum Unit {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Slice;
 
     fn frame(codec: Codec, role: Role, data: &[u8]) -> Frame {
-        let body = Bytes::from([&[0; 5], data].concat());
-        Frame { kind: MediaKind::Video, role, codec, track: 0, dts: 0, cts: 0, body, data_at: 5 }
+        let body = Slice::from([&[0; 5], data].concat());
+        Frame {
+            kind: MediaKind::Video,
+            role,
+            codec,
+            track: 0,
+            dts: 0,
+            cts: 0,
+            body,
+            data_at: 5,
+            encoded: None,
+        }
     }
 
     fn config(codec: Codec, layers: u8, length_size: u8) -> Frame {

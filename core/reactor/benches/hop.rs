@@ -26,7 +26,7 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crtmp_media::{
-    Bytes, Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role, StreamName, StreamSlot,
+    Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role, Slice, StreamName, StreamSlot,
 };
 use crtmp_relay::{
     ConnectionId, Directory, DuplicatePublisher, Flush, HomeId, Play, PlayOptions, PlayerId, Relay,
@@ -49,7 +49,7 @@ struct Bare;
 impl Encoder for Bare {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
         let (kind, role, data_at) = (frame.kind, frame.role, frame.data_at as u32);
-        let bytes = frame.body.as_ref().into();
+        let bytes = frame.body.to_vec().into();
         Packet { bytes, header_len: 0, kind, role, dts, cts: frame.cts, data_at }
     }
 
@@ -114,7 +114,7 @@ struct Worker {
     player: PlayerId,
     messages: Vec<RelayMessage>,
     frames: i64,
-    body: Bytes,
+    body: Slice,
     /// Whether it wakes the other and waits to be woken.
     wakes: bool,
 }
@@ -145,7 +145,7 @@ impl Worker {
             player,
             messages: Vec::new(),
             frames: 0,
-            body: Bytes::from(vec![0x41; BODY]),
+            body: Slice::from(vec![0x41; BODY]),
             wakes,
         };
         worker.end_turn();
@@ -158,7 +158,17 @@ impl Worker {
         for _ in 0..count {
             let role = if self.frames % GROUP == 0 { Role::Key } else { Role::Delta };
             let (kind, body, dts) = (MediaKind::Video, self.body.clone(), self.frames * 40);
-            let frame = Frame { kind, role, codec: Codec::Avc, track: 0, dts, cts: 0, body, data_at: 5 };
+            let frame = Frame {
+                kind,
+                role,
+                codec: Codec::Avc,
+                track: 0,
+                dts,
+                cts: 0,
+                body,
+                data_at: 5,
+                encoded: None,
+            };
             self.relay.frame(self.home, frame, now);
             self.frames += 1;
         }

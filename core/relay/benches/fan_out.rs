@@ -31,7 +31,7 @@ use std::{
 
 use criterion::{Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crtmp_media::{
-    Bytes, Codec, Encoder, Format, Frame, Head, Limits, MediaKind, Packet, Retimed, Role, StreamName,
+    Codec, Encoder, Format, Frame, Head, Limits, MediaKind, Packet, Retimed, Role, Slice, StreamName,
     StreamSlot,
 };
 use crtmp_relay::{
@@ -99,8 +99,8 @@ struct Stage {
     dts: i64,
     /// Pictures from key frame to key frame.
     group: i64,
-    picture: Bytes,
-    audio: Bytes,
+    picture: Slice,
+    audio: Slice,
 }
 
 impl Stage {
@@ -123,8 +123,8 @@ impl Stage {
             began,
             dts: 0,
             group,
-            picture: Bytes::from(vec![0x41; PICTURE]),
-            audio: Bytes::from(vec![0x21; AUDIO]),
+            picture: Slice::from(vec![0x41; PICTURE]),
+            audio: Slice::from(vec![0x21; AUDIO]),
         };
         for _ in 0..players {
             let player = stage.join();
@@ -156,16 +156,34 @@ impl Stage {
         self.dts += STEP;
         let role = if self.dts / STEP % self.group == 1 { Role::Key } else { Role::Delta };
         let (kind, body) = (MediaKind::Video, self.picture.clone());
-        let frame =
-            Frame { kind, role, codec: Codec::Avc, track: 0, dts: self.dts, cts: 0, body, data_at: 5 };
+        let frame = Frame {
+            kind,
+            role,
+            codec: Codec::Avc,
+            track: 0,
+            dts: self.dts,
+            cts: 0,
+            body,
+            data_at: 5,
+            encoded: None,
+        };
         self.relay.frame(self.home, frame, self.now());
     }
 
     /// The publisher sends audio.
     fn audio(&mut self) {
         let (kind, role, body) = (MediaKind::Audio, Role::Key, self.audio.clone());
-        let frame =
-            Frame { kind, role, codec: Codec::Aac, track: 0, dts: self.dts, cts: 0, body, data_at: 2 };
+        let frame = Frame {
+            kind,
+            role,
+            codec: Codec::Aac,
+            track: 0,
+            dts: self.dts,
+            cts: 0,
+            body,
+            data_at: 2,
+            encoded: None,
+        };
         self.relay.frame(self.home, frame, self.now());
     }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crtmp_media::{Frame, Limits, MediaKind, References};
+use crtmp_media::{Encoder, Frame, Limits, MediaKind, References};
 
 use crate::{
     Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
@@ -106,17 +106,26 @@ impl Home {
         self.subscribers.iter().map(|subscriber| subscriber.to)
     }
 
-    /// Takes a frame of the publisher. Returns it as the workers get it, and the replica of this worker.
+    /// The replica on the publisher's worker.
+    pub(crate) fn local(&self, here: WorkerId) -> Option<Subscription> {
+        self.subscribers().find(|subscription| subscription.worker == here)
+    }
+
+    /// Takes a frame of the publisher; `encoder` makes the packets of most players on this worker. Returns it as the workers get it, and the replica of this worker.
     pub(crate) fn frame(
         &mut self,
         mut frame: Frame,
         here: WorkerId,
+        encoder: Option<&dyn Encoder>,
         limits: &Limits,
     ) -> (Arc<Frame>, Option<Subscription>) {
         frame.dts = self.timeline.place(&frame);
         self.references.see(&mut frame);
         self.pulse.reached(frame.dts);
         self.count(&frame);
+        if let Some(encoder) = encoder {
+            encoder.encode_in_place(&mut frame);
+        }
         let frame = Arc::new(frame);
         self.gop.push(&frame, limits);
         let mut local = None;
@@ -230,7 +239,7 @@ mod tests {
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_some());
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_none());
         for frame in [key(0), delta(40)] {
-            home.frame(frame, WorkerId(0), &limits);
+            home.frame(frame, WorkerId(0), None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!(sent.len(), 1);
@@ -244,13 +253,13 @@ mod tests {
         let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for frame in [key(0), delta(40), delta(80), config(100, b"C"), delta(120), key(160)] {
-            home.frame(frame, WorkerId(0), &limits);
+            home.frame(frame, WorkerId(0), None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40, 100].as_slice(), false));
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
         for frame in [delta(200), key(240), delta(280)] {
-            home.frame(frame, WorkerId(0), &limits);
+            home.frame(frame, WorkerId(0), None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 280].as_slice(), true));

@@ -97,6 +97,11 @@ impl Log {
         }
     }
 
+    /// What makes its packets.
+    pub(crate) fn encoder(&self) -> &dyn Encoder {
+        &*self.encoder
+    }
+
     /// Appends `frame` at time `dts` on the stream's timeline; returns whether there is anything new.
     pub(crate) fn push(
         &mut self,

@@ -211,7 +211,9 @@ impl Relay {
         if self.unsent.last() != Some(&id) {
             self.unsent.push(id);
         }
-        let (frame, local) = home.frame(frame, self.worker, &self.limits);
+        let replica = home.local(self.worker).and_then(|local| self.replicas.get(replica_id(local.replica)));
+        let encoder = replica.and_then(|replica| replica.logs.first()).map(|entry| entry.log.encoder());
+        let (frame, local) = home.frame(frame, self.worker, encoder, &self.limits);
         if let Some(local) = local {
             let replica = replica_id(local.replica);
             if let Some(found) = self.replicas.get_mut(replica) {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use crtmp_media::Slice;
 use crtmp_media::{Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role};
 
 use crate::{
@@ -23,8 +23,9 @@ pub(crate) fn frame(kind: MediaKind, role: Role, dts: i64, body: &[u8]) -> Frame
         track: 0,
         dts,
         cts: 0,
-        body: Bytes::copy_from_slice(body),
+        body: Slice::copy_from_slice(body),
         data_at: 0,
+        encoded: None,
     }
 }
 

@@ -14,7 +14,7 @@
 use std::{collections::VecDeque, hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use crtmp_media::{Bytes, Codec, Encoder, Frame, Limits, MediaKind, Role};
+use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, Role, Slice};
 use crtmp_rtmp::{
     chunk::{ChunkReader, ChunkWriter, Message, ReadLimits},
     encoder::RtmpEncoder,
@@ -66,7 +66,7 @@ fn stream(pictures: usize, size: usize, chunk_size: u32) -> (Vec<u8>, Vec<u8>) {
     let (mut opening, mut second, mut writer) = (Vec::new(), Vec::new(), ChunkWriter::new());
     writer.set_chunk_size(&mut opening, chunk_size);
     let mut write = |csid, kind, at: usize, size: usize| {
-        let body = Bytes::from(vec![at as u8; size]);
+        let body = Slice::from(vec![at as u8; size]);
         let message = Message { csid, kind, stream: 1, timestamp: at as u32, body };
         writer.write(&mut second, &message).expect("a body that a message can hold");
     };
@@ -100,8 +100,9 @@ fn encode(criterion: &mut Criterion) {
     let sizes = [AUDIO].into_iter().chain(STREAMS.map(|(_, _, size)| size));
     for (size, kind) in sizes.zip([MediaKind::Audio, MediaKind::Video, MediaKind::Video, MediaKind::Video]) {
         let (codec, data_at) = if kind == MediaKind::Audio { (Codec::Aac, 2) } else { (Codec::Avc, 5) };
-        let body = Bytes::from(vec![7; size]);
-        let frame = Frame { kind, role: Role::Key, codec, track: 0, dts: 40, cts: 0, body, data_at };
+        let body = Slice::from(vec![7; size]);
+        let frame =
+            Frame { kind, role: Role::Key, codec, track: 0, dts: 40, cts: 0, body, data_at, encoded: None };
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new(format!("{kind:?}").to_lowercase(), size), |bencher| {
             let mut kept = VecDeque::from_iter((0..KEPT).map(|_| encoder.encode(&frame, 40)));

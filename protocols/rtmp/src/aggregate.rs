@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use crtmp_media::Slice;
 
 use crate::chunk::Message;
 use crate::message::kind;
@@ -71,7 +71,7 @@ pub fn split(aggregate: &Message, limit: usize) -> Result<Split, AggregateError>
             kind: tag.kind,
             stream: aggregate.stream,
             timestamp: aggregate.timestamp.wrapping_add(tag.time.wrapping_sub(first_time)),
-            body: Bytes::copy_from_slice(tag.body),
+            body: Slice::copy_from_slice(tag.body),
         });
     }
     Ok(split)

@@ -1,8 +1,11 @@
 //! Frames as RTMP messages.
 
-use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed};
+use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed, Slice};
 
-use crate::{chunk::encode_message, message::kind};
+use crate::{
+    chunk::{ROOM, encode_message},
+    message::kind,
+};
 
 /// Chunk streams of outgoing media. Every message has a full header, so nothing else may depend on them.
 const AUDIO_CSID: u32 = 4;
@@ -49,7 +52,12 @@ impl RtmpEncoder {
 
 impl Encoder for RtmpEncoder {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
-        let (bytes, header_len) = self.message(frame.kind, dts, &[&frame.body]);
+        let (bytes, header_len) = match &frame.encoded {
+            Some((format, bytes)) if *format == self.format && dts == frame.dts => {
+                (bytes.clone(), (bytes.len() - frame.body.len()) as u32)
+            }
+            _ => self.message(frame.kind, dts, &[&frame.body]),
+        };
         Packet {
             bytes,
             header_len,
@@ -59,6 +67,15 @@ impl Encoder for RtmpEncoder {
             cts: frame.cts,
             data_at: frame.data_at as u32,
         }
+    }
+
+    fn encode_in_place(&self, frame: &mut Frame) {
+        // Behind the first chunk there are headers between the bytes of the body.
+        if frame.body.len() > self.format.chunk_size as usize {
+            return;
+        }
+        let (header, len) = self.header(frame);
+        frame.encoded = frame.body.with_header(&header[..len]).map(|bytes| (self.format, bytes));
     }
 
     fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {
@@ -71,18 +88,31 @@ impl Encoder for RtmpEncoder {
 }
 
 impl RtmpEncoder {
+    /// The header of a message of one chunk, and its length.
+    fn header(&self, frame: &Frame) -> ([u8; ROOM], usize) {
+        let (csid, kind) = channel(frame.kind);
+        let time = frame.dts as u32;
+        let mut header = [0; ROOM];
+        header[0] = csid as u8;
+        header[1..4].copy_from_slice(&time.min(EXTENDED).to_be_bytes()[1..]);
+        header[4..7].copy_from_slice(&(frame.body.len() as u32).to_be_bytes()[1..]);
+        header[7] = kind;
+        header[8..SHORT_HEADER].copy_from_slice(&self.format.variant.to_le_bytes());
+        if time < EXTENDED {
+            return (header, SHORT_HEADER);
+        }
+        header[SHORT_HEADER..].copy_from_slice(&time.to_be_bytes());
+        (header, ROOM)
+    }
+
     /// One message of a body in parts, and the length of its first header.
-    fn message(&self, kind: MediaKind, dts: i64, body: &[&[u8]]) -> (Box<[u8]>, u32) {
-        let (csid, kind) = match kind {
-            MediaKind::Audio => (AUDIO_CSID, kind::AUDIO),
-            MediaKind::Video => (VIDEO_CSID, kind::VIDEO),
-            MediaKind::Data => (DATA_CSID, kind::DATA),
-        };
+    fn message(&self, kind: MediaKind, dts: i64, body: &[&[u8]]) -> (Slice, u32) {
+        let (csid, kind) = channel(kind);
         let Format { variant, chunk_size, .. } = self.format;
         let mut bytes = Vec::new();
         // Times go round at 2³² ms on the wire. A body that no message can hold becomes an empty packet.
         let header = encode_message(&mut bytes, csid, dts as u32, kind, variant, body, chunk_size);
-        (bytes.into_boxed_slice(), header.unwrap_or_default() as u32)
+        (bytes.into(), header.unwrap_or_default() as u32)
     }
 
     /// Chunk header and tag header with other times, where they stand in the first chunk and nowhere else.
@@ -138,9 +168,18 @@ impl RtmpEncoder {
     }
 }
 
+/// The chunk stream and the message type of each kind of frame.
+const fn channel(kind: MediaKind) -> (u32, u8) {
+    match kind {
+        MediaKind::Audio => (AUDIO_CSID, kind::AUDIO),
+        MediaKind::Video => (VIDEO_CSID, kind::VIDEO),
+        MediaKind::Data => (DATA_CSID, kind::DATA),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use crtmp_media::Slice;
     use crtmp_media::{Codec, Limits, Role};
     use proptest::prelude::*;
 
@@ -148,8 +187,18 @@ mod tests {
     use crate::chunk::{ChunkReader, ChunkWriter, MAX_MESSAGE, Message, ReadLimits};
 
     fn frame(kind: MediaKind, body: Vec<u8>) -> Frame {
-        let body = Bytes::from(body);
-        Frame { kind, role: Role::Key, codec: Codec::Avc, track: 0, dts: 0, cts: 0, body, data_at: 0 }
+        let body = Slice::from(body);
+        Frame {
+            kind,
+            role: Role::Key,
+            codec: Codec::Avc,
+            track: 0,
+            dts: 0,
+            cts: 0,
+            body,
+            data_at: 0,
+            encoded: None,
+        }
     }
 
     /// What a player reads that was told the chunk size of the format.
@@ -220,6 +269,37 @@ mod tests {
                     let continuations = (size as usize).div_ceil(chunk_size as usize) - 1;
                     assert_eq!(packet.bytes.len(), 12 + size as usize + continuations);
                     assert_eq!(read(&[&packet], chunk_size)[0].body, frame.body);
+                }
+            }
+        }
+    }
+
+    /// Header and body as one piece without a copy, and the same bytes as with one.
+    #[test]
+    fn a_frame_is_encoded_in_its_own_memory_where_that_is_possible() {
+        let encoder = RtmpEncoder::new(RtmpEncoder::format(7, 1000));
+        for kind in [MediaKind::Audio, MediaKind::Video, MediaKind::Data] {
+            for dts in [0, 0xFF_FFFE, 0xFF_FFFF, 0x0100_0000, 0x1_0000_0001, -1] {
+                for size in [0, 1, 999, 1000, 1001] {
+                    let body = (0..ROOM + size).map(|at| at as u8).collect();
+                    let body = Slice::behind_room(body, ROOM);
+                    let mut frame = Frame { dts, body, ..frame(kind, Vec::new()) };
+                    let copied = encoder.encode(&frame, dts);
+                    assert_ne!(
+                        copied.bytes.last().map(|last| &raw const *last),
+                        frame.body.last().map(|last| &raw const *last)
+                    );
+                    encoder.encode_in_place(&mut frame);
+                    assert_eq!(frame.encoded.is_some(), size <= 1000);
+                    let shared = encoder.encode(&frame, dts);
+                    assert_eq!(shared, copied, "{kind:?} {dts} {size}");
+                    if size <= 1000 {
+                        assert_eq!(shared.bytes[shared.header_len as usize..].as_ptr(), frame.body.as_ptr());
+                    }
+                    let later = encoder.encode(&frame, dts + 1);
+                    assert_eq!(later, encoder.encode(&Frame { encoded: None, ..frame.clone() }, dts + 1));
+                    let other = RtmpEncoder::new(RtmpEncoder::format(8, 1000)).encode(&frame, dts);
+                    assert_eq!(other.bytes[8], 8, "the message stream of another format");
                 }
             }
         }

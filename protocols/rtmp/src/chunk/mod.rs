@@ -5,8 +5,7 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-use crtmp_media::Limits;
+use crtmp_media::{Limits, Slice};
 
 pub use reader::ChunkReader;
 pub use writer::{ChunkWriter, MAX_MESSAGE, TooLong, encode_message};
@@ -21,6 +20,10 @@ mod writer;
 /// The chunk size of both directions until a side sets another (§5.4.1).
 pub const DEFAULT_CHUNK_SIZE: u32 = 128;
 
+/// Free bytes before the body of a message that was read: room for a header of the same message on its way out,
+/// as long as its time is extended and its chunk stream id below 64.
+pub const ROOM: usize = 16;
+
 /// One message of the chunk stream (§5.3, §6.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -33,7 +36,7 @@ pub struct Message {
     /// Absolute time in milliseconds modulo 2³²; [`Unwrapper`](crate::time::Unwrapper) undoes the modulo.
     pub timestamp: u32,
     /// What the message says; it may be empty.
-    pub body: Bytes,
+    pub body: Slice,
 }
 
 /// What a [`ChunkReader`] grants its peer at the moment.

@@ -1,8 +1,8 @@
 //! From bytes to messages.
 
-use bytes::Bytes;
+use crtmp_media::Slice;
 
-use super::{ChunkError, DEFAULT_CHUNK_SIZE, Message, ReadLimits};
+use super::{ChunkError, DEFAULT_CHUNK_SIZE, Message, ROOM, ReadLimits};
 use crate::{
     few::Few,
     message::{Control, kind},
@@ -190,7 +190,7 @@ impl ChunkReader {
                     let (length, limit) = (stream.length, limits.message_size);
                     return Err(ChunkError::MessageSize { csid, length, limit });
                 }
-                stream.body = Some(Vec::new());
+                stream.body = Some(Unfinished::default());
                 0
             }
         };
@@ -218,8 +218,7 @@ impl ChunkReader {
         // The bytes at hand pay for one exact allocation; with others unfinished they could be made to pay for
         // many, so then the buffer grows with what came.
         let whole_at_hand = self.partial_bytes == 0 && input.len() >= stream.length;
-        grow(body, step, stream.length, whole_at_hand);
-        body.extend_from_slice(&input[..step]);
+        body.append(&input[..step], stream.length, whole_at_hand);
         self.partial_bytes += step;
         if step < left {
             self.payload = Some(Payload { csid, left: left - step });
@@ -230,7 +229,7 @@ impl ChunkReader {
         }
         self.partial_bytes -= body.len();
         self.messages += 1;
-        let body = Bytes::from(std::mem::take(body));
+        let body = Slice::behind_room(std::mem::take(&mut body.buffer), ROOM);
         stream.body = None;
         let message =
             Message { csid, kind: stream.kind, stream: stream.stream, timestamp: stream.timestamp, body };
@@ -267,6 +266,27 @@ struct Payload {
     left: usize,
 }
 
+/// The body of a message of which more is to come.
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// [`ROOM`] bytes and what came; nothing at all as long as nothing came.
+    buffer: Vec<u8>,
+}
+
+impl Unfinished {
+    fn len(&self) -> usize {
+        self.buffer.len().saturating_sub(ROOM)
+    }
+
+    /// Appends `bytes` to a body that will have `length`; `all` as in [`grow`].
+    fn append(&mut self, bytes: &[u8], length: usize, all: bool) {
+        let room = if self.buffer.is_empty() { ROOM } else { 0 };
+        grow(&mut self.buffer, room + bytes.len(), ROOM + length, all);
+        self.buffer.resize(self.buffer.len() + room, 0);
+        self.buffer.extend_from_slice(bytes);
+    }
+}
+
 /// What a chunk stream remembers from one chunk to the next.
 #[derive(Debug, Default)]
 struct ChunkStream {
@@ -283,7 +303,7 @@ struct ChunkStream {
     /// The peer was seen to put absolute times where deltas belong.
     absolute_deltas: bool,
     /// The unfinished message.
-    body: Option<Vec<u8>>,
+    body: Option<Unfinished>,
 }
 
 impl ChunkStream {

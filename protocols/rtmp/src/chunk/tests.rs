@@ -40,7 +40,7 @@ fn read(data: &[u8]) -> Result<Vec<Message>, ChunkError> {
 }
 
 fn message(csid: u32, kind: u8, timestamp: u32, body: impl Into<Vec<u8>>) -> Message {
-    Message { csid, kind, stream: 1, timestamp, body: Bytes::from(body.into()) }
+    Message { csid, kind, stream: 1, timestamp, body: Slice::from(body.into()) }
 }
 
 /// One chunk with a basic header of one byte; `time` may be 0xFFFFFF with an extended one behind.

@@ -1,6 +1,6 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, Bytes, Command as Order, Cx, Error, StreamSlot, Value};
+use crtmp_media::{Answer, Command as Order, Cx, Error, Slice, StreamSlot, Value};
 
 use super::{Pending, Phase, ServerSession, Slot, SlotState};
 use crate::{
@@ -238,7 +238,7 @@ impl ServerSession {
     fn send_data(&mut self, stream: u32, data: &Data, cx: &mut Cx<'_>) {
         let mut body = Vec::new();
         data.encode(&mut body);
-        let body = Bytes::from(body);
+        let body = Slice::from(body);
         self.send(Message { csid: super::STATUS_CSID, kind: kind::DATA, stream, timestamp: 0, body }, cx);
     }
 

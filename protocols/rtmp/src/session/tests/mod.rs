@@ -19,8 +19,8 @@ use std::{
 };
 
 use crtmp_media::{
-    Answer, Bytes, Chain, Command as Order, Env, Error, Event, Limits, MediaKind, PublishKind, RequestId,
-    Role, Value,
+    Answer, Chain, Command as Order, Env, Error, Event, Limits, MediaKind, PublishKind, RequestId, Role,
+    Slice, Value,
 };
 
 use super::{ServerSession, SessionSettings};
@@ -357,7 +357,7 @@ fn control_message(control: Control) -> Message {
     message(2, control.kind(), 0, 0, body)
 }
 
-fn message(csid: u32, kind: u8, stream: u32, timestamp: u32, body: impl Into<Bytes>) -> Message {
+fn message(csid: u32, kind: u8, stream: u32, timestamp: u32, body: impl Into<Slice>) -> Message {
     Message { csid, kind, stream, timestamp, body: body.into() }
 }
 
