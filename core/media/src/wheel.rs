@@ -12,7 +12,7 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// Entries that the list of an emptied slot keeps room for. The list goes to the slot that is filled next, so
 /// that there are as many lists as slots were occupied at once, not as many as there are slots; and those that
 /// stay below do not allocate again.
-const KEEP: usize = 16;
+const KEEP: usize = 4;
 
 const NANOS_PER_TICK: u32 = 1_000_000;
 const TICKS_PER_SECOND: u128 = 1000;
