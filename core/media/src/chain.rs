@@ -130,6 +130,14 @@ impl Chain {
         self.state.events.pop_front()
     }
 
+    /// Exchanges the queues where no event waits in either: a worker lends all its chains one queue, and gets it
+    /// back when what came has been dealt with.
+    pub fn swap_idle_events(&mut self, other: &mut VecDeque<Event>) {
+        if self.state.events.is_empty() && other.is_empty() {
+            std::mem::swap(&mut self.state.events, other);
+        }
+    }
+
     /// All events that wait, for tests that look at them together.
     pub fn take_events(&mut self) -> VecDeque<Event> {
         std::mem::take(&mut self.state.events)

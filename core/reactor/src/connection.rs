@@ -405,9 +405,15 @@ impl Connection {
         for published in &self.publishes {
             shared.relay.heard(published.home, shared.now);
         }
+        self.chain.swap_idle_events(&mut shared.events);
         self.with_chain(shared, |chain, env| chain.on_data(bytes, env));
         self.drain_events(shared);
-        self.wants_flush(shared);
+        self.chain.swap_idle_events(&mut shared.events);
+        // Frames alone ask for no answer, and bring no deadline nearer.
+        let quiet = self.state == State::Open && !self.publishes.is_empty() && self.is_sound();
+        if !quiet || self.chain.queued() > 0 {
+            self.wants_flush(shared);
+        }
     }
 
     fn on_event(&mut self, event: Event, shared: &mut Shared) {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use crtmp_media::{Limits, RequestId, Skipped};
+use crtmp_media::{Event, Limits, RequestId, Skipped};
 use crtmp_relay::Relay;
 use mio::net::TcpStream;
 use slog::Logger;
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// The one receive buffer; taken out while it is in use.
     pub(crate) scratch: Vec<u8>,
     pub(crate) scratch_size: usize,
+    /// The queue of events of whichever chain is at work; empty, and kept for its memory.
+    pub(crate) events: VecDeque<Event>,
     /// Connections that have more to read, but have had their share of this turn.
     pub(crate) again: Vec<ConnectionKey>,
     /// Connections that have something to send of their own, each once.
@@ -50,6 +52,7 @@ impl Shared {
             log,
             scratch: vec![0; SCRATCH],
             scratch_size: SCRATCH,
+            events: VecDeque::new(),
             again: Vec::new(),
             to_flush: VecDeque::new(),
             unanswered: 0,

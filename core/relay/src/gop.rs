@@ -13,10 +13,20 @@ pub(crate) struct Gop {
     headers: Vec<Arc<Frame>>,
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
+    /// The time of the group's key frame in ms.
+    start: i64,
     dropped: u64,
 }
 
 impl Gop {
+    /// Takes note of `frame` where it is a header, and forgets the group that it ends. For those who can get the
+    /// frames elsewhere.
+    pub(crate) fn push_header(&mut self, frame: &Arc<Frame>) {
+        if frame.role.is_header() && self.set_header(frame) && frame.role == Role::Config {
+            self.clear_frames();
+        }
+    }
+
     pub(crate) fn push(&mut self, frame: &Arc<Frame>, limits: &Limits) {
         if frame.role.is_header() {
             let changed = self.set_header(frame);
@@ -26,6 +36,7 @@ impl Gop {
             }
         } else if frame.is_video_key() {
             self.clear_frames();
+            self.start = frame.dts;
         } else if self.frames.is_empty() {
             return;
         }
@@ -35,7 +46,7 @@ impl Gop {
         }
         self.bytes += frame.body.len();
         self.frames.push_back(frame.clone());
-        let age = frame.dts.saturating_sub(self.frames.front().map_or(frame.dts, |first| first.dts));
+        let age = frame.dts.saturating_sub(self.start);
         if self.frames.len() > limits.gop_messages
             || self.bytes > limits.gop_bytes
             || u128::try_from(age).is_ok_and(|ms| ms > limits.gop_time.get().as_millis())

@@ -24,6 +24,9 @@ pub(crate) struct Home {
     pub(crate) counters: HomeCounters,
     timeline: Timeline,
     references: References,
+    /// The replica on the publisher's own worker.
+    local: Option<Subscription>,
+    /// Those on other workers.
     subscribers: Vec<Subscriber>,
 }
 
@@ -75,22 +78,27 @@ impl Home {
             counters: HomeCounters::default(),
             timeline: Timeline::new(grant.resume),
             references: References::new(),
+            local: None,
             subscribers: Vec::new(),
         }
     }
 
     /// Adds a worker; returns what it is to be told, or nothing where it is there already.
     pub(crate) fn subscribe(&mut self, to: Subscription) -> Option<RelayMessage> {
-        if self.subscribers.iter().any(|subscriber| subscriber.to == to) {
+        if self.subscribers().any(|other| other == to) {
             return None;
         }
-        self.subscribers.push(Subscriber {
-            to,
-            pending: Vec::new(),
-            pending_bytes: 0,
-            in_flight: Arc::default(),
-            gap: Gap::None,
-        });
+        if to.worker == self.source.worker {
+            self.local = Some(to);
+        } else {
+            self.subscribers.push(Subscriber {
+                to,
+                pending: Vec::new(),
+                pending_bytes: 0,
+                in_flight: Arc::default(),
+                gap: Gap::None,
+            });
+        }
         Some(RelayMessage::Started {
             replica: to.replica,
             generation: self.generation,
@@ -99,26 +107,27 @@ impl Home {
     }
 
     pub(crate) fn unsubscribe(&mut self, to: Subscription) {
+        self.local = self.local.filter(|local| *local != to);
         self.subscribers.retain(|subscriber| subscriber.to != to);
     }
 
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscription> {
-        self.subscribers.iter().map(|subscriber| subscriber.to)
+        self.local.into_iter().chain(self.subscribers.iter().map(|subscriber| subscriber.to))
     }
 
     /// The replica on the publisher's worker.
-    pub(crate) fn local(&self, here: WorkerId) -> Option<Subscription> {
-        self.subscribers().find(|subscription| subscription.worker == here)
+    pub(crate) fn local(&self) -> Option<Subscription> {
+        self.local
     }
 
-    /// Takes a frame of the publisher; `encoder` makes the packets of most players on this worker. Returns it as the workers get it, and the replica of this worker.
+    /// Takes a frame of the publisher, and returns it as the workers get it. `encoder` makes the packets of most
+    /// players on this worker.
     pub(crate) fn frame(
         &mut self,
         mut frame: Frame,
-        here: WorkerId,
         encoder: Option<&dyn Encoder>,
         limits: &Limits,
-    ) -> (Arc<Frame>, Option<Subscription>) {
+    ) -> Arc<Frame> {
         frame.dts = self.timeline.place(&frame);
         self.references.see(&mut frame);
         self.pulse.reached(frame.dts);
@@ -128,17 +137,14 @@ impl Home {
         }
         let frame = Arc::new(frame);
         self.gop.push(&frame, limits);
-        let mut local = None;
         for subscriber in &mut self.subscribers {
-            if subscriber.to.worker == here {
-                local = Some(subscriber.to);
-            } else if subscriber.push(&frame, limits) {
+            if subscriber.push(&frame, limits) {
                 self.counters.crossed_frames += 1;
             } else {
                 self.counters.gap_frames += 1;
             }
         }
-        (frame, local)
+        frame
     }
 
     /// What goes to other workers at the end of a turn: one message each.
@@ -239,7 +245,7 @@ mod tests {
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_some());
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_none());
         for frame in [key(0), delta(40)] {
-            home.frame(frame, WorkerId(0), None, &limits);
+            home.frame(frame, None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!(sent.len(), 1);
@@ -253,13 +259,13 @@ mod tests {
         let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for frame in [key(0), delta(40), delta(80), config(100, b"C"), delta(120), key(160)] {
-            home.frame(frame, WorkerId(0), None, &limits);
+            home.frame(frame, None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40, 100].as_slice(), false));
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
         for frame in [delta(200), key(240), delta(280)] {
-            home.frame(frame, WorkerId(0), None, &limits);
+            home.frame(frame, None, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 280].as_slice(), true));

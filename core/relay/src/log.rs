@@ -28,6 +28,8 @@ pub(crate) type Headers = Rc<[Rc<Packet>]>;
 pub(crate) struct Log {
     encoder: Box<dyn Encoder>,
     entries: VecDeque<Entry>,
+    /// Offset and arrival of the first entry, which lies in memory that nothing else touches.
+    first: Option<(u64, Instant)>,
     /// The position of the first entry.
     base: Position,
     /// Bytes ever appended: the end of the newest packet on the byte axis.
@@ -84,6 +86,7 @@ impl Log {
         Self {
             encoder,
             entries: VecDeque::new(),
+            first: None,
             base: 0,
             total_bytes: 0,
             group: None,
@@ -129,6 +132,7 @@ impl Log {
         let offset = self.total_bytes;
         self.total_bytes += packet.bytes.len() as u64;
         self.rate.count(packet.bytes.len(), now);
+        self.first.get_or_insert((offset, now));
         self.entries.push_back(Entry { packet, offset, arrived: now, epoch: self.epoch });
         self.enforce_bounds(now, limits);
         true
@@ -149,9 +153,7 @@ impl Log {
     /// Drops what neither joining players nor the cursor at `slowest` need.
     pub(crate) fn trim(&mut self, slowest: Option<Position>) {
         let keep = self.newest_key().unwrap_or(self.end()).min(slowest.unwrap_or(self.end()));
-        while self.base < keep && self.entries.pop_front().is_some() {
-            self.base += 1;
-        }
+        self.drop_first(keep.saturating_sub(self.base));
     }
 
     /// The position behind the newest packet.
@@ -261,12 +263,22 @@ impl Log {
 
     /// Bytes that the log holds.
     pub(crate) fn bytes(&self) -> u64 {
-        self.entries.front().map_or(0, |entry| self.total_bytes - entry.offset)
+        self.first.map_or(0, |(offset, _)| self.total_bytes - offset)
     }
 
     /// Packets that the log holds.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Drops so many of the oldest packets, or all.
+    fn drop_first(&mut self, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.entries.len());
+        if count > 0 {
+            self.entries.drain(..count);
+            self.base += count as u64;
+            self.first = self.entries.front().map(|entry| (entry.offset, entry.arrived));
+        }
     }
 
     fn entry(&self, position: Position) -> Option<&Entry> {
@@ -305,12 +317,10 @@ impl Log {
         while self.entries.len() > limits.gop_messages
             || self.bytes() > limits.gop_bytes as u64
             || self
-                .entries
-                .front()
-                .is_some_and(|first| now.saturating_duration_since(first.arrived) > limits.gop_time.get())
+                .first
+                .is_some_and(|(_, arrived)| now.saturating_duration_since(arrived) > limits.gop_time.get())
         {
-            self.entries.pop_front();
-            self.base += 1;
+            self.drop_first(1);
         }
         if self.newest_key().is_some_and(|key| key < self.base) {
             self.group = None;

@@ -211,15 +211,15 @@ impl Relay {
         if self.unsent.last() != Some(&id) {
             self.unsent.push(id);
         }
-        let replica = home.local(self.worker).and_then(|local| self.replicas.get(replica_id(local.replica)));
+        let local = home.local().map(|local| replica_id(local.replica));
+        let replica = local.and_then(|local| self.replicas.get(local));
         let encoder = replica.and_then(|replica| replica.logs.first()).map(|entry| entry.log.encoder());
-        let (frame, local) = home.frame(frame, self.worker, encoder, &self.limits);
-        if let Some(local) = local {
-            let replica = replica_id(local.replica);
-            if let Some(found) = self.replicas.get_mut(replica) {
-                found.frame(&frame, now, &self.limits);
-                self.mark(replica);
-            }
+        let frame = home.frame(frame, encoder, &self.limits);
+        if let Some(local) = local
+            && let Some(replica) = self.replicas.get_mut(local)
+        {
+            replica.frame(&frame, now, &self.limits);
+            self.mark(local);
         }
     }
 
@@ -247,7 +247,11 @@ impl Relay {
         let replica = self.replica_for(key, now);
         let found = &mut self.replicas[replica];
         let started = found.generation.is_some();
-        let log = found.log_of(format, || encoder(format), now, &self.limits);
+        let home = self.home_of.get(&found.key).and_then(|home| self.homes.get(*home));
+        let home = home.filter(|home| found.generation == Some(home.generation));
+        let group = || home.map_or(found.gop.snapshot(), |home| home.gop.snapshot());
+        let group = if found.has_log(format) { Vec::new() } else { group() };
+        let log = found.log_of(format, || encoder(format), &group, now, &self.limits);
         let entry = &mut found.logs[log];
         let player = self.players.insert(Player {
             replica,
@@ -353,7 +357,8 @@ impl Relay {
                 if replica.generation.is_some_and(|current| current >= generation) {
                     return;
                 }
-                replica.start(generation);
+                let home = self.home_of.get(&replica.key).and_then(|home| self.homes.get(*home));
+                replica.start(generation, home.is_some_and(|home| home.generation == generation));
                 for frame in &snapshot {
                     replica.frame(frame, now, &self.limits);
                 }

@@ -24,7 +24,9 @@ pub(crate) struct Replica {
     pub(crate) state: State,
     pub(crate) delivery: Delivery,
     pub(crate) logs: Vec<FormatLog>,
+    /// Headers, and the present group unless the home keeps it on this very worker.
     pub(crate) gop: Gop,
+    at_home: bool,
     /// The newest time that players have been given, in ms: later publishers do not go behind it.
     dts: i64,
     floor: i64,
@@ -79,6 +81,7 @@ impl Replica {
             delivery,
             logs: Vec::new(),
             gop: Gop::default(),
+            at_home: false,
             dts: i64::MIN,
             floor: i64::MIN,
         }
@@ -94,8 +97,9 @@ impl Replica {
         self.logs.iter().map(|log| log.players.len()).sum()
     }
 
-    /// A publish begins.
-    pub(crate) fn start(&mut self, generation: Generation) {
+    /// A publish begins; `at_home` says that its home is on this worker.
+    pub(crate) fn start(&mut self, generation: Generation, at_home: bool) {
+        self.at_home = at_home;
         self.generation = Some(generation);
         self.state = State::Live;
         self.floor = self.dts;
@@ -114,7 +118,11 @@ impl Replica {
     pub(crate) fn frame(&mut self, frame: &Arc<Frame>, now: Instant, limits: &Limits) {
         let dts = frame.dts.max(self.floor);
         self.dts = self.dts.max(dts);
-        self.gop.push(frame, limits);
+        if self.at_home {
+            self.gop.push_header(frame);
+        } else {
+            self.gop.push(frame, limits);
+        }
         for format in &mut self.logs {
             if format.log.push(frame, dts, self.gop.headers(), now, limits) {
                 format.note(frame, now);
@@ -122,11 +130,17 @@ impl Replica {
         }
     }
 
-    /// The log of `format`, made from what is kept where it is new.
+    /// Whether there is a log of `format`.
+    pub(crate) fn has_log(&self, format: Format) -> bool {
+        self.logs.iter().any(|log| log.format == format)
+    }
+
+    /// The log of `format`; where it is new, made from the present `group`, headers first.
     pub(crate) fn log_of(
         &mut self,
         format: Format,
         encoder: impl FnOnce() -> Box<dyn Encoder>,
+        group: &[Arc<Frame>],
         now: Instant,
         limits: &Limits,
     ) -> usize {
@@ -134,8 +148,8 @@ impl Replica {
             return index;
         }
         let mut log = Log::new(encoder());
-        for frame in self.gop.snapshot() {
-            log.push(&frame, frame.dts.max(self.floor), self.gop.headers(), now, limits);
+        for frame in group {
+            log.push(frame, frame.dts.max(self.floor), self.gop.headers(), now, limits);
         }
         self.logs.push(FormatLog::new(format, log));
         self.logs.len() - 1

@@ -11,6 +11,9 @@ mod services;
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static MEMORY: process::Memory = process::Memory;
+
 fn main() -> ExitCode {
     match cli::Cli::read(std::env::args_os()) {
         Ok(cli) => run::run(&cli),

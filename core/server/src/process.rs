@@ -3,6 +3,7 @@
 //! The order of a start is: read the configuration, [`daemonise`], log, [`PidFile::create`], bind the ports,
 //! [`Identity::assume`], then run what others wrote, and last [`Verdict::ready`].
 
+mod memory;
 mod usage;
 
 use std::ffi::CString;
@@ -18,6 +19,7 @@ use nix::unistd::{
     initgroups, setgid, setgroups, setsid, setuid,
 };
 
+pub(crate) use self::memory::Memory;
 pub(crate) use self::usage::Usage;
 
 /// With fewer open files than this, a warning is due.

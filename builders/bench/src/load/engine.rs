@@ -19,6 +19,7 @@ use crate::clock::{self, Alarm, MILLISECOND, SECOND, nanoseconds};
 use crate::judge::Judge;
 use crate::quantiles::Times;
 use crate::source::{Bundling, Shape, Source};
+use crate::stamp::FrameKind;
 
 /// What happens at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -645,7 +646,11 @@ fn player<'a>(
             && stamp.due > connection.started
             && (window.0..window.1).contains(&stamp.due)
         {
-            class.latency.add(now.saturating_sub(stamp.due));
+            let latency = now.saturating_sub(stamp.due);
+            class.latency.add(latency);
+            if stamp.kind != FrameKind::Audio {
+                class.picture_latency.add(latency);
+            }
         }
         if !before && judge.first_picture().is_some() {
             class.pictured += 1;

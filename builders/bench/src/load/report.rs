@@ -117,6 +117,8 @@ pub struct ClassReport {
     pub start_lag: Quantiles,
     /// How old frames were when they were fully read: those that were due in the window and after the player's start.
     pub latency: Quantiles,
+    /// The same of pictures alone: audio may wait for the next one.
+    pub picture_latency: Quantiles,
     /// From NetStream.Play.Start to the loss of the connection, of those that were lost.
     pub cut_after: Quantiles,
     /// What the sampled players got and missed.
@@ -158,6 +160,7 @@ pub(super) struct Counting {
     pub(super) connect_to_picture: Times,
     pub(super) start_lag: Times,
     pub(super) latency: Times,
+    pub(super) picture_latency: Times,
     pub(super) cut_after: Times,
     pub(super) tally: Tally,
 }
@@ -187,6 +190,7 @@ impl Counting {
             connect_to_picture: self.connect_to_picture.quantiles(),
             start_lag: self.start_lag.quantiles(),
             latency: self.latency.quantiles(),
+            picture_latency: self.picture_latency.quantiles(),
             cut_after: self.cut_after.quantiles(),
             frames: self.tally,
         }

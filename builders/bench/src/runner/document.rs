@@ -100,7 +100,7 @@ fn measurements(figures: &Figures<'_>, scenarios: &[&Scenario]) -> String {
             if !figures.rows(&scenario.name, &label).is_empty() {
                 if text.is_empty() {
                     text += "| Load | Server | CPU % | Gbit/s | of | core-s/Gbit | KiB per connection | \
-                        latency p50 / p99 / max ms | Play.Start p50 / p99 ms | first picture p50 / p99 ms | \
+                        latency p50 / p99 / max ms, pictures p99 | Play.Start p50 / p99 ms | first picture p50 / p99 ms | \
                         start lag p50 / p99 ms | lost, torn | failed, cut | generator CPU % | |\n\
                         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
                 }
@@ -122,13 +122,14 @@ fn measurement(figures: &Figures<'_>, scenario: &Scenario, server: &str) -> Stri
     let cost = if rate > 0.001 { format!("{:.3}", median(&Row::cost)) } else { "–".into() };
     let latency = times(rate > 0.001, &|row| row.players().latency.p50, &|row| row.players().latency.p99);
     let worst = median(&|row| row.players().latency.max);
+    let pictures = median(&|row| row.players().picture_latency.p99);
     let counts: Vec<String> = figures.rows(&scenario.name, server).iter().map(|row| note(row)).collect();
     let lost = median(&|row| row.players().frames.lost_pictures as f64);
     let torn = median(&|row| row.players().frames.torn as f64);
     let failed = median(&|row| row.players().failed as f64);
     let cut = median(&|row| row.players().disconnected as f64);
     format!(
-        "| {} | {server} | {:.1} | {rate:.3} | {:.3} | {cost} | {:.1} | {latency} / {worst:.0} | {} | {} | {} | \
+        "| {} | {server} | {:.1} | {rate:.3} | {:.3} | {cost} | {:.1} | {latency} / {worst:.0}, {pictures:.1} | {} | {} | {} | \
          {lost}, {torn} | {failed}, {cut} | {:.0} | {} |\n",
         scenario.title,
         median(&|row| row.cpu),

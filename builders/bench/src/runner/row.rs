@@ -119,7 +119,7 @@ impl Row {
         let players = self.players();
         let mut text = format!(
             "CPU {:5.1} % (waited {:.0})  {:6.3} of {:6.3} Gbit/s  {:6.3} core-s/Gbit  {:5.1} KiB/conn  \
-             latency {:.1}/{:.1}/{:.0} ms  start {:.1} ms  lost {} torn {} gone {}+{}  generator {:.0} %",
+             latency {:.1}/{:.1}/{:.0} ms, pictures {:.1}  start {:.1} ms  lost {} torn {} gone {}+{}  generator {:.0} %",
             self.cpu,
             self.waited,
             self.rate,
@@ -129,6 +129,7 @@ impl Row {
             players.latency.p50,
             players.latency.p99,
             players.latency.max,
+            players.picture_latency.p99,
             players.connect_to_start.p50,
             players.frames.lost_pictures,
             players.frames.torn,

@@ -5,6 +5,8 @@ use std::{fs, path::Path};
 use nix::unistd::{SysconfVar, sysconf};
 use serde_json::{Value, json};
 
+use super::memory;
+
 /// What the process holds now. What the system does not tell is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -24,7 +26,7 @@ impl Usage {
         // The folder through which the files are counted is open for that time, and one of them.
         let open_files = entries("/proc/self/fd").map(|count| count.saturating_sub(1));
         Self {
-            allocated_bytes: allocated(),
+            allocated_bytes: Some(allocated()),
             resident_bytes: resident(),
             open_files,
             threads: entries("/proc/self/task"),
@@ -57,18 +59,23 @@ fn resident_pages(statm: &str) -> Option<u64> {
     statm.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// What the program has asked for, and what has been asked of the C library: by plugins, and by Lua.
+fn allocated() -> u64 {
+    memory::allocated().saturating_add(of_c_library())
+}
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn allocated() -> Option<u64> {
+fn of_c_library() -> u64 {
     // SAFETY: the call takes nothing and may be made from any thread; it locks what it looks at.
     let info = unsafe { nix::libc::mallinfo2() };
     // What lies in the heaps of all threads, and what has a mapping of its own.
-    u64::try_from(info.uordblks.saturating_add(info.hblkhd)).ok()
+    info.uordblks.saturating_add(info.hblkhd) as u64
 }
 
 /// Other C libraries do not tell.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn allocated() -> Option<u64> {
-    None
+fn of_c_library() -> u64 {
+    0
 }
 
 #[cfg(test)]
