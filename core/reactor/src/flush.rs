@@ -8,6 +8,8 @@ use std::{
 use crtmp_media::{Error, OutQueue};
 use crtmp_relay::{Flush, Slices};
 
+use socket2::SockRef;
+
 use crate::{
     connection::{Connection, State},
     guard::{Caught, guarded},
@@ -159,7 +161,8 @@ impl Connection {
         shared.counters.writes += 1;
         let written = match slices.as_slice() {
             [one] => self.socket.write(one),
-            many => self.socket.write_vectored(many),
+            // sendmsg: writev takes a lock on the file besides.
+            many => SockRef::from(&self.socket).send_vectored(many),
         };
         drop(slices);
         let written = match written {

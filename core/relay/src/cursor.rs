@@ -401,6 +401,17 @@ impl Cursor {
             }
             next = catch_up.until();
         }
+        if self.veil.is_none()
+            && wants.audio
+            && wants.video
+            && !slices.is_full()
+            && let Some((bytes, end)) = log.gathered(next)
+            && bytes.len() <= budget
+        {
+            slices.push(IoSlice::new(bytes));
+            budget -= bytes.len();
+            next = end;
+        }
         for packet in self.ahead(log, next, wants) {
             if !push(packet, &mut budget, slices) {
                 return false;

@@ -14,6 +14,9 @@ use crate::{Start, lag::Rate};
 /// A video stream that has sent no picture for this long is treated as audio for those who join.
 const VIDEO_GONE: Duration = Duration::from_secs(5);
 
+/// Bytes of packets that are gathered for a round of sending at most.
+const GATHERED_MAX: usize = 256 * 1024;
+
 /// A position in a log: the number of a packet since the log began.
 pub(crate) type Position = u64;
 
@@ -30,6 +33,7 @@ pub(crate) struct Log {
     entries: VecDeque<Entry>,
     /// Offset and arrival of the first entry, which lies in memory that nothing else touches.
     first: Option<(u64, Instant)>,
+    gathered: Gathered,
     /// The position of the first entry.
     base: Position,
     /// Bytes ever appended: the end of the newest packet on the byte axis.
@@ -64,6 +68,16 @@ pub(crate) struct Group {
     pub(crate) pictures: u64,
 }
 
+/// Packets of the present round of sending, one behind the other.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// Where they begin, counted in bytes that were ever appended.
+    start: u64,
+    /// The position behind them.
+    end: Position,
+    bytes: Vec<u8>,
+}
+
 struct Entry {
     packet: Rc<Packet>,
     /// Bytes appended before this packet.
@@ -87,6 +101,7 @@ impl Log {
             encoder,
             entries: VecDeque::new(),
             first: None,
+            gathered: Gathered::default(),
             base: 0,
             total_bytes: 0,
             group: None,
@@ -136,6 +151,33 @@ impl Log {
         self.entries.push_back(Entry { packet, offset, arrived: now, epoch: self.epoch });
         self.enforce_bounds(now, limits);
         true
+    }
+
+    /// Puts the packets from `from` on into one piece of memory, for a round of sending to many players: one slice
+    /// costs the system less than several.
+    pub(crate) fn gather(&mut self, from: Position) {
+        self.gathered.bytes.clear();
+        let Some(start) = self.entry(from).map(|entry| entry.offset) else { return };
+        let length = usize::try_from(self.total_bytes - start).unwrap_or(usize::MAX);
+        let skip = usize::try_from(from - self.base).unwrap_or(usize::MAX);
+        if length > GATHERED_MAX || self.entries.len() - skip < 2 {
+            return;
+        }
+        let end = self.end();
+        let Gathered { bytes, .. } = &mut self.gathered;
+        if bytes.capacity() > length.saturating_mul(8) {
+            bytes.shrink_to(length * 2);
+        }
+        self.entries.range(skip..).for_each(|entry| bytes.extend_from_slice(&entry.packet.bytes));
+        (self.gathered.start, self.gathered.end) = (start, end);
+    }
+
+    /// The packets from `position` on in one piece, and the position behind them, where they were gathered.
+    pub(crate) fn gathered(&self, position: Position) -> Option<(&[u8], Position)> {
+        let entry = self.entry(position)?;
+        let at = usize::try_from(entry.offset.checked_sub(self.gathered.start)?).ok()?;
+        let rest = self.gathered.bytes.get(at..).filter(|rest| !rest.is_empty())?;
+        Some((rest, self.gathered.end))
     }
 
     /// Says that frames were lost, or that another source goes on: nothing is sent until a key frame.

@@ -21,6 +21,9 @@ use crate::{
     rounds::{Next, Round, Rounds},
 };
 
+/// Players of a log from which on the packets of a round are gathered in one piece: copying them pays for itself.
+const GATHER_FROM: usize = 16;
+
 new_key_type! {
     /// A publish on this worker.
     pub struct HomeId;
@@ -480,6 +483,10 @@ impl Relay {
                     entry.window = self.merge.window();
                     self.merge.serves(entry.players.len());
                 }
+                if entry.players.len() >= GATHER_FROM {
+                    entry.log.gather(entry.served_to);
+                }
+                entry.served_to = entry.log.end();
                 let mut owners = std::mem::take(&mut entry.spare);
                 owners.extend(entry.players.iter().map(|player| self.players[*player].connection));
                 let since = entry.pending.take().map_or(now, |pending| pending.since);

@@ -8,7 +8,11 @@ use std::{
 use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind};
 
 use crate::{
-    ConnectionId, Delivery, Generation, StreamKey, gop::Gop, log::Log, merge::Level, relay::PlayerId,
+    ConnectionId, Delivery, Generation, StreamKey,
+    gop::Gop,
+    log::{Log, Position},
+    merge::Level,
+    relay::PlayerId,
 };
 
 /// How many packets a log may grow by before it is trimmed, where no key frame says when.
@@ -52,6 +56,8 @@ pub(crate) struct FormatLog {
     pub(crate) pending: Option<Pending>,
     /// A round of sending to its players is under way.
     pub(crate) in_round: bool,
+    /// Where the log ended when the last round of sending began.
+    pub(crate) served_to: Position,
     /// When the relay looks at it again.
     pub(crate) armed: Option<Instant>,
     /// The list of the last round, kept for its memory.
@@ -164,6 +170,7 @@ impl FormatLog {
             players: Vec::new(),
             pending: None,
             in_round: false,
+            served_to: 0,
             armed: None,
             spare: Vec::new(),
             window: 0,

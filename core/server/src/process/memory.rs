@@ -47,6 +47,10 @@ fn count(bytes: i64) {
     COUNTED[mine.unwrap_or_default()].0.fetch_add(bytes, Ordering::Relaxed);
 }
 
+/// Tests that look at the memory of the whole process take their turns. All others use little.
+#[cfg(test)]
+pub(super) static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// No piece of memory is larger than this type holds.
 fn size(layout: Layout) -> i64 {
     layout.size() as i64
@@ -90,14 +94,14 @@ unsafe impl GlobalAlloc for Memory {
 
 #[cfg(test)]
 mod tests {
-    use std::{hint::black_box, thread};
+    use std::{hint::black_box, sync::PoisonError, thread};
 
     use super::*;
 
-    /// Other tests run beside this one: differences are large enough to stand out.
     #[test]
     fn what_is_asked_for_is_counted_until_it_is_given_back_by_whichever_thread() {
         const MUCH: usize = 256 << 20;
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let before = allocated();
         let mut memory = black_box(Vec::<u8>::with_capacity(MUCH));
         memory.reserve_exact(2 * MUCH);

@@ -99,12 +99,12 @@ mod tests {
         assert_eq!(usage.json(), expected);
     }
 
-    /// Other tests run beside this one: differences are large enough to stand out.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn memory_files_and_threads_are_seen() {
         const MEMORY: u64 = 256 << 20;
         const FILES: u64 = 100;
+        let _alone = memory::ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let before = Usage::now();
         let memory = black_box(vec![1_u8; MEMORY as usize]);
         let files: Vec<File> = (0..FILES).map(|_| File::open("/dev/null").unwrap()).collect();
