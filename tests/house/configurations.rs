@@ -1,9 +1,10 @@
 //! Every configuration in `configs/` is a good one.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::{files, read};
-use crtmp_tests::{Launch, Server, root, wait_for};
+use crtmp_tests::{Launch, Server, root, services, wait_for, wire};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -17,7 +18,7 @@ fn each_configuration_passes_its_check() {
 }
 
 #[test]
-fn each_configuration_starts() {
+fn each_configuration_starts_and_serves() {
     for path in configurations() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let copy = folder.path().join(path.file_name().expect("a file"));
@@ -32,6 +33,13 @@ fn each_configuration_starts() {
             assert!(server.runs(), "{} does not start: {}", path.display(), server.stderr());
             server.stdout().contains(" is ready (pid ").then_some(())
         });
+        for service in services(&server.stdout()).iter().filter(|service| service.chain == "inboundRtmp") {
+            // Whoever publishes under the name that all the documents use is served.
+            let address = SocketAddr::from(([127, 0, 0, 1], service.address.port()));
+            let _publisher = wire::Client::publisher(address, "live", "stream");
+            let mut player = wire::Client::player(address, "live", "stream");
+            player.expect("NetStream.Play.Start");
+        }
         server.signal(Signal::SIGTERM);
         server.wait(Duration::from_secs(15)).success();
     }

@@ -33,5 +33,5 @@ pub use counters::{Connection, Counters, Usage};
 pub use namespace::Namespace;
 pub use program::{Launch, Outcome, Program};
 pub use recording::{Kind, Packet, Recording};
-pub use server::{Server, Service, folder_of_programs, root};
+pub use server::{Server, Service, folder_of_programs, root, services};
 pub use wait::{poll, wait_for};

@@ -271,7 +271,7 @@ pub fn root() -> &'static Path {
 }
 
 /// Reads the table of services; everything that is not a row of it is passed over.
-fn services(output: &str) -> Vec<Service> {
+pub fn services(output: &str) -> Vec<Service> {
     let row = |line: &str| {
         let line = line.trim().strip_prefix('|')?.strip_suffix('|')?;
         let [carrier, ip, port, chain, application] =

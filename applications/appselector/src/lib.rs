@@ -1,10 +1,9 @@
 //! The default application: gives a connection to the application that its connect request names.
 //!
 //! `rtmp://host/live/room1?token=x` asks for the application `live`, by name or alias; `room1` is the instance and
-//! the application's own business. The server knows names and aliases and resolves them itself where the default
-//! application has no hook for connects, so there is nothing left to decide here: no connection waits for this
-//! application. It is never the last owner of one. An application that wants to choose by other things than names
-//! takes its place and answers `on_connect` with `Verdict::hand_to`.
+//! the application's own business. The server knows names and aliases and resolves them itself; that this application
+//! takes no connection of its own is all that it has to say. An application that wants to choose by other things than
+//! names takes its place and answers `on_connect` with `Verdict::hand_to`.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +15,7 @@ pub struct AppSelector;
 impl App for AppSelector {
     const NAME: &'static str = "appselector";
     const HOOKS: Hooks = Hooks::NONE;
+    const SELECTS: bool = true;
     type Settings = NoSettings;
 
     fn new(_host: Host, _settings: NoSettings) -> Result<Self, String> {

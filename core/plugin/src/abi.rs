@@ -131,7 +131,13 @@ pub struct AppTable {
     pub on_close: Option<Hook<CloseNotice>>,
     /// A request that was put off needs no answer any more.
     pub on_cancel: Option<Hook<CancelNotice>>,
+    /// What else there is to say about it: [`SELECTS`].
+    pub flags: u64,
 }
+
+/// The application takes no connection of its own: the server hands each to the application that its address
+/// names.
+pub const SELECTS: u64 = 1;
 
 // SAFETY: as for `PluginTable`.
 unsafe impl Sync for AppTable {}
@@ -374,7 +380,7 @@ mod tests {
             app_count 64; 72);
         layout!(AppTable: size 0, name 8, validate 24, create 32, destroy 40, on_connect 48, on_publish 56,
             on_play 64, on_message 72, on_metadata 80, on_unpublish 88, on_unplay 96, on_close 104,
-            on_cancel 112; 120);
+            on_cancel 112, flags 120; 128);
         layout!(HostTable: size 0, log 8, now_ms 16, fail 24, respond 32, close_connection 40; 48);
         layout!(AnswerTable: size 0, kind 8, reserved 12, first 16, second 32; 48);
         layout!(ConnTable: size 0, id 8, application 16, peer 32, local 48, app 64, instance 80, query 96,

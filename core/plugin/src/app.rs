@@ -25,6 +25,11 @@ pub trait App: Sized + Send + 'static {
     /// publish and play are allowed, unknown commands refused. **A hook that is missing here is never called.**
     const HOOKS: Hooks;
 
+    /// Whether the application takes no connection of its own. As the default application it has the server hand each
+    /// connection to the application that its address names; with [`Hooks::CONNECT`] it chooses itself, by
+    /// [`Verdict::hand_to`].
+    const SELECTS: bool = false;
+
     /// The application's own block of the configuration; [`NoSettings`] if there is none. A key that is not a field
     /// is an error that names it; take them all with `#[serde(flatten)]` into a map where that is wanted. In
     /// structs within, say `#[serde(deny_unknown_fields)]`.

@@ -164,6 +164,11 @@ impl AppEntry {
         .fold(Hooks::NONE, |hooks, (_, hook)| hooks.and(hook))
     }
 
+    /// Whether it takes no connection of its own.
+    pub fn selects(&self) -> bool {
+        self.table.flags & abi::SELECTS != 0
+    }
+
     /// Asks the application to look at settings, without an instance.
     pub fn validate(&self, services: impl Services, settings: &str) -> Result<(), Failure> {
         let Some(validate) = self.table.validate else { return Ok(()) };
@@ -429,6 +434,7 @@ mod tests {
         on_unplay: None,
         on_close: None,
         on_cancel: None,
+        flags: 0,
     };
 
     #[test]

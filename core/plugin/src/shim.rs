@@ -34,6 +34,7 @@ impl<T: App> Shim<T> {
         on_unplay: if has::<T>(Hooks::UNPLAY) { Some(on_unplay::<T>) } else { None },
         on_close: if has::<T>(Hooks::CLOSE) { Some(on_close::<T>) } else { None },
         on_cancel: if has::<T>(Hooks::CANCEL) { Some(on_cancel::<T>) } else { None },
+        flags: if T::SELECTS { abi::SELECTS } else { 0 },
     };
 }
 

@@ -55,8 +55,10 @@ pub struct Application {
     pub name: Arc<str>,
     /// What it decides itself.
     pub hooks: Hooks,
-    /// Whether it is the one that is asked where another is meant, and does not want to be a final owner.
+    /// Whether connections that name no known application are its own.
     pub is_default: bool,
+    /// Whether it takes no connection of its own.
+    pub selects: bool,
     /// What happens to a second publisher of a name.
     pub duplicate_publisher: DuplicatePublisher,
     /// How long players wait for a publisher that has gone.

@@ -229,18 +229,27 @@ impl Connection {
         if application.hooks.connect {
             let asked = Asked { request, subject: Subject::Connect { hands } };
             self.question(&application, asked, Question::Connect);
-        } else if application.is_default {
-            // It has nothing to say about who gets the connection: the names decide.
-            let (named, _) = self.named_application();
-            let verdict = if named.is_empty() {
+        } else {
+            let verdict = self.verdict_by_name(&application, shared);
+            self.decide(request, Subject::Connect { hands }, verdict, shared);
+        }
+    }
+
+    /// Who gets a connection that `application` has nothing to say about: by the name in the address.
+    fn verdict_by_name(&self, application: &Arc<Application>, shared: &Shared) -> Verdict {
+        if !application.is_default && !application.selects {
+            return Verdict::Accept;
+        }
+        let (named, _) = self.named_application();
+        match shared.routing.find(&named) {
+            Some(other) if !Arc::ptr_eq(other, application) => Verdict::HandTo(named),
+            Some(_) => Verdict::Accept,
+            None if !application.selects => Verdict::Accept,
+            None if named.is_empty() => {
                 let text = "the address names no application".to_owned();
                 Verdict::Reject { code: INVALID_APP.to_owned(), text }
-            } else {
-                Verdict::HandTo(named)
-            };
-            self.decide(request, Subject::Connect { hands }, verdict, shared);
-        } else {
-            self.decide(request, Subject::Connect { hands }, Verdict::Accept, shared);
+            }
+            None => Verdict::HandTo(named),
         }
     }
 
@@ -286,7 +295,7 @@ impl Connection {
         match verdict {
             Verdict::Accept => {
                 let Some(application) = self.asked.clone() else { return };
-                if application.is_default {
+                if application.selects {
                     let text = format!("the application {:?} takes no connections itself", application.name);
                     return self.reject(answer, INVALID_APP, &text, shared);
                 }

@@ -50,6 +50,7 @@ pub(super) fn start(
 ) -> Result<Running, StartError> {
     let config = app_config(application, library);
     let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
+    let selects = entry.selects();
     let sink_workers = workers.clone();
     let sink = Box::new(move |effect| deliver(effect, &sink_workers));
     let handle = Arc::new(AppHandle::start(&config, entry, watchdog, log, sink)?);
@@ -77,6 +78,7 @@ pub(super) fn start(
             close: handle.has(Hooks::CLOSE),
         },
         is_default: application.default,
+        selects,
         duplicate_publisher,
         publisher_return: application.publisher_return.get(),
         play_wait: application.play_wait.get(),
