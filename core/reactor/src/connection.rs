@@ -62,6 +62,8 @@ pub(crate) struct Connection {
     pub(crate) half_closed: bool,
     /// The socket may take something.
     pub(crate) writable: bool,
+    /// Its players are left out of rounds of sending, because the socket is full.
+    pub(crate) resting: bool,
     /// Since when the socket has taken nothing.
     pub(crate) stalled_since: Option<Instant>,
     pub(crate) armed: Option<Instant>,
@@ -148,6 +150,7 @@ impl Connection {
             readable: true,
             half_closed: false,
             writable: true,
+            resting: false,
             stalled_since: None,
             armed: None,
             queued: false,

@@ -64,22 +64,39 @@ impl Connection {
                 }
                 Ok(Written::Some) => {
                     // The next edge says when there is room again.
-                    self.writable = false;
                     self.stalled_since = Some(shared.now);
-                    self.unsettled = true;
-                    return;
+                    return self.rest(shared);
                 }
                 Ok(Written::None) => {
-                    self.writable = false;
                     self.stalled_since.get_or_insert(shared.now);
-                    self.unsettled = true;
+                    self.rest(shared);
                     return self.check_queue(shared);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.end(shared, &format!("the socket failed: {error}")),
             }
         }
+        self.go_on(shared);
         self.on_flushed(shared);
+    }
+
+    /// The socket is full: the next edge says when there is room again.
+    fn rest(&mut self, shared: &mut Shared) {
+        self.writable = false;
+        self.unsettled = true;
+        self.resting = true;
+        for played in &self.plays {
+            shared.relay.set_ready(played.player, false);
+        }
+    }
+
+    /// The socket has taken everything.
+    fn go_on(&mut self, shared: &mut Shared) {
+        if std::mem::take(&mut self.resting) {
+            for played in &self.plays {
+                shared.relay.set_ready(played.player, true);
+            }
+        }
     }
 
     /// Control messages may not pile up for a peer that does not read.

@@ -23,6 +23,7 @@ mod home;
 mod ids;
 mod lag;
 mod log;
+mod members;
 mod merge;
 mod message;
 mod relay;

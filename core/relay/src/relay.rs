@@ -259,7 +259,7 @@ impl Relay {
         let player = self.players.insert(Player {
             replica,
             log,
-            index: entry.players.len(),
+            index: 0,
             connection,
             slot,
             cursor: Cursor::new(entry.log.first_place(found.delivery.start)),
@@ -268,7 +268,7 @@ impl Relay {
             deadline: None,
             wants_notice: !live,
         });
-        entry.players.push(player);
+        entry.players.add(player, |id, index| self.players[id].index = index);
         if !started {
             let deadline = now.checked_add(options.wait);
             self.players[player].deadline = deadline;
@@ -298,23 +298,34 @@ impl Relay {
         }
         let Some(replica) = self.replicas.get_mut(player.replica) else { return };
         let players = &mut replica.logs[player.log].players;
-        players.swap_remove(player.index);
-        if let Some(moved) = players.get(player.index).and_then(|moved| self.players.get_mut(*moved)) {
-            moved.index = player.index;
-        }
-        if !players.is_empty() {
+        let moved = |moved, index| {
+            if let Some(moved) = self.players.get_mut(moved) {
+                moved.index = index;
+            }
+        };
+        players.remove(player.index, moved);
+        if !players.all().is_empty() {
             return;
         }
         // Nobody reads this log any more: encoding for it would be for nothing.
         replica.logs.swap_remove(player.log);
         if let Some(moved) = replica.logs.get(player.log) {
-            for id in &moved.players {
+            for id in moved.players.all() {
                 self.players[*id].log = player.log;
             }
         }
         if replica.logs.is_empty() {
             self.drop_replica(player.replica, now);
         }
+    }
+
+    /// Says whether the connection of a player takes anything. One that does not is left out when there is something
+    /// to send, until it does.
+    pub fn set_ready(&mut self, id: PlayerId, ready: bool) {
+        let Some(player) = self.players.get(id) else { return };
+        let (replica, log, index) = (player.replica, player.log, player.index);
+        let members = &mut self.replicas[replica].logs[log].players;
+        members.set_ready(index, ready, |id, index| self.players[id].index = index);
     }
 
     /// Pauses a player, or lets it go on live.
@@ -396,7 +407,7 @@ impl Relay {
                 let wait = replica
                     .logs
                     .iter()
-                    .flat_map(|log| &log.players)
+                    .flat_map(|log| log.players.all())
                     .find_map(|player| self.players.get(*player))
                     .map_or(Duration::ZERO, |player| player.options.publisher_return);
                 match now.checked_add(wait) {
@@ -467,7 +478,7 @@ impl Relay {
             for entry in &mut replica.logs {
                 if entry.wants_trim() {
                     let needs =
-                        entry.players.iter().filter_map(|player| self.players[*player].cursor.needs());
+                        entry.players.all().iter().filter_map(|player| self.players[*player].cursor.needs());
                     let slowest = needs.min();
                     entry.log.trim(slowest);
                 }
@@ -481,14 +492,14 @@ impl Relay {
                 }
                 if entry.window != self.merge.window() {
                     entry.window = self.merge.window();
-                    self.merge.serves(entry.players.len());
+                    self.merge.serves(entry.players.ready().len());
                 }
-                if entry.players.len() >= GATHER_FROM {
+                if entry.players.ready().len() >= GATHER_FROM {
                     entry.log.gather(entry.served_to);
                 }
                 entry.served_to = entry.log.end();
                 let mut owners = std::mem::take(&mut entry.spare);
-                owners.extend(entry.players.iter().map(|player| self.players[*player].connection));
+                owners.extend(entry.players.ready().iter().map(|player| self.players[*player].connection));
                 let since = entry.pending.take().map_or(now, |pending| pending.since);
                 entry.in_round = true;
                 self.rounds.begin(Round::new(id, entry.format, owners, since));
@@ -666,7 +677,7 @@ impl Relay {
 
     fn end_replica(&mut self, id: ReplicaId, now: Instant) {
         let Some(replica) = self.replicas.get_mut(id) else { return };
-        for player in replica.logs.iter_mut().flat_map(|log| log.players.drain(..)) {
+        for player in replica.logs.iter_mut().flat_map(|log| log.players.drain()) {
             if let Some(Player { connection, slot, deadline, .. }) = self.players.remove(player) {
                 if let Some(at) = deadline {
                     self.waiting.remove(&(at, Wait::Player(player)));
@@ -679,7 +690,7 @@ impl Relay {
 
     fn tell_started(&mut self, id: ReplicaId) {
         for entry in &self.replicas[id].logs {
-            for id in &entry.players {
+            for id in entry.players.all() {
                 let player = &mut self.players[*id];
                 if let Some(at) = player.deadline.take() {
                     self.waiting.remove(&(at, Wait::Player(*id)));

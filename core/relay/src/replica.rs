@@ -11,8 +11,8 @@ use crate::{
     ConnectionId, Delivery, Generation, StreamKey,
     gop::Gop,
     log::{Log, Position},
+    members::Members,
     merge::Level,
-    relay::PlayerId,
 };
 
 /// How many packets a log may grow by before it is trimmed, where no key frame says when.
@@ -51,7 +51,7 @@ pub(crate) enum State {
 pub(crate) struct FormatLog {
     pub(crate) format: Format,
     pub(crate) log: Log,
-    pub(crate) players: Vec<PlayerId>,
+    pub(crate) players: Members,
     /// What has come since the last round of sending.
     pub(crate) pending: Option<Pending>,
     /// A round of sending to its players is under way.
@@ -100,7 +100,7 @@ impl Replica {
 
     /// The number of players.
     pub(crate) fn players(&self) -> usize {
-        self.logs.iter().map(|log| log.players.len()).sum()
+        self.logs.iter().map(|log| log.players.all().len()).sum()
     }
 
     /// A publish begins; `at_home` says that its home is on this worker.
@@ -167,7 +167,7 @@ impl FormatLog {
         Self {
             format,
             log,
-            players: Vec::new(),
+            players: Members::default(),
             pending: None,
             in_round: false,
             served_to: 0,

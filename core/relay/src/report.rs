@@ -121,7 +121,7 @@ impl ReplicaReport {
         };
         let logs = replica.logs.iter().map(|entry| LogReport {
             format: entry.format,
-            players: entry.players.len(),
+            players: entry.players.all().len(),
             packets: entry.log.len(),
             bytes: entry.log.bytes(),
         });
