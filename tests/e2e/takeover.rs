@@ -91,8 +91,8 @@ fn a_silent_publisher_without_a_successor_is_freed() {
     let _publisher = ffmpeg::publish_film(&inside).inside(&namespace).start();
     server.wait_for_publisher("one");
     namespace.cut();
-    // Ten seconds, and two for the counters to show it.
-    server.wait_for_counters("the end of the dead publisher", Duration::from_secs(12), |counters| {
+    // Ten seconds of silence, two in which its socket could still say something, and some for the counters.
+    server.wait_for_counters("the end of the dead publisher", Duration::from_secs(15), |counters| {
         counters.connections().is_empty().then_some(())
     });
     server.stop();

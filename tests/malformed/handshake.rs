@@ -38,12 +38,16 @@ fn handshakes_that_are_late_wrong_or_something_else() {
     let stage = Stage::start(&Config::new().limit("handshakeTimeout", "1").limit("connectTimeout", "1"));
 
     stage.case("HS-01 nothing is sent", || {
-        let before = stage.resident();
-        let clients: Vec<_> = (0..50).map(|_| stage.open()).collect();
-        for client in clients {
-            stage.ends(client, LATE);
+        // Once to let the allocator get what it needs for such connections.
+        let mut before = u64::MAX / 2;
+        for _ in 0..2 {
+            let clients: Vec<_> = (0..50).map(|_| stage.open()).collect();
+            for client in clients {
+                stage.ends(client, LATE);
+            }
+            assert!(stage.resident() <= before + 50 * 8 + 512, "8 KiB for each");
+            before = stage.resident();
         }
-        assert!(stage.resident() <= before + 50 * 8 + 512, "8 KiB for each");
         stage.ends_after(stage.open(), SECOND, LATE);
     });
     stage.case("HS-02 a byte now and then", || {

@@ -517,6 +517,7 @@ impl Connection {
             self.leave(reason, shared);
         }
         self.state = State::Gone;
+        self.wants_flush(shared);
     }
 
     /// Ends everything that the connection does for others.
