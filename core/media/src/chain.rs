@@ -1,6 +1,6 @@
 //! A chain: the layers of one connection, from far to near.
 
-use std::{collections::VecDeque, rc::Rc, time::Instant};
+use std::{collections::VecDeque, time::Instant};
 
 use crate::{Command, Cx, Error, Event, Layer, OutQueue, Packet, layer::ChainState};
 
@@ -164,7 +164,7 @@ impl Chain {
     }
 
     /// Puts a packet into the endpoint's queue, for chains that are not direct.
-    pub fn push_packet(&mut self, packet: Rc<Packet>) {
+    pub fn push_packet(&mut self, packet: Packet) {
         if let Some(endpoint) = self.links.last_mut() {
             endpoint.out.push_packet(packet);
         }

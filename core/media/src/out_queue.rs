@@ -1,23 +1,23 @@
 //! Bytes on their way out.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::collections::VecDeque;
 
-use crate::Packet;
+use crate::{Packet, Slice};
 
 /// Consecutive small writes are joined into one buffer up to this size in bytes.
 const JOIN: usize = 16 * 1024;
 
 #[derive(Debug)]
-enum Slice {
+enum Part {
     Owned(Vec<u8>),
-    Shared(Rc<Packet>),
+    Shared(Slice),
 }
 
-impl Slice {
+impl Part {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Owned(bytes) => bytes,
-            Self::Shared(packet) => &packet.bytes,
+            Self::Shared(bytes) => bytes,
         }
     }
 }
@@ -28,7 +28,7 @@ impl Slice {
 /// it bounds it.
 #[derive(Debug, Default)]
 pub struct OutQueue {
-    slices: VecDeque<Slice>,
+    slices: VecDeque<Part>,
     /// How much of the first slice has gone out.
     gone: usize,
     bytes: usize,
@@ -47,10 +47,10 @@ impl OutQueue {
 
     /// Appends what `write` writes; small writes end up in one buffer, so that they leave together.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.slices.back(), Some(Slice::Owned(last)) if last.len() < JOIN) {
-            self.slices.push_back(Slice::Owned(Vec::new()));
+        if !matches!(self.slices.back(), Some(Part::Owned(last)) if last.len() < JOIN) {
+            self.slices.push_back(Part::Owned(Vec::new()));
         }
-        if let Some(Slice::Owned(last)) = self.slices.back_mut() {
+        if let Some(Part::Owned(last)) = self.slices.back_mut() {
             let before = last.len();
             write(last);
             self.bytes += last.len() - before;
@@ -61,10 +61,10 @@ impl OutQueue {
     }
 
     /// Appends a packet without copying it.
-    pub fn push_packet(&mut self, packet: Rc<Packet>) {
+    pub fn push_packet(&mut self, packet: Packet) {
         if !packet.bytes.is_empty() {
             self.bytes += packet.bytes.len();
-            self.slices.push_back(Slice::Shared(packet));
+            self.slices.push_back(Part::Shared(packet.bytes));
         }
     }
 
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
     use crate::{MediaKind, Role};
 
-    fn packet(bytes: &[u8]) -> Rc<Packet> {
-        Rc::new(Packet {
+    fn packet(bytes: &[u8]) -> Packet {
+        Packet {
             bytes: bytes.to_vec().into(),
             header_len: 0,
             kind: MediaKind::Video,
@@ -124,7 +124,7 @@ mod tests {
             dts: 0,
             cts: 0,
             data_at: 0,
-        })
+        }
     }
 
     fn text(queue: &OutQueue) -> String {

@@ -13,8 +13,9 @@ pub struct Format {
     pub chunk_size: u32,
 }
 
-/// A frame encoded for one wire format: one contiguous buffer, the same for all its players.
-#[derive(Debug, PartialEq)]
+/// A frame encoded for one wire format: one contiguous buffer, the same for all its
+/// players and all clones.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Packet {
     /// What goes out.
     pub bytes: Slice,

@@ -226,14 +226,14 @@ impl CatchUp {
     }
 
     /// Takes the next packet that is ready: its position, the packet, and what it begins with instead.
-    pub(crate) fn take(&mut self, log: &Log) -> Option<(Position, Rc<Packet>, Option<Headed>)> {
+    pub(crate) fn take(&mut self, log: &Log) -> Option<(Position, Packet, Option<Headed>)> {
         let ready = self.ready.get(self.gone)?;
         self.gone += 1;
         let shared = || log.packet(ready.at).cloned();
         Some(match &ready.form {
             Form::Shared => (ready.at, shared()?, None),
             Form::Headed(headed) => (ready.at, shared()?, Some(*headed)),
-            Form::Copy(copy) => (ready.at, copy.clone(), None),
+            Form::Copy(copy) => (ready.at, (**copy).clone(), None),
         })
     }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io::IoSlice,
-    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -44,7 +43,7 @@ impl Wants {
 /// becomes of the play.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Partial {
-    packet: Rc<Packet>,
+    packet: Packet,
     gone: usize,
 }
 
@@ -67,9 +66,9 @@ impl Partial {
 /// The next packet of a player.
 enum Taken {
     /// Shared with others.
-    Whole(Rc<Packet>),
+    Whole(Packet),
     /// Shared but for its beginning.
-    Headed(Rc<Packet>, Headed),
+    Headed(Packet, Headed),
 }
 
 impl Taken {
@@ -81,10 +80,10 @@ impl Taken {
     }
 
     /// All of it in one packet.
-    fn whole(self) -> Rc<Packet> {
+    fn whole(self) -> Packet {
         match self {
             Self::Whole(packet) => packet,
-            Self::Headed(packet, headed) => Rc::new(headed.join(&packet)),
+            Self::Headed(packet, headed) => headed.join(&packet),
         }
     }
 
@@ -94,7 +93,7 @@ impl Taken {
         match self {
             Self::Headed(packet, headed) => match headed.head.place(gone) {
                 Some(gone) => Partial { packet, gone },
-                None => Partial { packet: Rc::new(headed.join(&packet)), gone },
+                None => Partial { packet: headed.join(&packet), gone },
             },
             Self::Whole(packet) => Partial { packet, gone },
         }
@@ -428,6 +427,13 @@ impl Cursor {
         wants: Wants,
         mut written: usize,
     ) -> (usize, Option<Partial>) {
+        let is_live =
+            self.headers.is_none() && self.catch_up.is_none() && self.veil.is_none() && !wants.paused;
+        if let Place::At(next) = self.place
+            && is_live
+        {
+            return self.advance_live(log, next, wants, written);
+        }
         while written > 0 {
             let Some(taken) = self.take(log, wants) else { break };
             let len = taken.len();
@@ -439,8 +445,36 @@ impl Cursor {
         (written, None)
     }
 
+    /// As [`Self::advance`], of a player that shares all packets from `next` on with others.
+    fn advance_live(
+        &mut self,
+        log: &Log,
+        mut next: Position,
+        wants: Wants,
+        mut written: usize,
+    ) -> (usize, Option<Partial>) {
+        let mut partial = None;
+        while written > 0
+            && let Some(packet) = log.packet(next)
+        {
+            next += 1;
+            if !wants.takes(packet) {
+                continue;
+            }
+            let len = packet.bytes.len();
+            self.counters.count(len);
+            if written < len {
+                partial = Some(Partial { packet: packet.clone(), gone: written });
+            }
+            written = written.saturating_sub(len);
+        }
+        self.place = Place::At(next);
+        self.epoch = Some(log.epoch_before(next));
+        (written, partial)
+    }
+
     /// Takes the next packet, for chains in which a layer changes bytes.
-    pub(crate) fn step(&mut self, log: &Log, wants: Wants) -> Option<Rc<Packet>> {
+    pub(crate) fn step(&mut self, log: &Log, wants: Wants) -> Option<Packet> {
         self.take(log, wants).map(Taken::whole)
     }
 
@@ -500,7 +534,7 @@ impl Cursor {
     }
 
     /// Headers that have not gone out.
-    fn owed_headers(&self) -> impl Iterator<Item = &Rc<Packet>> {
+    fn owed_headers(&self) -> impl Iterator<Item = &Packet> {
         self.headers.iter().flat_map(|(headers, sent)| &headers[*sent..])
     }
 
@@ -517,7 +551,7 @@ impl Cursor {
         log: &'a Log,
         next: Position,
         wants: Wants,
-    ) -> impl Iterator<Item = &'a Rc<Packet>> + use<'a> {
+    ) -> impl Iterator<Item = &'a Packet> + use<'a> {
         let mut veil = self.veil;
         log.packets(next).filter(move |packet| passes(packet, wants, &mut veil))
     }

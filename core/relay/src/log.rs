@@ -21,7 +21,7 @@ const GATHERED_MAX: usize = 256 * 1024;
 pub(crate) type Position = u64;
 
 /// Headers to be sent before the packets from a position on.
-pub(crate) type Headers = Rc<[Rc<Packet>]>;
+pub(crate) type Headers = Rc<[Packet]>;
 
 /// An append-only sequence of packets; players are cursors into it.
 ///
@@ -79,7 +79,7 @@ struct Gathered {
 }
 
 struct Entry {
-    packet: Rc<Packet>,
+    packet: Packet,
     /// Bytes appended before this packet.
     offset: u64,
     arrived: Instant,
@@ -143,7 +143,7 @@ impl Log {
             self.needs_key |= frame.kind == MediaKind::Video;
         }
         self.grow_group(frame, dts);
-        let packet = Rc::new(self.encoder.encode(frame, dts));
+        let packet = self.encoder.encode(frame, dts);
         let offset = self.total_bytes;
         self.total_bytes += packet.bytes.len() as u64;
         self.rate.count(packet.bytes.len(), now);
@@ -250,12 +250,12 @@ impl Log {
     }
 
     /// The packet at `position`.
-    pub(crate) fn packet(&self, position: Position) -> Option<&Rc<Packet>> {
+    pub(crate) fn packet(&self, position: Position) -> Option<&Packet> {
         self.entry(position).map(|entry| &entry.packet)
     }
 
     /// The packets from `position` on.
-    pub(crate) fn packets(&self, position: Position) -> impl Iterator<Item = &Rc<Packet>> {
+    pub(crate) fn packets(&self, position: Position) -> impl Iterator<Item = &Packet> {
         let skip =
             usize::try_from(position.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.entries.len());
         self.entries.range(skip..).map(|entry| &entry.packet)
@@ -286,7 +286,7 @@ impl Log {
         let encode = |frame: &Arc<Frame>| {
             // FFmpeg takes metadata for a track of subtitles unless its time is 0.
             let dts = if frame.kind == MediaKind::Data { 0 } else { dts };
-            Rc::new(self.encoder.encode(frame, dts))
+            self.encoder.encode(frame, dts)
         };
         let headers: Headers = self.headers.iter().map(encode).collect();
         self.join_headers = Some((position, dts, self.epoch, headers.clone()));

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -580,7 +579,7 @@ impl Relay {
     }
 
     /// Takes a player's next packet, for chains in which a layer changes bytes.
-    pub fn next_packet(&mut self, id: PlayerId) -> Option<Rc<Packet>> {
+    pub fn next_packet(&mut self, id: PlayerId) -> Option<Packet> {
         let player = self.players.get_mut(id)?;
         let log = &self.replicas[player.replica].logs[player.log].log;
         player.cursor.step(log, player.wants)
