@@ -22,8 +22,9 @@ impl Gop {
     /// Takes note of `frame` where it is a header, and forgets the group that it ends. For those who can get the
     /// frames elsewhere.
     pub(crate) fn push_header(&mut self, frame: &Arc<Frame>) {
-        if frame.role.is_header() && self.set_header(frame) && frame.role == Role::Config {
-            self.clear_frames();
+        self.clear_frames();
+        if frame.role.is_header() {
+            self.set_header(frame);
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Home {
     pub(crate) generation: Generation,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) gop: Gop,
+    /// Whether newcomers start with the present group; else only headers are kept for them.
+    pub(crate) keeps_group: bool,
     pub(crate) counters: HomeCounters,
     timeline: Timeline,
     references: References,
@@ -68,13 +70,14 @@ enum Gap {
 }
 
 impl Home {
-    pub(crate) fn new(key: StreamKey, source: Source, grant: &Grant) -> Self {
+    pub(crate) fn new(key: StreamKey, source: Source, grant: &Grant, keeps_group: bool) -> Self {
         Self {
             key,
             source,
             generation: grant.generation,
             pulse: grant.pulse.clone(),
             gop: Gop::default(),
+            keeps_group,
             counters: HomeCounters::default(),
             timeline: Timeline::new(grant.resume),
             references: References::new(),
@@ -136,7 +139,11 @@ impl Home {
             encoder.encode_in_place(&mut frame);
         }
         let frame = Arc::new(frame);
-        self.gop.push(&frame, limits);
+        if self.keeps_group {
+            self.gop.push(&frame, limits);
+        } else {
+            self.gop.push_header(&frame);
+        }
         for subscriber in &mut self.subscribers {
             if subscriber.push(&frame, limits) {
                 self.counters.crossed_frames += 1;
@@ -222,7 +229,7 @@ mod tests {
         let key = StreamKey { application: "live".into(), name };
         let source = Source { worker: WorkerId(0), connection: ConnectionId(1), slot: StreamSlot(1) };
         let grant = Directory::new(now).publish(&key, source, DuplicatePublisher::Reject, now).unwrap();
-        Home::new(key, source, &grant)
+        Home::new(key, source, &grant, true)
     }
 
     fn flush(home: &mut Home) -> Vec<(Vec<i64>, bool, usize, Arc<AtomicUsize>)> {

@@ -131,11 +131,15 @@ impl Log {
     ) -> bool {
         if frame.kind == MediaKind::Video && matches!(frame.role, Role::Key | Role::Delta | Role::Disposable)
         {
+            self.last_video = Some(now);
             if self.needs_key && frame.role != Role::Key {
                 return false;
             }
             self.needs_key = false;
-            self.last_video = Some(now);
+        }
+        if frame.kind == MediaKind::Video && frame.role == Role::Config {
+            // Pictures are to be expected.
+            self.last_video.get_or_insert(now);
         }
         if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
             self.group = None;
@@ -196,6 +200,12 @@ impl Log {
     pub(crate) fn trim(&mut self, slowest: Option<Position>) {
         let keep = self.newest_key().unwrap_or(self.end()).min(slowest.unwrap_or(self.end()));
         self.drop_first(keep.saturating_sub(self.base));
+    }
+
+    /// Drops everything before `keep`, the present group too: for streams whose players start at the next key frame.
+    pub(crate) fn trim_to(&mut self, keep: Position) {
+        self.drop_first(keep.saturating_sub(self.base));
+        self.forget_lost_group();
     }
 
     /// The position behind the newest packet.
@@ -364,6 +374,10 @@ impl Log {
         {
             self.drop_first(1);
         }
+        self.forget_lost_group();
+    }
+
+    fn forget_lost_group(&mut self) {
         if self.newest_key().is_some_and(|key| key < self.base) {
             self.group = None;
         }

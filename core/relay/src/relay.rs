@@ -11,7 +11,7 @@ use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
     ConnectionId, Delays, Delivery, Directory, DuplicatePublisher, MergeReport, Refusal, RelayMessage,
-    Source, Spent, StreamKey, Subscription, WorkerId,
+    Source, Spent, Start, StreamKey, Subscription, WorkerId,
     cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
     merge::MergeControl,
@@ -199,7 +199,9 @@ impl Relay {
         if let Some((source, generation)) = grant.evicted {
             self.send(source.worker, RelayMessage::Evict { key: key.clone(), generation, source }, now);
         }
-        let home = self.homes.insert(Home::new(key.clone(), source, &grant));
+        let delivery = self.deliveries.get(&key.application).copied().unwrap_or_default();
+        let keeps_group = delivery.start != Start::Next;
+        let home = self.homes.insert(Home::new(key.clone(), source, &grant, keeps_group));
         self.home_of.insert(key, home);
         for subscription in grant.subscribers {
             self.subscribe_at(home, subscription, now);
@@ -281,6 +283,9 @@ impl Relay {
         self.deliveries.insert(application.clone(), delivery);
         for replica in self.replicas.values_mut().filter(|replica| replica.key.application == *application) {
             replica.delivery = delivery;
+        }
+        for home in self.homes.values_mut().filter(|home| home.key.application == *application) {
+            home.keeps_group = delivery.start != Start::Next;
         }
     }
 
@@ -475,11 +480,17 @@ impl Relay {
             let Some(replica) = self.replicas.get_mut(id) else { continue };
             let level = self.merge.level(replica.delivery.merge);
             for entry in &mut replica.logs {
-                if entry.wants_trim() {
+                let keeps_group = replica.delivery.start != Start::Next;
+                if entry.wants_trim(keeps_group) {
                     let needs =
                         entry.players.all().iter().filter_map(|player| self.players[*player].cursor.needs());
                     let slowest = needs.min();
-                    entry.log.trim(slowest);
+                    if keeps_group {
+                        entry.log.trim(slowest);
+                    } else {
+                        // Those who wait for a key frame have not been shown what came since the last round.
+                        entry.log.trim_to(entry.served_to.min(slowest.unwrap_or(entry.served_to)));
+                    }
                 }
                 let Some(at) = entry.due(level, now).filter(|_| !entry.in_round) else { continue };
                 if at > now {

@@ -8,7 +8,7 @@ use std::{
 use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind};
 
 use crate::{
-    ConnectionId, Delivery, Generation, StreamKey,
+    ConnectionId, Delivery, Generation, Start, StreamKey,
     gop::Gop,
     log::{Log, Position},
     members::Members,
@@ -124,7 +124,7 @@ impl Replica {
     pub(crate) fn frame(&mut self, frame: &Arc<Frame>, now: Instant, limits: &Limits) {
         let dts = frame.dts.max(self.floor);
         self.dts = self.dts.max(dts);
-        if self.at_home {
+        if self.at_home || self.delivery.start == Start::Next {
             self.gop.push_header(frame);
         } else {
             self.gop.push(frame, limits);
@@ -210,9 +210,15 @@ impl FormatLog {
     }
 
     /// Whether it is time to look for packets that nobody needs: once per group, or after many packets.
-    pub(crate) fn wants_trim(&mut self) -> bool {
+    pub(crate) fn wants_trim(&mut self, keeps_group: bool) -> bool {
+        let every = if keeps_group {
+            TRIM_EVERY
+        } else {
+            // Looking at all players must not cost more than they do.
+            (self.players.all().len() as u64).clamp(1, TRIM_EVERY)
+        };
         let key_in_place = self.log.newest_key().is_some_and(|key| key >= self.trimmed_at);
-        if key_in_place || self.log.end() - self.trimmed_at >= TRIM_EVERY {
+        if key_in_place || self.log.end() - self.trimmed_at >= every {
             self.trimmed_at = self.log.end();
             return true;
         }
