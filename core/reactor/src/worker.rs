@@ -50,6 +50,9 @@ const FLUSHES_PER_TURN: usize = 256;
 /// Bytes that all connections together may send in one turn.
 const BYTES_PER_TURN: u64 = 16 * 1024 * 1024;
 
+/// Messages that the mailbox keeps room for when it is empty.
+const MESSAGES_KEPT: usize = 256;
+
 /// Events that one poll may bring; more come with the next turn.
 const EVENTS: usize = 1024;
 
@@ -167,6 +170,8 @@ impl Worker {
         for message in messages.drain(..) {
             self.on_message(message);
         }
+        // A burst is no reason to keep its memory.
+        messages.shrink_to(MESSAGES_KEPT);
         self.messages = messages;
     }
 
@@ -229,6 +234,9 @@ impl Worker {
             if self.shared.counters.bytes_out > most {
                 break;
             }
+        }
+        if !self.shared.relay.is_sending() {
+            return;
         }
         let read = system::thread_time();
         let (writes, bytes) = (self.shared.counters.writes, self.shared.counters.bytes_out);

@@ -534,6 +534,11 @@ impl Relay {
         }
     }
 
+    /// Whether a round of sending is under way.
+    pub fn is_sending(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
     /// Whether there is something to do without anything happening.
     pub fn is_busy(&self) -> bool {
         !self.rounds.is_empty() || !self.dirty.is_empty()
