@@ -299,6 +299,9 @@ impl Cursor {
         let next = first && policy == Start::Next;
         let from = if next { from.max(log.snapshot_end()) } else { from };
         let Some(start) = log.join(now).filter(|&start| start >= from) else { return };
+        if next && log.newest_key().is_none() && log.expects_video(now) {
+            return;
+        }
         let group = log.group().filter(|group| group.key == start);
         let approach = group.map(|group| Approach::new(log, group, now));
         self.catch_up = match (policy, approach) {
@@ -431,6 +434,7 @@ impl Cursor {
             self.headers.is_none() && self.catch_up.is_none() && self.veil.is_none() && !wants.paused;
         if let Place::At(next) = self.place
             && is_live
+            && written > 0
         {
             return self.advance_live(log, next, wants, written);
         }
@@ -449,11 +453,11 @@ impl Cursor {
     fn advance_live(
         &mut self,
         log: &Log,
-        mut next: Position,
+        from: Position,
         wants: Wants,
         mut written: usize,
     ) -> (usize, Option<Partial>) {
-        let mut partial = None;
+        let (mut next, mut partial) = (from, None);
         while written > 0
             && let Some(packet) = log.packet(next)
         {
@@ -468,8 +472,11 @@ impl Cursor {
             }
             written = written.saturating_sub(len);
         }
-        self.place = Place::At(next);
-        self.epoch = Some(log.epoch_before(next));
+        if next > from {
+            // Asked now: what the log knows of packets that it drops it forgets.
+            self.place = Place::At(next);
+            self.epoch = Some(log.epoch_before(next));
+        }
         (written, partial)
     }
 

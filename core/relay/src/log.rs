@@ -46,6 +46,8 @@ pub(crate) struct Log {
     /// Video is dropped until the next key frame: the source has just begun, or frames were lost.
     needs_key: bool,
     last_video: Option<Instant>,
+    /// When the first packet came.
+    begun: Option<Instant>,
     /// Increases with each header that says something new.
     epoch: u64,
     headers: Vec<Arc<Frame>>,
@@ -109,6 +111,7 @@ impl Log {
             rate: Rate::default(),
             needs_key: true,
             last_video: None,
+            begun: None,
             epoch: 0,
             headers: Vec::new(),
             join_headers: None,
@@ -137,10 +140,7 @@ impl Log {
             }
             self.needs_key = false;
         }
-        if frame.kind == MediaKind::Video && frame.role == Role::Config {
-            // Pictures are to be expected.
-            self.last_video.get_or_insert(now);
-        }
+        self.begun.get_or_insert(now);
         if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
             self.group = None;
             // The new configuration is not the old pictures': nothing may be decoded until the next key frame.
@@ -232,6 +232,13 @@ impl Log {
     /// The first position after what was there before this worker followed the stream.
     pub(crate) fn snapshot_end(&self) -> Position {
         self.snapshot_end
+    }
+
+    /// Whether pictures are to be expected at `now`, also where none has come yet.
+    pub(crate) fn expects_video(&self, now: Instant) -> bool {
+        let header = |frame: &Arc<Frame>| frame.kind == MediaKind::Video && frame.role == Role::Config;
+        let young = self.begun.is_some_and(|at| now.saturating_duration_since(at) < VIDEO_GONE);
+        self.has_video(now) || young && self.headers.iter().any(header)
     }
 
     /// Whether pictures come at `now`.

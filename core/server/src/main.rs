@@ -15,7 +15,6 @@ use std::process::ExitCode;
 static MEMORY: process::Memory = process::Memory;
 
 fn main() -> ExitCode {
-    process::prepare_memory();
     match cli::Cli::read(std::env::args_os()) {
         Ok(cli) => run::run(&cli),
         Err(exit) if exit.code == 0 => {

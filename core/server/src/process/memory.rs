@@ -30,19 +30,6 @@ thread_local! {
     static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// How long free memory is kept before the system gets it back, in milliseconds: longer than most groups of
-/// pictures, whose memory is free one moment and asked for again the next.
-const KEPT: std::ffi::c_long = 10_000;
-
-/// The number of the option `mi_option_purge_delay` in mimalloc 3.
-const PURGE_DELAY: std::ffi::c_int = 15;
-
-/// Tells the allocator how the server uses memory. To be called before there are other threads.
-pub(crate) fn prepare() {
-    // SAFETY: the function writes a number of the allocator's, and asks only that no other thread does so too.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT) };
-}
-
 /// Bytes that have been asked for and not been given back.
 pub(crate) fn allocated() -> u64 {
     let sum = COUNTED.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum::<i64>();
