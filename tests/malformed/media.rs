@@ -176,7 +176,7 @@ fn pictures_that_are_as_large_as_they_may_be() {
 
     stage.case("MED-19 very large pictures back to back", || {
         // Group, unfinished message and the player's packet; and what the allocator keeps of blocks of this size.
-        let most = stage.resident() + 128 * 1024;
+        let most = stage.resident() + 192 * 1024;
         for _ in 0..5 {
             let mut publisher = stage.publisher("huge");
             let mut player = stage.player("huge");
