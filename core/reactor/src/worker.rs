@@ -47,7 +47,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Connections that may send in one turn for reasons of their own, and again so many because of a stream.
 const FLUSHES_PER_TURN: usize = 256;
 
-/// Bytes that all connections together may send in one turn.
+/// Bytes that all connections together may send in one turn for reasons of their own, and again so many because
+/// of a stream.
 const BYTES_PER_TURN: u64 = 16 * 1024 * 1024;
 
 /// Messages that the mailbox keeps room for when it is empty.
@@ -238,6 +239,8 @@ impl Worker {
         if !self.shared.relay.is_sending() {
             return;
         }
+        // A budget of their own: newcomers with much to catch up with do not hold up those who are live.
+        let most = self.shared.counters.bytes_out + BYTES_PER_TURN;
         let read = system::thread_time();
         let (writes, bytes) = (self.shared.counters.writes, self.shared.counters.bytes_out);
         for _ in 0..FLUSHES_PER_TURN {

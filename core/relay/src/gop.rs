@@ -19,8 +19,7 @@ pub(crate) struct Gop {
 }
 
 impl Gop {
-    /// Takes note of `frame` where it is a header, and forgets the group that it ends. For those who can get the
-    /// frames elsewhere.
+    /// Takes note of `frame` where it is a header, and keeps no group: nobody needs it, or it is kept elsewhere.
     pub(crate) fn push_header(&mut self, frame: &Arc<Frame>) {
         self.clear_frames();
         if frame.role.is_header() {
