@@ -533,6 +533,7 @@ impl Cursor {
     }
 
     /// Whether nothing is left to send.
+    #[cfg(test)]
     pub(crate) fn is_drained(&self, log: &Log, wants: Wants) -> bool {
         wants.paused
             || self.owed_headers().next().is_none()

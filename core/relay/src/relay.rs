@@ -602,7 +602,8 @@ impl Relay {
     }
 
     /// Whether a player has been sent everything that there is.
-    pub fn is_drained(&self, id: PlayerId) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_drained(&self, id: PlayerId) -> bool {
         let Some(player) = self.players.get(id) else { return true };
         let log = &self.replicas[player.replica].logs[player.log].log;
         player.cursor.is_drained(log, player.wants)
