@@ -9,6 +9,7 @@ const LINES: usize = 800;
 const UNSAFE: &[&str] = &[
     "core/plugin/",
     "core/host/src/plugins",
+    "core/media/src/ahead",
     "core/reactor/src/system",
     "core/server/src/process",
     "tests/plugins/",

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::{Command, Cx, Error, Event, Layer, OutQueue, Packet, layer::ChainState};
+use crate::{Command, Cx, Error, Event, Layer, OutQueue, Packet, ahead, layer::ChainState};
 
 /// A layer, the bytes it sends to the far side, and what it has not taken while the chain is paused.
 pub(crate) struct Link {
@@ -118,6 +118,16 @@ impl Chain {
             }
         }
         self.drain(env)
+    }
+
+    /// Asks for the memory that the next data will need; sending needs only that at depth 0.
+    pub fn fetch(&self, depth: usize) {
+        match depth {
+            0 => ahead::fetch(self.links.as_slice()),
+            1 => self.links.iter().for_each(|link| ahead::fetch(&*link.layer)),
+            2 => self.links.iter().for_each(|link| link.layer.fetch()),
+            _ => {}
+        }
     }
 
     /// The earliest time that a layer waits for.

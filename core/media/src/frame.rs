@@ -1,6 +1,6 @@
 //! Frames: the one form in which media travels inside the server.
 
-use crate::{Codec, Format, Slice};
+use crate::{Codec, Slice};
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,17 +60,14 @@ pub struct Frame {
     pub cts: i32,
     /// The tag body.
     pub body: Slice,
-    /// Where in `body` the canonical content begins.
-    pub data_at: usize,
-    /// The frame as its encoder would make it for a format, sharing the memory of `body`. See
-    /// [`Encoder::encode_in_place`](crate::Encoder::encode_in_place).
-    pub encoded: Option<(Format, Slice)>,
+    /// Where in `body` the canonical content begins, in bytes.
+    pub data_at: u32,
 }
 
 impl Frame {
     /// The canonical content: what follows the tag header.
     pub fn data(&self) -> &[u8] {
-        self.body.get(self.data_at..).unwrap_or_default()
+        self.body.get(self.data_at as usize..).unwrap_or_default()
     }
 
     /// Whether a player can start at this frame, as far as its picture is concerned.

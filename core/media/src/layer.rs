@@ -47,6 +47,9 @@ pub trait Layer {
         Ok(())
     }
 
+    /// Asks for the memory behind the layer's own that the next data will need, as [`ahead`](crate::ahead) says.
+    fn fetch(&self) {}
+
     /// When [`Layer::on_timeout`] wants to be called; none: never.
     fn poll_timeout(&self) -> Option<Instant> {
         None

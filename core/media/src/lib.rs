@@ -8,9 +8,10 @@
 //! * [`Limits`] holds every named limit that guards a connection.
 //!
 //! Far means nearer to the outside world, near means nearer to the server.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
+pub mod ahead;
 mod chain;
 mod codec;
 mod event;
@@ -39,6 +40,6 @@ pub use name::{NameError, StreamName, split_query};
 pub use out_queue::OutQueue;
 pub use packet::{Encoder, Format, Head, MakeEncoder, Packet, Retimed};
 pub use references::References;
-pub use slice::Slice;
+pub use slice::{Slice, SliceWriter};
 pub use value::Value;
 pub use wheel::Wheel;

@@ -103,8 +103,8 @@ pub trait Encoder {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet;
 
     /// Writes what goes out before the body of `frame` into the room before that body, where that is all that is
-    /// needed and nobody else has the frame: [`Self::encode`] at the decode time of the frame then shares it
-    /// instead of copying. Nothing happens where it is not possible.
+    /// needed and nobody else has the frame: [`Self::encode`] at the decode time of the frame then finds it there,
+    /// and shares it instead of copying. Nothing happens where it is not possible.
     fn encode_in_place(&self, frame: &mut Frame) {
         let _ = frame;
     }

@@ -119,17 +119,7 @@ mod tests {
 
     fn frame(codec: Codec, role: Role, data: &[u8]) -> Frame {
         let body = Slice::from([&[0; 5], data].concat());
-        Frame {
-            kind: MediaKind::Video,
-            role,
-            codec,
-            track: 0,
-            dts: 0,
-            cts: 0,
-            body,
-            data_at: 5,
-            encoded: None,
-        }
+        Frame { kind: MediaKind::Video, role, codec, track: 0, dts: 0, cts: 0, body, data_at: 5 }
     }
 
     fn config(codec: Codec, layers: u8, length_size: u8) -> Frame {

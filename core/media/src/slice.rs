@@ -2,31 +2,57 @@
 
 use std::{
     fmt,
+    iter::repeat_n,
     ops::{Bound, Deref, RangeBounds},
     sync::Arc,
 };
+
+use arrayvec::ArrayVec;
+
+/// What is copied as a whole, in bytes, at most.
+const AT_ONCE: usize = 8 * 1024;
 
 /// Bytes that are written once and then shared: clones and parts of a slice are the same memory.
 ///
 /// A slice may have *room* before it, memory of its own that it does not show yet. As long as nobody shares it,
 /// a header can be put there, so that header and content go out as one piece without being copied.
+///
+/// Bytes and the count of those who share them are one piece of memory. [`SliceWriter`] makes a slice of what comes
+/// bit by bit.
 #[derive(Clone, Default)]
 pub struct Slice {
-    buffer: Arc<Vec<u8>>,
-    start: usize,
-    end: usize,
+    buffer: Arc<[u8]>,
+    start: u32,
+    end: u32,
 }
 
 impl Slice {
-    /// All of `buffer` but its first `room` bytes, which stay free for a header; nothing where it has fewer.
-    pub fn behind_room(buffer: Vec<u8>, room: usize) -> Self {
-        let (start, end) = (room.min(buffer.len()), buffer.len());
-        Self { buffer: Arc::new(buffer), start, end }
+    /// What lies farther on than 32 bits tell is left out: no limit allows a message of that size.
+    fn within(buffer: Arc<[u8]>, start: usize, end: usize) -> Self {
+        let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { buffer, start: place(start), end: place(end) }
     }
 
     /// A copy of `bytes`.
     pub fn copy_from_slice(bytes: &[u8]) -> Self {
-        bytes.to_vec().into()
+        Self::within(bytes.into(), 0, bytes.len())
+    }
+
+    /// A copy of `bytes` behind `room` bytes that stay free for a header.
+    pub fn behind_room(room: usize, bytes: &[u8]) -> Self {
+        let end = room + bytes.len();
+        if end > AT_ONCE {
+            let mut writer = SliceWriter::default();
+            writer.grow_to(end);
+            writer.len = room.min(end);
+            writer.append(bytes);
+            return writer.finish(room);
+        }
+        // Through memory that is near: what has just been got is far away, and is to be written to only once.
+        let mut near = ArrayVec::<u8, AT_ONCE>::new();
+        near.extend(repeat_n(0, room));
+        let _ = near.try_extend_from_slice(bytes);
+        Self::within(near.as_slice().into(), room, end)
     }
 
     /// A part of it, which shares its memory.
@@ -47,17 +73,30 @@ impl Slice {
             Bound::Unbounded => self.len(),
         };
         assert!(from <= to && to <= self.len(), "{from}..{to} of a slice of {} bytes", self.len());
-        Self { buffer: self.buffer.clone(), start: self.start + from, end: self.start + to }
+        let start = self.start as usize;
+        Self::within(self.buffer.clone(), start + from, start + to)
     }
 
-    /// Writes `header` into the room before the slice and gives both as one, which shares its memory. Nothing
+    /// Writes `header` into the room before the slice, which does not show it. Returns false, having written nothing,
     /// where there is not enough room, or where anybody else has part of the memory.
     #[must_use]
-    pub fn with_header(&mut self, header: &[u8]) -> Option<Self> {
-        let start = self.start.checked_sub(header.len())?;
-        let buffer = Arc::get_mut(&mut self.buffer)?;
-        buffer.get_mut(start..self.start)?.copy_from_slice(header);
-        Some(Self { buffer: self.buffer.clone(), start, end: self.end })
+    pub fn put_before(&mut self, header: &[u8]) -> bool {
+        let end = self.start as usize;
+        let room = end.checked_sub(header.len()).map(|start| start..end);
+        let buffer = Arc::get_mut(&mut self.buffer);
+        let Some(room) = buffer.zip(room).and_then(|(buffer, room)| buffer.get_mut(room)) else {
+            return false;
+        };
+        room.copy_from_slice(header);
+        true
+    }
+
+    /// `header` and the slice as one, which shares its memory; nothing where the room does not hold just that.
+    #[must_use]
+    pub fn behind(&self, header: &[u8]) -> Option<Self> {
+        let start = (self.start as usize).checked_sub(header.len())?;
+        let room = self.buffer.get(start..self.start as usize)?;
+        (room == header).then(|| Self { buffer: self.buffer.clone(), start: start as u32, end: self.end })
     }
 }
 
@@ -65,7 +104,7 @@ impl Deref for Slice {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.buffer[self.start as usize..self.end as usize]
     }
 }
 
@@ -76,8 +115,8 @@ impl AsRef<[u8]> for Slice {
 }
 
 impl From<Vec<u8>> for Slice {
-    fn from(buffer: Vec<u8>) -> Self {
-        Self::behind_room(buffer, 0)
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::copy_from_slice(&bytes)
     }
 }
 
@@ -101,9 +140,80 @@ impl fmt::Debug for Slice {
     }
 }
 
+/// A slice that is being written.
+#[derive(Debug, Default)]
+pub struct SliceWriter {
+    buffer: Arc<[u8]>,
+    len: usize,
+}
+
+impl SliceWriter {
+    /// How many bytes have been written.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing has been written.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes there is memory for.
+    pub fn capacity(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Moves to memory for `capacity` bytes, where there is less.
+    pub fn grow_to(&mut self, capacity: usize) {
+        if capacity <= self.capacity() {
+            return;
+        }
+        let mut larger: Arc<[u8]> = repeat_n(0, capacity).collect();
+        if let Some(written) = Arc::get_mut(&mut larger).and_then(|larger| larger.get_mut(..self.len)) {
+            written.copy_from_slice(&self.buffer[..self.len]);
+        }
+        self.buffer = larger;
+    }
+
+    /// Appends `bytes`, in more memory where there is not enough.
+    pub fn append(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        self.grow_to(end);
+        // Nobody else has this memory until it is a slice.
+        if let Some(rest) = Arc::get_mut(&mut self.buffer).and_then(|buffer| buffer.get_mut(self.len..end)) {
+            rest.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+
+    /// What has been written but the first `room` bytes, which stay free for a header; nothing where there are fewer.
+    pub fn finish(self, room: usize) -> Slice {
+        Slice::within(self.buffer, room.min(self.len), self.len)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn behind_room(bytes: &[u8], room: usize) -> Slice {
+        let mut writer = SliceWriter::default();
+        writer.append(bytes);
+        writer.finish(room)
+    }
+
+    #[test]
+    fn what_comes_bit_by_bit_becomes_one_slice() {
+        let mut writer = SliceWriter::default();
+        writer.grow_to(3);
+        for part in [&b"01"[..], b"", b"2", b"3456789"] {
+            writer.append(part);
+        }
+        writer.grow_to(20);
+        assert_eq!((writer.len(), writer.capacity()), (10, 20));
+        assert_eq!(writer.finish(2), b"23456789");
+        assert!(SliceWriter::default().is_empty());
+    }
 
     #[test]
     fn clones_and_parts_are_the_same_memory() {
@@ -123,19 +233,23 @@ mod tests {
 
     #[test]
     fn a_header_is_put_before_what_nobody_shares() {
-        let mut body = Slice::behind_room(b"....body".to_vec(), 4);
+        let mut body = behind_room(b"....body", 4);
         let at = body.as_ptr();
-        let whole = body.with_header(b"abc").unwrap();
+        assert!(body.put_before(b"abc"));
+        assert_eq!(body.behind(b"abd"), None);
+        let whole = body.behind(b"abc").unwrap();
         assert_eq!((&whole[..], &body[..]), (&b"abcbody"[..], &b"body"[..]));
         assert_eq!((whole[3..].as_ptr(), body.as_ptr()), (at, at));
-        assert_eq!(body.with_header(b"x"), None, "the whole shares it");
+        assert!(!body.put_before(b"x"), "the whole shares it");
         drop(whole);
-        assert_eq!(body.with_header(b"abcde"), None, "too long");
-        assert_eq!(body.with_header(b"1234").unwrap(), b"1234body");
-        let mut shared = Slice::behind_room(b".body".to_vec(), 1);
+        assert!(!body.put_before(b"abcde"), "too long");
+        assert!(body.put_before(b"1234"));
+        assert_eq!(body.behind(b"1234").unwrap(), b"1234body");
+        assert_eq!(body.behind(b"01234"), None);
+        let mut shared = behind_room(b".body", 1);
         let _other = shared.slice(1..2);
-        assert_eq!(shared.with_header(b"x"), None);
-        assert_eq!(Slice::from(b"body".to_vec()).with_header(b"x"), None);
-        assert_eq!(Slice::behind_room(Vec::new(), 5), b"");
+        assert!(!shared.put_before(b"x"));
+        assert!(!Slice::from(b"body".to_vec()).put_before(b"x"));
+        assert_eq!(behind_room(b"", 5), b"");
     }
 }

@@ -19,7 +19,7 @@ pub struct TagHeader {
     /// Composition time in ms; 0 where the header has none.
     pub cts: i32,
     /// Where the content begins; of a multitrack message the first track's.
-    pub data_at: usize,
+    pub data_at: u32,
 }
 
 /// Why a tag header cannot be used. The message is skipped, the stream goes on.
@@ -185,7 +185,13 @@ fn enhanced<R: Rules>(body: &[u8], limits: &Limits, rules: &R) -> Result<TagHead
         packet_type = rest.u8()? & 0x0f;
     }
     if rules.is_command(packet_type) {
-        return Ok(TagHeader { codec: Codec::None, role: Role::Side, track: 0, cts: 0, data_at: rest.at });
+        return Ok(TagHeader {
+            codec: Codec::None,
+            role: Role::Side,
+            track: 0,
+            cts: 0,
+            data_at: rest.at as u32,
+        });
     }
     if packet_type == R::MULTITRACK {
         return multitrack(rest, limits, rules);
@@ -202,7 +208,7 @@ fn coded<R: Rules>(
     track: u8,
 ) -> Result<TagHeader, TagError> {
     let cts = if rules.has_cts(packet_type, codec) { si24(rest.array()?) } else { 0 };
-    Ok(TagHeader { codec, role: rules.role(packet_type), track, cts, data_at: rest.at })
+    Ok(TagHeader { codec, role: rules.role(packet_type), track, cts, data_at: rest.at as u32 })
 }
 
 fn multitrack<R: Rules>(mut rest: Reader<'_>, limits: &Limits, rules: &R) -> Result<TagHeader, TagError> {
@@ -407,7 +413,7 @@ mod tests {
         #[test]
         fn no_input_panics_and_the_content_lies_inside(body in proptest::collection::vec(any::<u8>(), 0..64)) {
             for header in [v(&body), a(&body)].into_iter().flatten() {
-                prop_assert!(header.data_at <= body.len());
+                prop_assert!(header.data_at as usize <= body.len());
             }
         }
     }

@@ -48,7 +48,7 @@ struct Bare;
 
 impl Encoder for Bare {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
-        let (kind, role, data_at) = (frame.kind, frame.role, frame.data_at as u32);
+        let (kind, role, data_at) = (frame.kind, frame.role, frame.data_at);
         let bytes = frame.body.to_vec().into();
         Packet { bytes, header_len: 0, kind, role, dts, cts: frame.cts, data_at }
     }
@@ -158,17 +158,7 @@ impl Worker {
         for _ in 0..count {
             let role = if self.frames % GROUP == 0 { Role::Key } else { Role::Delta };
             let (kind, body, dts) = (MediaKind::Video, self.body.clone(), self.frames * 40);
-            let frame = Frame {
-                kind,
-                role,
-                codec: Codec::Avc,
-                track: 0,
-                dts,
-                cts: 0,
-                body,
-                data_at: 5,
-                encoded: None,
-            };
+            let frame = Frame { kind, role, codec: Codec::Avc, track: 0, dts, cts: 0, body, data_at: 5 };
             self.relay.frame(self.home, frame, now);
             self.frames += 1;
         }

@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Answer, Chain, Command, Env, Error, Event, Fault, RequestId, StreamSlot};
-use crtmp_relay::{ConnectionId, HomeId, Partial, PlayerId};
+use crtmp_media::{Answer, Chain, Command, Env, Error, Event, Fault, RequestId, StreamSlot, ahead};
+use crtmp_relay::{ConnectionId, HomeId, Partial, PlayerId, Relay};
 use mio::net::TcpStream;
 use slog::Logger;
 
@@ -172,6 +172,30 @@ impl Connection {
         if !self.queued {
             self.queued = true;
             shared.to_flush.push_back(self.key);
+        }
+    }
+
+    /// Asks for the memory that reading will need.
+    pub(crate) fn fetch_to_read(&self, depth: usize, relay: &Relay) {
+        let Some(depth) = depth.checked_sub(1) else { return ahead::fetch(self) };
+        self.chain.fetch(depth);
+        match depth.checked_sub(1) {
+            None => ahead::fetch(self.publishes.as_slice()),
+            Some(depth) => {
+                self.publishes.iter().for_each(|published| relay.fetch_home(published.home, depth))
+            }
+        }
+    }
+
+    /// Asks for the memory that sending to players will need.
+    pub(crate) fn fetch_to_send(&self, depth: usize, relay: &Relay) {
+        match depth {
+            0 => ahead::fetch(self),
+            1 => {
+                self.chain.fetch(0);
+                ahead::fetch(self.plays.as_slice());
+            }
+            _ => self.plays.iter().for_each(|played| relay.fetch_player(played.player, depth - 2)),
         }
     }
 

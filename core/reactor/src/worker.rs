@@ -10,8 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrayvec::ArrayVec;
 use crtmp_media::{Command, Wheel};
-use crtmp_relay::{ConnectionId, Notice, Spent, WorkerId};
+use crtmp_relay::{ConnectionId, Notice, Relay, Spent, WorkerId};
 use mio::{
     Events, Interest, Poll, Token,
     event::Event,
@@ -53,6 +54,13 @@ const BYTES_PER_TURN: u64 = 16 * 1024 * 1024;
 
 /// Messages that the mailbox keeps room for when it is empty.
 const MESSAGES_KEPT: usize = 256;
+
+/// Connections whose memory is asked for together: enough that none waits for its own, and few enough that it is
+/// still near when their turn comes.
+const GROUP: usize = 16;
+
+/// Steps from a connection to the farthest memory that is asked for: the end of its stream's log.
+const FETCH_DEPTH: usize = 6;
 
 /// Events that one poll may bring; more come with the next turn.
 const EVENTS: usize = 1024;
@@ -148,7 +156,12 @@ impl Worker {
     /// Takes in what has come: from sockets, from those who had to wait for their turn, from the mailbox.
     fn read_pass(&mut self, events: &Events) {
         let again = std::mem::take(&mut self.shared.again);
-        for event in events {
+        let mut next = events.iter();
+        for (index, event) in events.iter().enumerate() {
+            if index % GROUP == 0 {
+                let group = next.by_ref().take(GROUP).filter(|event| event.is_readable());
+                self.fetch(group.filter_map(|event| key_of_token(event.token())), Connection::fetch_to_read);
+            }
             match event.token() {
                 WAKE => {}
                 Token(token) if token % 2 == LISTENER => {
@@ -156,7 +169,11 @@ impl Worker {
                         listener.ready = true;
                     }
                 }
-                Token(token) => self.on_socket(connection_key(token as u64), event),
+                token => {
+                    if let Some(key) = key_of_token(token) {
+                        self.on_socket(key, event);
+                    }
+                }
             }
         }
         for key in again {
@@ -174,6 +191,16 @@ impl Worker {
         // A burst is no reason to keep its memory.
         messages.shrink_to(MESSAGES_KEPT);
         self.messages = messages;
+    }
+
+    /// Asks for the memory that a group of connections will need.
+    fn fetch(&self, keys: impl Iterator<Item = ConnectionKey>, what: impl Fn(&Connection, usize, &Relay)) {
+        let group: ArrayVec<ConnectionKey, GROUP> = keys.take(GROUP).collect();
+        for depth in 0..FETCH_DEPTH {
+            for connection in group.iter().filter_map(|key| self.connections.get(*key)) {
+                what(connection, depth, &self.shared.relay);
+            }
+        }
     }
 
     fn on_socket(&mut self, key: ConnectionKey, event: &Event) {
@@ -243,7 +270,10 @@ impl Worker {
         let most = self.shared.counters.bytes_out + BYTES_PER_TURN;
         let read = system::thread_time();
         let (writes, bytes) = (self.shared.counters.writes, self.shared.counters.bytes_out);
-        for _ in 0..FLUSHES_PER_TURN {
+        for index in 0..FLUSHES_PER_TURN {
+            if index % GROUP == 0 {
+                self.fetch(self.shared.relay.next_owners().map(key_of), Connection::fetch_to_send);
+            }
             if self.shared.counters.bytes_out > most {
                 break;
             }
@@ -562,6 +592,10 @@ fn token_of(key: ConnectionKey) -> u64 {
     let ffi = key.data().as_ffi();
     let (version, index) = (ffi >> 32, ffi & 0xffff_ffff);
     (version << 32) | (index << 1)
+}
+
+fn key_of_token(token: Token) -> Option<ConnectionKey> {
+    (token != WAKE && token.0 % 2 != LISTENER).then(|| connection_key(token.0 as u64))
 }
 
 fn connection_key(token: u64) -> ConnectionKey {

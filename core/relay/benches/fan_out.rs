@@ -78,7 +78,7 @@ impl Encoder for Whole {
             role: frame.role,
             dts,
             cts: frame.cts,
-            data_at: frame.data_at as u32,
+            data_at: frame.data_at,
         }
     }
 
@@ -156,34 +156,16 @@ impl Stage {
         self.dts += STEP;
         let role = if self.dts / STEP % self.group == 1 { Role::Key } else { Role::Delta };
         let (kind, body) = (MediaKind::Video, self.picture.clone());
-        let frame = Frame {
-            kind,
-            role,
-            codec: Codec::Avc,
-            track: 0,
-            dts: self.dts,
-            cts: 0,
-            body,
-            data_at: 5,
-            encoded: None,
-        };
+        let frame =
+            Frame { kind, role, codec: Codec::Avc, track: 0, dts: self.dts, cts: 0, body, data_at: 5 };
         self.relay.frame(self.home, frame, self.now());
     }
 
     /// The publisher sends audio.
     fn audio(&mut self) {
         let (kind, role, body) = (MediaKind::Audio, Role::Key, self.audio.clone());
-        let frame = Frame {
-            kind,
-            role,
-            codec: Codec::Aac,
-            track: 0,
-            dts: self.dts,
-            cts: 0,
-            body,
-            data_at: 2,
-            encoded: None,
-        };
+        let frame =
+            Frame { kind, role, codec: Codec::Aac, track: 0, dts: self.dts, cts: 0, body, data_at: 2 };
         self.relay.frame(self.home, frame, self.now());
     }
 

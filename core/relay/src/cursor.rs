@@ -109,7 +109,7 @@ pub(crate) struct Cursor {
     place: Place,
     headers: Option<(Headers, usize)>,
     /// The number of the headers that have been sent or stand in `headers`.
-    epoch: Option<u64>,
+    epoch: Option<u32>,
     /// While packets up to some position are sent with other times; never without one that is ready.
     catch_up: Option<Box<CatchUp>>,
     /// Pictures that it may not be sent yet.

@@ -1,8 +1,8 @@
 //! The frames that a newcomer needs: headers, and all since the newest key frame.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
-use crtmp_media::{Frame, Limits, MediaKind, Role};
+use crtmp_media::{Frame, Limits, MediaKind, Role, ahead};
 
 /// Headers and the current group of pictures of a stream, as frames.
 ///
@@ -10,8 +10,8 @@ use crtmp_media::{Frame, Limits, MediaKind, Role};
 /// dropped whole, and newcomers wait for the next key frame. A stream without video keeps headers only.
 #[derive(Debug, Default)]
 pub(crate) struct Gop {
-    headers: Vec<Arc<Frame>>,
-    frames: VecDeque<Arc<Frame>>,
+    headers: Vec<Frame>,
+    frames: VecDeque<Frame>,
     bytes: usize,
     /// The time of the group's key frame in ms.
     start: i64,
@@ -20,16 +20,16 @@ pub(crate) struct Gop {
 
 impl Gop {
     /// Takes note of `frame` where it is a header, and keeps no group: nobody needs it, or it is kept elsewhere.
-    pub(crate) fn push_header(&mut self, frame: &Arc<Frame>) {
+    pub(crate) fn push_header(&mut self, frame: &Frame) {
         self.clear_frames();
         if frame.role.is_header() {
             self.set_header(frame);
         }
     }
 
-    pub(crate) fn push(&mut self, frame: &Arc<Frame>, limits: &Limits) {
+    pub(crate) fn push(&mut self, frame: Frame, limits: &Limits) {
         if frame.role.is_header() {
-            let changed = self.set_header(frame);
+            let changed = self.set_header(&frame);
             if changed && frame.role == Role::Config {
                 self.clear_frames();
                 return;
@@ -45,8 +45,9 @@ impl Gop {
             return;
         }
         self.bytes += frame.body.len();
-        self.frames.push_back(frame.clone());
         let age = frame.dts.saturating_sub(self.start);
+        make_room(&mut self.frames);
+        self.frames.push_back(frame);
         if self.frames.len() > limits.gop_messages
             || self.bytes > limits.gop_bytes
             || u128::try_from(age).is_ok_and(|ms| ms > limits.gop_time.get().as_millis())
@@ -57,12 +58,17 @@ impl Gop {
     }
 
     /// The newest header of each kind: metadata, then video, then audio.
-    pub(crate) fn headers(&self) -> &[Arc<Frame>] {
+    pub(crate) fn headers(&self) -> &[Frame] {
         &self.headers
     }
 
+    /// Asks for the memory at its end, where the next frame goes.
+    pub(crate) fn fetch(&self) {
+        self.frames.back().into_iter().for_each(ahead::fetch);
+    }
+
     /// Headers, then the group from its key frame on.
-    pub(crate) fn snapshot(&self) -> Vec<Arc<Frame>> {
+    pub(crate) fn snapshot(&self) -> Vec<Frame> {
         self.headers.iter().chain(&self.frames).cloned().collect()
     }
 
@@ -87,12 +93,14 @@ impl Gop {
     }
 
     fn clear_frames(&mut self) {
+        // Who shares a frame is counted beside its body, and all these counts are far away.
+        self.frames.iter().for_each(|frame| ahead::fetch(&frame.body[..frame.body.len().min(1)]));
         self.frames.clear();
         self.bytes = 0;
     }
 
     /// Returns whether the header says something new.
-    fn set_header(&mut self, frame: &Arc<Frame>) -> bool {
+    fn set_header(&mut self, frame: &Frame) -> bool {
         let slot = slot(frame);
         match self.headers.iter_mut().find(|header| self::slot(header) == slot) {
             Some(header) => {
@@ -107,6 +115,15 @@ impl Gop {
                 true
             }
         }
+    }
+}
+
+/// Makes room for one more. A queue that doubles its room would have twice what it needs, and there are two for each
+/// stream.
+pub(crate) fn make_room<T>(queue: &mut VecDeque<T>) {
+    const STEP: usize = 32;
+    if queue.len() == queue.capacity() {
+        queue.reserve_exact(STEP.max(queue.len() / 8));
     }
 }
 
@@ -128,7 +145,7 @@ mod tests {
     fn fill(frames: Vec<Frame>, limits: &Limits) -> Gop {
         let mut gop = Gop::default();
         for frame in frames {
-            gop.push(&Arc::new(frame), limits);
+            gop.push(frame, limits);
         }
         gop
     }

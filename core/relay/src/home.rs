@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crtmp_media::{Encoder, Frame, Limits, MediaKind, References};
+use crtmp_media::{Encoder, Frame, Limits, MediaKind, References, ahead};
 
 use crate::{
     Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
@@ -53,7 +53,7 @@ pub struct HomeCounters {
 
 struct Subscriber {
     to: Subscription,
-    pending: Vec<Arc<Frame>>,
+    pending: Vec<Frame>,
     pending_bytes: usize,
     in_flight: Arc<AtomicUsize>,
     /// The queue was full: nothing goes there until the next key frame.
@@ -123,27 +123,32 @@ impl Home {
         self.local
     }
 
-    /// Takes a frame of the publisher, and returns it as the workers get it. `encoder` makes the packets of most
-    /// players on this worker.
-    pub(crate) fn frame(
-        &mut self,
-        mut frame: Frame,
-        encoder: Option<&dyn Encoder>,
-        limits: &Limits,
-    ) -> Arc<Frame> {
-        frame.dts = self.timeline.place(&frame);
-        self.references.see(&mut frame);
+    /// Makes of a frame of the publisher what the workers get. `encoder` makes the packets of most players on this
+    /// worker.
+    pub(crate) fn place(&mut self, frame: &mut Frame, encoder: Option<&dyn Encoder>) {
+        frame.dts = self.timeline.place(frame);
+        self.references.see(frame);
         self.pulse.reached(frame.dts);
-        self.count(&frame);
+        self.count(frame);
         if let Some(encoder) = encoder {
-            encoder.encode_in_place(&mut frame);
+            encoder.encode_in_place(frame);
         }
-        let frame = Arc::new(frame);
-        if self.keeps_group {
-            self.gop.push(&frame, limits);
-        } else {
-            self.gop.push_header(&frame);
+    }
+
+    /// Asks for the memory that a frame will need.
+    pub(crate) fn fetch(&self, depth: usize) {
+        match depth {
+            0 => ahead::fetch(self),
+            1 => {
+                ahead::fetch(&*self.pulse);
+                self.gop.fetch();
+            }
+            _ => {}
         }
+    }
+
+    /// Takes a frame that has its place, for newcomers and for other workers.
+    pub(crate) fn keep(&mut self, frame: Frame, limits: &Limits) {
         for subscriber in &mut self.subscribers {
             if subscriber.push(&frame, limits) {
                 self.counters.crossed_frames += 1;
@@ -151,7 +156,11 @@ impl Home {
                 self.counters.gap_frames += 1;
             }
         }
-        frame
+        if self.keeps_group {
+            self.gop.push(frame, limits);
+        } else {
+            self.gop.push_header(&frame);
+        }
     }
 
     /// What goes to other workers at the end of a turn: one message each.
@@ -191,7 +200,7 @@ impl Home {
 
 impl Subscriber {
     /// Returns whether the frame will go out.
-    fn push(&mut self, frame: &Arc<Frame>, limits: &Limits) -> bool {
+    fn push(&mut self, frame: &Frame, limits: &Limits) -> bool {
         let waiting = self.in_flight.load(Ordering::Relaxed) + self.pending_bytes;
         let full = waiting > limits.worker_queue_bytes;
         // Headers are small and nothing can be decoded without them: they pass even a full queue.
@@ -232,6 +241,11 @@ mod tests {
         Home::new(key, source, &grant, true)
     }
 
+    fn take(home: &mut Home, mut frame: Frame, limits: &Limits) {
+        home.place(&mut frame, None);
+        home.keep(frame, limits);
+    }
+
     fn flush(home: &mut Home) -> Vec<(Vec<i64>, bool, usize, Arc<AtomicUsize>)> {
         let mut post = Vec::new();
         home.flush(&mut post);
@@ -252,7 +266,7 @@ mod tests {
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_some());
         assert!(home.subscribe(Subscription { worker: WorkerId(1), replica: 7 }).is_none());
         for frame in [key(0), delta(40)] {
-            home.frame(frame, None, &limits);
+            take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!(sent.len(), 1);
@@ -266,13 +280,13 @@ mod tests {
         let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for frame in [key(0), delta(40), delta(80), config(100, b"C"), delta(120), key(160)] {
-            home.frame(frame, None, &limits);
+            take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40, 100].as_slice(), false));
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
         for frame in [delta(200), key(240), delta(280)] {
-            home.frame(frame, None, &limits);
+            take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
         assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 280].as_slice(), true));

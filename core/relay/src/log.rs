@@ -3,13 +3,12 @@
 use std::{
     collections::VecDeque,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role};
+use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role, ahead};
 
-use crate::{Start, lag::Rate};
+use crate::{Start, gop::make_room, lag::Rate};
 
 /// A video stream that has sent no picture for this long is treated as audio for those who join.
 const VIDEO_GONE: Duration = Duration::from_secs(5);
@@ -32,7 +31,7 @@ pub(crate) struct Log {
     encoder: Box<dyn Encoder>,
     entries: VecDeque<Entry>,
     /// Offset and arrival of the first entry, which lies in memory that nothing else touches.
-    first: Option<(u64, Instant)>,
+    first: Option<(u64, Moment)>,
     gathered: Gathered,
     /// The position of the first entry.
     base: Position,
@@ -46,13 +45,13 @@ pub(crate) struct Log {
     /// Video is dropped until the next key frame: the source has just begun, or frames were lost.
     needs_key: bool,
     last_video: Option<Instant>,
-    /// When the first packet came.
+    /// When the first packet came; moments are counted from here.
     begun: Option<Instant>,
     /// Increases with each header that says something new.
-    epoch: u64,
-    headers: Vec<Arc<Frame>>,
+    epoch: u32,
+    headers: Vec<Frame>,
     /// Headers for those who join, with the position, the time in ms and the epoch they were made for.
-    join_headers: Option<(Position, i64, u64, Headers)>,
+    join_headers: Option<(Position, i64, u32, Headers)>,
 }
 
 /// The newest group of pictures of a log, from its key frame to the end.
@@ -84,10 +83,14 @@ struct Entry {
     packet: Packet,
     /// Bytes appended before this packet.
     offset: u64,
-    arrived: Instant,
+    arrived: Moment,
     /// The header epoch after this packet.
-    epoch: u64,
+    epoch: u32,
 }
+
+/// A time in ms since the log's first packet. It goes round after 49 days; only what is much younger is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment(u32);
 
 /// How far a position is behind the end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -95,6 +98,12 @@ pub(crate) struct Behind {
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     pub(crate) age: Duration,
+}
+
+impl Moment {
+    fn new(begun: Instant, now: Instant) -> Self {
+        Self(now.saturating_duration_since(begun).as_millis() as u32)
+    }
 }
 
 impl Log {
@@ -126,9 +135,9 @@ impl Log {
     /// Appends `frame` at time `dts` on the stream's timeline; returns whether there is anything new.
     pub(crate) fn push(
         &mut self,
-        frame: &Arc<Frame>,
+        frame: &Frame,
         dts: i64,
-        headers: &[Arc<Frame>],
+        headers: &[Frame],
         now: Instant,
         limits: &Limits,
     ) -> bool {
@@ -140,7 +149,7 @@ impl Log {
             }
             self.needs_key = false;
         }
-        self.begun.get_or_insert(now);
+        let arrived = Moment::new(*self.begun.get_or_insert(now), now);
         if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
             self.group = None;
             // The new configuration is not the old pictures': nothing may be decoded until the next key frame.
@@ -151,10 +160,17 @@ impl Log {
         let offset = self.total_bytes;
         self.total_bytes += packet.bytes.len() as u64;
         self.rate.count(packet.bytes.len(), now);
-        self.first.get_or_insert((offset, now));
-        self.entries.push_back(Entry { packet, offset, arrived: now, epoch: self.epoch });
+        self.first.get_or_insert((offset, arrived));
+        make_room(&mut self.entries);
+        self.entries.push_back(Entry { packet, offset, arrived, epoch: self.epoch });
         self.enforce_bounds(now, limits);
         true
+    }
+
+    /// Asks for the memory at its end, and for the encoder.
+    pub(crate) fn fetch(&self) {
+        self.entries.back().into_iter().for_each(ahead::fetch);
+        ahead::fetch(&*self.encoder);
     }
 
     /// Puts the packets from `from` on into one piece of memory, for a round of sending to many players: one slice
@@ -236,7 +252,7 @@ impl Log {
 
     /// Whether pictures are to be expected at `now`, also where none has come yet.
     pub(crate) fn expects_video(&self, now: Instant) -> bool {
-        let header = |frame: &Arc<Frame>| frame.kind == MediaKind::Video && frame.role == Role::Config;
+        let header = |frame: &Frame| frame.kind == MediaKind::Video && frame.role == Role::Config;
         let young = self.begun.is_some_and(|at| now.saturating_duration_since(at) < VIDEO_GONE);
         self.has_video(now) || young && self.headers.iter().any(header)
     }
@@ -279,12 +295,12 @@ impl Log {
     }
 
     /// The number of the newest headers; a player that has an older number lacks some.
-    pub(crate) fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u32 {
         self.epoch
     }
 
     /// The header number that a player has which has been sent all packets before `position`.
-    pub(crate) fn epoch_before(&self, position: Position) -> u64 {
+    pub(crate) fn epoch_before(&self, position: Position) -> u32 {
         position.checked_sub(1).and_then(|at| self.entry(at)).map_or(self.epoch, |entry| entry.epoch)
     }
 
@@ -300,7 +316,7 @@ impl Log {
         {
             return headers.clone();
         }
-        let encode = |frame: &Arc<Frame>| {
+        let encode = |frame: &Frame| {
             // FFmpeg takes metadata for a track of subtitles unless its time is 0.
             let dts = if frame.kind == MediaKind::Data { 0 } else { dts };
             self.encoder.encode(frame, dts)
@@ -316,7 +332,7 @@ impl Log {
         Behind {
             packets: self.end().saturating_sub(position),
             bytes: self.total_bytes - entry.offset,
-            age: now.saturating_duration_since(entry.arrived),
+            age: self.age(entry.arrived, now),
         }
     }
 
@@ -344,6 +360,13 @@ impl Log {
         self.entries.get(usize::try_from(position.checked_sub(self.base)?).ok()?)
     }
 
+    fn age(&self, moment: Moment, now: Instant) -> Duration {
+        let now = self.begun.map_or(moment, |begun| Moment::new(begun, now));
+        let ms = now.0.wrapping_sub(moment.0);
+        // What seems to be older than 24 days came after `now`.
+        Duration::from_millis(if ms > u32::MAX / 2 { 0 } else { ms.into() })
+    }
+
     /// Takes a frame that is about to be appended into account.
     fn grow_group(&mut self, frame: &Frame, dts: i64) {
         if frame.is_video_key() {
@@ -362,12 +385,12 @@ impl Log {
     }
 
     /// Returns whether the headers say something new.
-    fn learn_headers(&mut self, headers: &[Arc<Frame>]) -> bool {
+    fn learn_headers(&mut self, headers: &[Frame]) -> bool {
         let changed = self.headers.len() != headers.len()
             || self.headers.iter().zip(headers).any(|(old, new)| old.body != new.body);
         if changed {
             self.headers = headers.to_vec();
-            self.epoch += 1;
+            self.epoch = self.epoch.wrapping_add(1);
         }
         changed
     }
@@ -375,9 +398,7 @@ impl Log {
     fn enforce_bounds(&mut self, now: Instant, limits: &Limits) {
         while self.entries.len() > limits.gop_messages
             || self.bytes() > limits.gop_bytes as u64
-            || self
-                .first
-                .is_some_and(|(_, arrived)| now.saturating_duration_since(arrived) > limits.gop_time.get())
+            || self.first.is_some_and(|(_, arrived)| self.age(arrived, now) > limits.gop_time.get())
         {
             self.drop_first(1);
         }
@@ -401,12 +422,11 @@ mod tests {
         let mut log = Log::new(Box::new(Plain));
         let mut headers = Vec::new();
         for frame in frames {
-            let frame = Arc::new(frame.clone());
             if frame.role.is_header() {
                 headers = vec![frame.clone()];
             }
             let now = start + Duration::from_millis(u64::try_from(frame.dts).unwrap());
-            log.push(&frame, frame.dts, &headers, now, limits);
+            log.push(frame, frame.dts, &headers, now, limits);
         }
         (log, start)
     }

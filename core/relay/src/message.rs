@@ -35,7 +35,7 @@ pub enum RelayMessage {
         /// The number of the publish.
         generation: Generation,
         /// Headers and the frames from the newest key frame on.
-        snapshot: Vec<Arc<Frame>>,
+        snapshot: Vec<Frame>,
     },
     /// To a replica: frames in order.
     Frames {
@@ -44,7 +44,7 @@ pub enum RelayMessage {
         /// The number of the publish.
         generation: Generation,
         /// The frames.
-        frames: Vec<Arc<Frame>>,
+        frames: Vec<Frame>,
         /// The sum of their bytes.
         bytes: usize,
         /// Bytes on the way; to be lessened by `bytes`.

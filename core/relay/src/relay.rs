@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Wheel};
+use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Wheel, ahead};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
@@ -210,7 +210,7 @@ impl Relay {
     }
 
     /// Takes a frame of a publisher.
-    pub fn frame(&mut self, id: HomeId, frame: Frame, now: Instant) {
+    pub fn frame(&mut self, id: HomeId, mut frame: Frame, now: Instant) {
         let Some(home) = self.homes.get_mut(id) else { return };
         if self.unsent.last() != Some(&id) {
             self.unsent.push(id);
@@ -218,13 +218,39 @@ impl Relay {
         let local = home.local().map(|local| replica_id(local.replica));
         let replica = local.and_then(|local| self.replicas.get(local));
         let encoder = replica.and_then(|replica| replica.logs.first()).map(|entry| entry.log.encoder());
-        let frame = home.frame(frame, encoder, &self.limits);
-        if let Some(local) = local
-            && let Some(replica) = self.replicas.get_mut(local)
-        {
+        home.place(&mut frame, encoder);
+        if let Some((id, replica)) = local.and_then(|id| Some((id, self.replicas.get_mut(id)?))) {
             replica.frame(&frame, now, &self.limits);
-            self.mark(local);
+            if self.dirty.last() != Some(&id) {
+                self.dirty.push(id);
+            }
         }
+        home.keep(frame, &self.limits);
+    }
+
+    /// Asks for the memory that a frame of this publisher will need.
+    pub fn fetch_home(&self, id: HomeId, depth: usize) {
+        let Some(home) = self.homes.get(id) else { return };
+        home.fetch(depth);
+        if let Some(replica) = home.local().and_then(|local| self.replicas.get(replica_id(local.replica)))
+            && let Some(depth) = depth.checked_sub(1)
+        {
+            replica.fetch(depth);
+        }
+    }
+
+    /// Asks for the memory that sending to this player will need.
+    pub fn fetch_player(&self, id: PlayerId, depth: usize) {
+        let Some(player) = self.players.get(id) else { return };
+        match depth {
+            0 => ahead::fetch(player),
+            _ => self.replicas[player.replica].fetch(depth - 1),
+        }
+    }
+
+    /// Whose turn it is next, as far as can be said.
+    pub fn next_owners(&self) -> impl Iterator<Item = ConnectionId> {
+        self.rounds.next_owners()
     }
 
     /// Notes a life sign of a publisher.

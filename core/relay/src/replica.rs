@@ -1,11 +1,8 @@
 //! The replica of a stream: on each worker that has players of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind};
+use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind, ahead};
 
 use crate::{
     ConnectionId, Delivery, Generation, Start, StreamKey,
@@ -121,18 +118,28 @@ impl Replica {
     }
 
     /// Takes a frame of the home.
-    pub(crate) fn frame(&mut self, frame: &Arc<Frame>, now: Instant, limits: &Limits) {
+    pub(crate) fn frame(&mut self, frame: &Frame, now: Instant, limits: &Limits) {
         let dts = frame.dts.max(self.floor);
         self.dts = self.dts.max(dts);
         if self.at_home || self.delivery.start == Start::Next {
             self.gop.push_header(frame);
         } else {
-            self.gop.push(frame, limits);
+            self.gop.push(frame.clone(), limits);
         }
         for format in &mut self.logs {
             if format.log.push(frame, dts, self.gop.headers(), now, limits) {
                 format.note(frame, now);
             }
+        }
+    }
+
+    /// Asks for the memory that a frame, or sending it, will need.
+    pub(crate) fn fetch(&self, depth: usize) {
+        match depth {
+            0 => ahead::fetch(self),
+            1 => ahead::fetch(self.logs.as_slice()),
+            2 => self.logs.iter().for_each(FormatLog::fetch),
+            _ => {}
         }
     }
 
@@ -146,7 +153,7 @@ impl Replica {
         &mut self,
         format: Format,
         encoder: impl FnOnce() -> Box<dyn Encoder>,
-        group: &[Arc<Frame>],
+        group: &[Frame],
         now: Instant,
         limits: &Limits,
     ) -> usize {
@@ -163,6 +170,11 @@ impl Replica {
 }
 
 impl FormatLog {
+    fn fetch(&self) {
+        self.log.fetch();
+        ahead::fetch(&self.players.all()[..self.players.all().len().min(1)]);
+    }
+
     fn new(format: Format, log: Log) -> Self {
         Self {
             format,

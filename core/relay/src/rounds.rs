@@ -54,6 +54,11 @@ impl Rounds {
         self.queue.is_empty()
     }
 
+    /// Whose turns come next, as long as no other round begins.
+    pub(crate) fn next_owners(&self) -> impl Iterator<Item = ConnectionId> {
+        self.queue.iter().flat_map(|round| round.owners.iter().skip(round.next).take(SLICE)).copied()
+    }
+
     pub(crate) fn next(&mut self) -> Next {
         let Some(round) = self.queue.front_mut() else { return Next::Nothing };
         let Some(owner) = round.owners.get(round.next).copied() else {

@@ -2,7 +2,6 @@
 
 use std::{
     io::IoSlice,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,7 +24,6 @@ pub(crate) fn frame(kind: MediaKind, role: Role, dts: i64, body: &[u8]) -> Frame
         cts: 0,
         body: Slice::copy_from_slice(body),
         data_at: 0,
-        encoded: None,
     }
 }
 
@@ -89,7 +87,7 @@ pub(crate) const ALL: Wants = Wants { audio: true, video: true, paused: false };
 /// A log and what stands between it and one player.
 pub(crate) struct Rig {
     pub(crate) log: Log,
-    pub(crate) headers: Vec<Arc<Frame>>,
+    pub(crate) headers: Vec<Frame>,
     pub(crate) limits: Limits,
     pub(crate) delivery: Delivery,
     pub(crate) now: Instant,
@@ -121,7 +119,6 @@ impl Rig {
     }
 
     pub(crate) fn push(&mut self, frame: Frame) {
-        let frame = Arc::new(frame);
         if frame.role.is_header() {
             self.headers = vec![frame.clone()];
         }

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 static MEMORY: process::Memory = process::Memory;
 
 fn main() -> ExitCode {
+    process::use_large_pages();
     match cli::Cli::read(std::env::args_os()) {
         Ok(cli) => run::run(&cli),
         Err(exit) if exit.code == 0 => {

@@ -19,7 +19,7 @@ use nix::unistd::{
     initgroups, setgid, setgroups, setsid, setuid,
 };
 
-pub(crate) use self::memory::Memory;
+pub(crate) use self::memory::{Memory, use_large_pages};
 pub(crate) use self::usage::Usage;
 
 /// With fewer open files than this, a warning is due.

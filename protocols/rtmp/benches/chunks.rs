@@ -101,8 +101,7 @@ fn encode(criterion: &mut Criterion) {
     for (size, kind) in sizes.zip([MediaKind::Audio, MediaKind::Video, MediaKind::Video, MediaKind::Video]) {
         let (codec, data_at) = if kind == MediaKind::Audio { (Codec::Aac, 2) } else { (Codec::Avc, 5) };
         let body = Slice::from(vec![7; size]);
-        let frame =
-            Frame { kind, role: Role::Key, codec, track: 0, dts: 40, cts: 0, body, data_at, encoded: None };
+        let frame = Frame { kind, role: Role::Key, codec, track: 0, dts: 40, cts: 0, body, data_at };
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new(format!("{kind:?}").to_lowercase(), size), |bencher| {
             let mut kept = VecDeque::from_iter((0..KEPT).map(|_| encoder.encode(&frame, 40)));

@@ -52,11 +52,9 @@ impl RtmpEncoder {
 
 impl Encoder for RtmpEncoder {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
-        let (bytes, header_len) = match &frame.encoded {
-            Some((format, bytes)) if *format == self.format && dts == frame.dts => {
-                (bytes.clone(), (bytes.len() - frame.body.len()) as u32)
-            }
-            _ => self.message(frame.kind, dts, &[&frame.body]),
+        let (bytes, header_len) = match self.in_place(frame, dts) {
+            Some(found) => found,
+            None => self.message(frame.kind, dts, &[&frame.body]),
         };
         Packet {
             bytes,
@@ -65,17 +63,15 @@ impl Encoder for RtmpEncoder {
             role: frame.role,
             dts,
             cts: frame.cts,
-            data_at: frame.data_at as u32,
+            data_at: frame.data_at,
         }
     }
 
     fn encode_in_place(&self, frame: &mut Frame) {
-        // Behind the first chunk there are headers between the bytes of the body.
-        if frame.body.len() > self.format.chunk_size as usize {
-            return;
+        if let Some((header, len)) = self.header(frame, frame.dts) {
+            // Where it is not possible it is not found there.
+            let _ = frame.body.put_before(&header[..len]);
         }
-        let (header, len) = self.header(frame);
-        frame.encoded = frame.body.with_header(&header[..len]).map(|bytes| (self.format, bytes));
     }
 
     fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {
@@ -88,10 +84,20 @@ impl Encoder for RtmpEncoder {
 }
 
 impl RtmpEncoder {
-    /// The header of a message of one chunk, and its length.
-    fn header(&self, frame: &Frame) -> ([u8; ROOM], usize) {
+    /// The message in the frame's own memory and the length of its header, if its header stands there.
+    fn in_place(&self, frame: &Frame, dts: i64) -> Option<(Slice, u32)> {
+        let (header, len) = self.header(frame, dts)?;
+        Some((frame.body.behind(&header[..len])?, len as u32))
+    }
+
+    /// The header of a message of one chunk, and its length; nothing where there are more, because their headers
+    /// stand between the bytes of the body.
+    fn header(&self, frame: &Frame, dts: i64) -> Option<([u8; ROOM], usize)> {
+        if frame.body.len() > self.format.chunk_size as usize {
+            return None;
+        }
         let (csid, kind) = channel(frame.kind);
-        let time = frame.dts as u32;
+        let time = dts as u32;
         let mut header = [0; ROOM];
         header[0] = csid as u8;
         header[1..4].copy_from_slice(&time.min(EXTENDED).to_be_bytes()[1..]);
@@ -99,10 +105,10 @@ impl RtmpEncoder {
         header[7] = kind;
         header[8..SHORT_HEADER].copy_from_slice(&self.format.variant.to_le_bytes());
         if time < EXTENDED {
-            return (header, SHORT_HEADER);
+            return Some((header, SHORT_HEADER));
         }
         header[SHORT_HEADER..].copy_from_slice(&time.to_be_bytes());
-        (header, ROOM)
+        Some((header, ROOM))
     }
 
     /// One message of a body in parts, and the length of its first header.
@@ -179,8 +185,7 @@ const fn channel(kind: MediaKind) -> (u32, u8) {
 
 #[cfg(test)]
 mod tests {
-    use crtmp_media::Slice;
-    use crtmp_media::{Codec, Limits, Role};
+    use crtmp_media::{Codec, Limits, Role, Slice, SliceWriter};
     use proptest::prelude::*;
 
     use super::*;
@@ -188,17 +193,7 @@ mod tests {
 
     fn frame(kind: MediaKind, body: Vec<u8>) -> Frame {
         let body = Slice::from(body);
-        Frame {
-            kind,
-            role: Role::Key,
-            codec: Codec::Avc,
-            track: 0,
-            dts: 0,
-            cts: 0,
-            body,
-            data_at: 0,
-            encoded: None,
-        }
+        Frame { kind, role: Role::Key, codec: Codec::Avc, track: 0, dts: 0, cts: 0, body, data_at: 0 }
     }
 
     /// What a player reads that was told the chunk size of the format.
@@ -281,8 +276,9 @@ mod tests {
         for kind in [MediaKind::Audio, MediaKind::Video, MediaKind::Data] {
             for dts in [0, 0xFF_FFFE, 0xFF_FFFF, 0x0100_0000, 0x1_0000_0001, -1] {
                 for size in [0, 1, 999, 1000, 1001] {
-                    let body = (0..ROOM + size).map(|at| at as u8).collect();
-                    let body = Slice::behind_room(body, ROOM);
+                    let mut body = SliceWriter::default();
+                    body.append(&(0..ROOM + size).map(|at| at as u8).collect::<Vec<_>>());
+                    let body = body.finish(ROOM);
                     let mut frame = Frame { dts, body, ..frame(kind, Vec::new()) };
                     let copied = encoder.encode(&frame, dts);
                     assert_ne!(
@@ -290,14 +286,17 @@ mod tests {
                         frame.body.last().map(|last| &raw const *last)
                     );
                     encoder.encode_in_place(&mut frame);
-                    assert_eq!(frame.encoded.is_some(), size <= 1000);
                     let shared = encoder.encode(&frame, dts);
                     assert_eq!(shared, copied, "{kind:?} {dts} {size}");
                     if size <= 1000 {
                         assert_eq!(shared.bytes[shared.header_len as usize..].as_ptr(), frame.body.as_ptr());
                     }
                     let later = encoder.encode(&frame, dts + 1);
-                    assert_eq!(later, encoder.encode(&Frame { encoded: None, ..frame.clone() }, dts + 1));
+                    assert_eq!(
+                        later.bytes[later.header_len as usize..][..size.min(1000)],
+                        frame.body[..size.min(1000)]
+                    );
+                    assert_eq!(later.dts, dts + 1);
                     let other = RtmpEncoder::new(RtmpEncoder::format(8, 1000)).encode(&frame, dts);
                     assert_eq!(other.bytes[8], 8, "the message stream of another format");
                 }
@@ -334,7 +333,7 @@ mod tests {
     fn video(tag: &[u8], size: usize, cts: i32, data_at: usize) -> Frame {
         let mut body = tag.to_vec();
         body.extend((0..size).map(|at| at as u8));
-        Frame { cts, data_at, ..frame(MediaKind::Video, body) }
+        Frame { cts, data_at: data_at as u32, ..frame(MediaKind::Video, body) }
     }
 
     /// Byte by byte: only time and composition time differ, and all but the first bytes are shared.

@@ -41,6 +41,10 @@ impl<V> Few<V> {
         &mut self.entries[last].1
     }
 
+    pub(crate) fn fetch(&self) {
+        crtmp_media::ahead::fetch(self.entries.as_slice());
+    }
+
     pub(crate) fn remove(&mut self, key: u32) {
         self.entries.retain(|(other, _)| *other != key);
     }

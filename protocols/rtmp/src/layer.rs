@@ -31,6 +31,10 @@ impl Layer for InboundRtmp {
         self.session.on_timeout(cx)
     }
 
+    fn fetch(&self) {
+        self.session.fetch();
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.session.poll_timeout()
     }

@@ -30,6 +30,25 @@ thread_local! {
     static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+/// Has the allocator ask for large pages and give back no smaller ones, unless the environment forbids it
+/// (`MIMALLOC_ALLOW_THP=0`). To be called before other threads ask for memory.
+///
+/// Streams are spread over hundreds of megabytes, in which the processor has to look up each page of 4 KiB again and
+/// again; and what leaves with one group of pictures is needed for the next, so giving it back by the page is work for
+/// nothing.
+pub(crate) fn use_large_pages() {
+    /// `mi_option_allow_thp`, for which the crate has no name.
+    const ALLOW_LARGE_PAGES: libmimalloc_sys::mi_option_t = 43;
+    const IF_THE_SYSTEM_DOES: std::ffi::c_long = 1;
+    const WHEREVER_POSSIBLE: std::ffi::c_long = 2;
+    // SAFETY: both functions look at a table of numbers, and nobody else does at this time.
+    unsafe {
+        if libmimalloc_sys::mi_option_get(ALLOW_LARGE_PAGES) == IF_THE_SYSTEM_DOES {
+            libmimalloc_sys::mi_option_set(ALLOW_LARGE_PAGES, WHEREVER_POSSIBLE);
+        }
+    }
+}
+
 /// Bytes that have been asked for and not been given back.
 pub(crate) fn allocated() -> u64 {
     let sum = COUNTED.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum::<i64>();

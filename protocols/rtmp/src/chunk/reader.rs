@@ -1,6 +1,6 @@
 //! From bytes to messages.
 
-use crtmp_media::Slice;
+use crtmp_media::{Slice, SliceWriter};
 
 use super::{ChunkError, DEFAULT_CHUNK_SIZE, Message, ROOM, ReadLimits};
 use crate::{
@@ -131,6 +131,10 @@ impl ChunkReader {
         self.partial_bytes
     }
 
+    pub(crate) fn fetch(&self) {
+        self.streams.fetch();
+    }
+
     /// Reads the rest of one chunk, as far as `input` has it.
     fn step(&mut self, input: &[u8], limits: &ReadLimits) -> Result<(usize, Option<Message>), ChunkError> {
         let mut used = 0;
@@ -215,6 +219,11 @@ impl ChunkReader {
             self.waiting = true;
             step = room;
         }
+        if step == stream.length {
+            let message = stream.finish(csid, Slice::behind_room(ROOM, &input[..step]));
+            self.messages += 1;
+            return Ok((step, Some(message)));
+        }
         // The bytes at hand pay for one exact allocation; with others unfinished they could be made to pay for
         // many, so then the buffer grows with what came.
         let whole_at_hand = self.partial_bytes == 0 && input.len() >= stream.length;
@@ -229,11 +238,8 @@ impl ChunkReader {
         }
         self.partial_bytes -= body.len();
         self.messages += 1;
-        let body = Slice::behind_room(std::mem::take(&mut body.buffer), ROOM);
-        stream.body = None;
-        let message =
-            Message { csid, kind: stream.kind, stream: stream.stream, timestamp: stream.timestamp, body };
-        Ok((step, Some(message)))
+        let body = std::mem::take(&mut body.buffer).finish(ROOM);
+        Ok((step, Some(stream.finish(csid, body))))
     }
 
     /// Acts on what concerns the chunk stream itself and gives everything else back.
@@ -270,7 +276,7 @@ struct Payload {
 #[derive(Debug, Default)]
 struct Unfinished {
     /// [`ROOM`] bytes and what came; nothing at all as long as nothing came.
-    buffer: Vec<u8>,
+    buffer: SliceWriter,
 }
 
 impl Unfinished {
@@ -280,10 +286,10 @@ impl Unfinished {
 
     /// Appends `bytes` to a body that will have `length`; `all` as in [`grow`].
     fn append(&mut self, bytes: &[u8], length: usize, all: bool) {
-        let room = if self.buffer.is_empty() { ROOM } else { 0 };
-        grow(&mut self.buffer, room + bytes.len(), ROOM + length, all);
-        self.buffer.resize(self.buffer.len() + room, 0);
-        self.buffer.extend_from_slice(bytes);
+        let room: &[u8] = if self.buffer.is_empty() { &[0; ROOM] } else { &[] };
+        grow(&mut self.buffer, room.len() + bytes.len(), ROOM + length, all);
+        self.buffer.append(room);
+        self.buffer.append(bytes);
     }
 }
 
@@ -332,6 +338,12 @@ impl ChunkStream {
             self.length = header.length;
             self.kind = header.kind;
         }
+    }
+
+    /// Ends the present message, whose whole body is `body`.
+    fn finish(&mut self, csid: u32, body: Slice) -> Message {
+        self.body = None;
+        Message { csid, kind: self.kind, stream: self.stream, timestamp: self.timestamp, body }
     }
 
     /// The step in time that a delta field means.
@@ -500,10 +512,10 @@ const fn basic_size(first: u8) -> usize {
 }
 
 /// Makes room for `more` bytes in a body that will have `length`: all at once, or twice what there is.
-pub(super) fn grow(body: &mut Vec<u8>, more: usize, length: usize, all: bool) {
+pub(super) fn grow(body: &mut SliceWriter, more: usize, length: usize, all: bool) {
     let needed = body.len() + more;
     if needed > body.capacity() {
         let target = if all { length } else { needed.max(body.capacity() * 2).min(length) };
-        body.reserve_exact(target - body.len());
+        body.grow_to(target);
     }
 }

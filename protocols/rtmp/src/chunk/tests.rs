@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use crtmp_media::SliceWriter;
+
 use super::*;
 use crate::message::{Control, kind};
 
@@ -362,10 +364,11 @@ fn a_message_at_hand_is_allocated_once() {
     let mut reader = ChunkReader::new();
     reader.read(&data[..4000], &LIMITS).unwrap();
     assert!(reader.partial_bytes() < 4000);
-    let mut body = Vec::new();
+    let mut body = SliceWriter::default();
     reader::grow(&mut body, 128, 5000, true);
     assert_eq!(body.capacity(), 5000);
-    let mut body = vec![0; 100];
+    let mut body = SliceWriter::default();
+    body.append(&[0; 100]);
     reader::grow(&mut body, 1, 5000, false);
     assert!(body.capacity() <= 400);
 }

@@ -66,7 +66,6 @@ impl ServerSession {
             cts: header.cts,
             body: message.body,
             data_at: header.data_at,
-            encoded: None,
         }))
     }
 
@@ -96,16 +95,6 @@ impl ServerSession {
         }
         let role = if is_metadata { Role::Info } else { Role::Side };
         let codec = Codec::None;
-        Ok(Some(Frame {
-            kind: MediaKind::Data,
-            role,
-            codec,
-            track: 0,
-            dts: 0,
-            cts: 0,
-            body,
-            data_at: 0,
-            encoded: None,
-        }))
+        Ok(Some(Frame { kind: MediaKind::Data, role, codec, track: 0, dts: 0, cts: 0, body, data_at: 0 }))
     }
 }

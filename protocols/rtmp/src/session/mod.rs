@@ -158,6 +158,11 @@ impl ServerSession {
         self.peer_acks
     }
 
+    pub(crate) fn fetch(&self) {
+        self.reader.fetch();
+        self.slots.fetch();
+    }
+
     fn shake_hands(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
         let mut random = [0; RANDOM];
         let handshake = match &mut self.handshake {
