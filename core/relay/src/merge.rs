@@ -36,7 +36,7 @@ const FADE: f64 = 0.7;
 
 /// From this round on, audio rides with the next video frame: pictures do not wait, and sound waits for less than
 /// players buffer anyway, so it pays early.
-const RIDE: Duration = Duration::from_millis(3);
+const RIDE: Duration = Duration::from_micros(1500);
 
 /// From this round on, video frames wait for each other.
 const HOLD: Duration = Duration::from_millis(41);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn few_players_wait_for_nothing_and_many_for_a_frame_and_more_for_each_other() {
-        assert_eq!(Load::new().run(20, 200, 5, 0.0), Level::Off);
+        assert_eq!(Load::new().run(20, 100, 5, 0.0), Level::Off);
         assert_eq!(Load::new().run(20, 400, 5, 0.0), Level::Ride(RIDE_MAX));
         assert!(
             matches!(Load::new().run(20, 6000, 5, 0.0), Level::Hold(time) if (66..74).contains(&time.as_millis()))
@@ -244,18 +244,18 @@ mod tests {
     /// Pairs: half of the work is receiving, and only sending can be made less.
     #[test]
     fn a_worker_that_is_busy_receiving_merges_earlier() {
-        assert_eq!(Load::new().run(30, 200, 5, 0.0), Level::Off);
-        assert_eq!(Load::new().run(30, 200, 5, 0.25), Level::Ride(RIDE_MAX));
+        assert_eq!(Load::new().run(30, 100, 5, 0.0), Level::Off);
+        assert_eq!(Load::new().run(30, 100, 5, 0.25), Level::Ride(RIDE_MAX));
         assert!(matches!(Load::new().run(30, 2000, 5, 0.35), Level::Hold(_)));
     }
 
     #[test]
     fn a_level_is_left_downward_only_when_the_load_has_clearly_fallen() {
         let mut load = Load::new();
-        assert_eq!(load.run(20, 280, 5, 0.0), Level::Ride(RIDE_MAX));
-        assert_eq!(load.run(20, 240, 5, 0.0), Level::Ride(RIDE_MAX), "2.7 ms is below 3, but not clearly");
-        assert_eq!(load.run(20, 200, 5, 0.0), Level::Off);
-        assert_eq!(load.run(20, 240, 5, 0.0), Level::Off);
+        assert_eq!(load.run(20, 140, 5, 0.0), Level::Ride(RIDE_MAX));
+        assert_eq!(load.run(20, 120, 5, 0.0), Level::Ride(RIDE_MAX), "1.3 ms is below 1.5, but not clearly");
+        assert_eq!(load.run(20, 100, 5, 0.0), Level::Off);
+        assert_eq!(load.run(20, 120, 5, 0.0), Level::Off);
         let Level::Hold(before) = load.run(20, 5000, 5, 0.0) else { panic!("no merging") };
         assert_eq!(load.run(20, 5300, 5, 0.0), Level::Hold(before));
         assert!(matches!(load.run(20, 7000, 5, 0.0), Level::Hold(after) if after > before));
