@@ -300,7 +300,7 @@ fn assert_pairs(server: &Server) {
 #[test]
 fn churn_leaves_nothing_behind() {
     let seconds: Option<u64> = std::env::var("CRTMP_CHURN_SECONDS").ok().and_then(|text| text.parse().ok());
-    let server = Server::start_under("env GLIBC_TUNABLES=glibc.malloc.tcache_count=0", &config());
+    let server = Server::start(&config());
     let address = server.address();
     let before = Empty::of(&server.counters());
 

@@ -43,7 +43,8 @@ struct Footprint {
 impl Stage {
     /// Starts a server and its canary.
     pub(crate) fn start(config: &Config) -> Self {
-        let server = Server::start(config);
+        // What is looked for is smaller than a large page.
+        let server = Server::start_under("env MIMALLOC_ALLOW_THP=0", config);
         let canary = Canary::start(&server);
         let before = Footprint::of(&server);
         Self { server, canary, before, source: Cell::new(1), ended: Cell::new(0) }
