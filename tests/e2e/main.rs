@@ -4,6 +4,7 @@
 //! * [`workers`]: publisher and players on different workers; many of both.
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
 //! * [`slow`]: players that read slowly, stop reading, or pause.
+//! * [`merging`]: how long messages wait for each other.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
@@ -17,6 +18,7 @@ mod churn;
 mod clients;
 mod crowd;
 mod hostile;
+mod merging;
 mod mistakes;
 mod plugins;
 mod process;

@@ -196,10 +196,16 @@ impl SliceWriter {
 mod tests {
     use super::*;
 
-    fn behind_room(bytes: &[u8], room: usize) -> Slice {
-        let mut writer = SliceWriter::default();
-        writer.append(bytes);
-        writer.finish(room)
+    #[test]
+    fn a_copy_has_room_before_it_whatever_its_size() {
+        for size in [0, 1, AT_ONCE - 4, AT_ONCE - 3, 2 * AT_ONCE] {
+            let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
+            let mut slice = Slice::behind_room(4, &bytes);
+            assert!(slice.put_before(b"head"));
+            assert!(!slice.put_before(b"heads"));
+            assert_eq!(slice, bytes);
+            assert_eq!(slice.behind(b"head").unwrap(), [b"head", &bytes[..]].concat());
+        }
     }
 
     #[test]
@@ -233,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_header_is_put_before_what_nobody_shares() {
-        let mut body = behind_room(b"....body", 4);
+        let mut body = Slice::behind_room(4, b"body");
         let at = body.as_ptr();
         assert!(body.put_before(b"abc"));
         assert_eq!(body.behind(b"abd"), None);
@@ -246,10 +252,9 @@ mod tests {
         assert!(body.put_before(b"1234"));
         assert_eq!(body.behind(b"1234").unwrap(), b"1234body");
         assert_eq!(body.behind(b"01234"), None);
-        let mut shared = behind_room(b".body", 1);
+        let mut shared = Slice::behind_room(1, b"body");
         let _other = shared.slice(1..2);
         assert!(!shared.put_before(b"x"));
         assert!(!Slice::from(b"body".to_vec()).put_before(b"x"));
-        assert_eq!(behind_room(b"", 5), b"");
     }
 }
