@@ -11,6 +11,8 @@
 )]
 
 pub mod apps;
+pub mod chains;
 pub mod config;
 pub mod plugins;
 pub mod server;
+mod values;

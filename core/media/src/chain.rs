@@ -12,6 +12,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Calls the layer.
+    pub(crate) fn call<R>(
+        &mut self,
+        now: Instant,
+        random: &mut dyn FnMut(&mut [u8]),
+        nearer: &mut [Self],
+        state: &mut ChainState,
+        call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> R,
+    ) -> R {
+        call(&mut *self.layer, &mut Cx { now, random, out: &mut self.out, nearer, state })
+    }
+
     pub(crate) fn feed(
         &mut self,
         data: &[u8],
@@ -24,8 +36,7 @@ impl Link {
             self.carry.extend_from_slice(data);
             return Ok(());
         }
-        let mut cx = Cx { now, random, out: &mut self.out, nearer, state };
-        let taken = self.layer.on_data(data, &mut cx)?;
+        let taken = self.call(now, random, nearer, state, |layer, cx| layer.on_data(data, cx))?;
         match data.get(taken..) {
             Some(rest) => self.carry.extend_from_slice(rest),
             None => return Err(Error::ours("chain", "a layer took more bytes than there were")),
@@ -68,6 +79,17 @@ impl Chain {
         Ok(Self { links, state: ChainState::default() })
     }
 
+    /// The carrier is connected. Once, before anything else.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn on_open(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        let Some((far, nearer)) = self.links.split_first_mut() else { return Ok(()) };
+        far.call(env.now, env.random, nearer, &mut self.state, |layer, cx| layer.on_open(cx))?;
+        self.drain(env)
+    }
+
     /// Hands bytes of the carrier to the far-most layer.
     ///
     /// # Errors
@@ -86,14 +108,8 @@ impl Chain {
     /// As for [`Chain::on_data`].
     pub fn on_command(&mut self, command: Command, env: &mut Env<'_>) -> Result<(), Error> {
         let Some(endpoint) = self.links.last_mut() else { return Ok(()) };
-        let mut cx = Cx {
-            now: env.now,
-            random: env.random,
-            out: &mut endpoint.out,
-            nearer: &mut [],
-            state: &mut self.state,
-        };
-        endpoint.layer.on_command(command, &mut cx)?;
+        let order = |layer: &mut dyn Layer, cx: &mut Cx<'_>| layer.on_command(command, cx);
+        endpoint.call(env.now, env.random, &mut [], &mut self.state, order)?;
         self.drain(env)
     }
 
@@ -107,14 +123,8 @@ impl Chain {
             let (links, nearer) = self.links.split_at_mut(index + 1);
             let Some(link) = links.last_mut() else { continue };
             if link.layer.poll_timeout().is_some_and(|at| at <= env.now) {
-                let mut cx = Cx {
-                    now: env.now,
-                    random: env.random,
-                    out: &mut link.out,
-                    nearer,
-                    state: &mut self.state,
-                };
-                link.layer.on_timeout(&mut cx)?;
+                let timeout = |layer: &mut dyn Layer, cx: &mut Cx<'_>| layer.on_timeout(cx);
+                link.call(env.now, env.random, nearer, &mut self.state, timeout)?;
             }
         }
         self.drain(env)

@@ -2,13 +2,23 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use crate::{Command, Error, Event, Limits, OutQueue, chain::Link};
+use crate::{Command, Error, Event, HttpHead, Limits, OutQueue, Value, chain::Link};
 
 /// One protocol in a chain: a state machine without sockets, clocks, threads or logs.
 ///
 /// Three inputs: bytes from the far side, commands from the server, time. Three outputs, all through
 /// [`Cx`]: bytes to the far side, bytes to the near side, events.
 pub trait Layer {
+    /// The carrier is connected; called once, before any data. A layer that needs no handshake of its own passes it
+    /// on at once, as here; another does when its nearer neighbour may speak.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Layer::on_data`].
+    fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        cx.open()
+    }
+
     /// Takes bytes from the far side and returns how many: all of them, unless the chain was paused during
     /// this call. A layer keeps only what is unfinished.
     ///
@@ -16,6 +26,27 @@ pub trait Layer {
     ///
     /// An error ends the connection; what was sent before it still goes out.
     fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error>;
+
+    /// Takes the head of an HTTP message; its body follows by [`Layer::on_data`], then [`Layer::on_end`]. Only layers
+    /// that stand behind HTTP get any.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Layer::on_data`].
+    fn on_head(&mut self, head: &HttpHead, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let _ = (head, cx);
+        Ok(())
+    }
+
+    /// The body of the HTTP message is complete.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Layer::on_data`].
+    fn on_end(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let _ = cx;
+        Ok(())
+    }
 
     /// Takes an order from the server. Endpoints only; media is pulled, never commanded.
     ///
@@ -65,6 +96,27 @@ pub struct LayerSettings {
     pub validate_handshake: bool,
     /// The size of outgoing RTMP chunks in bytes.
     pub chunk_size: u32,
+    /// The keys of the acceptor (or connector) that are for the layers of its chain, checked against
+    /// [`LayerRow::keys`](crate::LayerRow::keys).
+    pub keys: Arc<[(String, Value)]>,
+}
+
+impl LayerSettings {
+    /// The value of a key, where it was given.
+    pub fn key(&self, name: &str) -> Option<&Value> {
+        self.keys.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Whether the key was given and is true.
+    pub fn flag(&self, name: &str) -> bool {
+        self.key(name).and_then(Value::as_bool) == Some(true)
+    }
+}
+
+impl Default for LayerSettings {
+    fn default() -> Self {
+        Self { limits: Arc::default(), validate_handshake: true, chunk_size: 60_000, keys: Arc::default() }
+    }
 }
 
 /// What a layer may do while it is called.
@@ -117,6 +169,53 @@ impl Cx<'_> {
             return Err(Error::ours("chain", "a layer without a nearer neighbour delivered bytes"));
         };
         next.feed(data, self.now, self.random, nearer, self.state)
+    }
+
+    /// Tells the next nearer layer, if there is one, that it may speak.
+    ///
+    /// # Errors
+    ///
+    /// The nearer layer's, to be passed on.
+    pub fn open(&mut self) -> Result<(), Error> {
+        self.next(|layer, cx| layer.on_open(cx)).unwrap_or(Ok(()))
+    }
+
+    /// Hands the head of an HTTP message to the next nearer layer. Not while the chain is paused: ask before.
+    ///
+    /// # Errors
+    ///
+    /// The nearer layer's, to be passed on.
+    pub fn deliver_head(&mut self, head: &HttpHead) -> Result<(), Error> {
+        self.deliver_mark(|layer, cx| layer.on_head(head, cx))
+    }
+
+    /// Tells the next nearer layer that the body of the HTTP message is complete. Not while the chain is paused.
+    ///
+    /// # Errors
+    ///
+    /// The nearer layer's, to be passed on.
+    pub fn deliver_end(&mut self) -> Result<(), Error> {
+        self.deliver_mark(|layer, cx| layer.on_end(cx))
+    }
+
+    fn deliver_mark(
+        &mut self,
+        call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.state.paused {
+            // It would overtake the bytes that are kept meanwhile.
+            return Err(Error::ours(
+                "chain",
+                "a layer delivered a head or an end while the chain was paused",
+            ));
+        }
+        let nobody = || Err(Error::ours("chain", "a layer without a nearer neighbour delivered a head"));
+        self.next(call).unwrap_or_else(nobody)
+    }
+
+    fn next<R>(&mut self, call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> R) -> Option<R> {
+        let (next, nearer) = self.nearer.split_first_mut()?;
+        Some(next.call(self.now, self.random, nearer, self.state, call))
     }
 
     /// Pauses the chain: no layer is handed data until [`resume`](Self::resume).

@@ -149,6 +149,20 @@ limits! {
     ping_after: Seconds = Seconds::new(5), 0.05..=86400.0;
     /// Silence (not even a pong) after which a connection that does not publish is taken for dead.
     peer_idle: Seconds = Seconds::new(60), 0.1..=86400.0;
+    /// Bytes of the start line and the header fields of an HTTP message.
+    http_head: usize = 16 * 1024, 1024..=1024 * 1024;
+    /// Header fields of an HTTP message.
+    http_headers: usize = 100, 8..=1000;
+    /// Bytes of the body of an HTTP request.
+    http_body: usize = 1024 * 1024, 1024..=64 * 1024 * 1024;
+    /// Time for which an HTTP connection may be silent between requests, or need for one request.
+    http_idle: Seconds = Seconds::new(30), 0.05..=86400.0;
+    /// Bytes of one line of a command line interface.
+    cli_line: usize = 8192, 256..=1024 * 1024;
+    /// Time for which a session of a command line interface may be silent.
+    cli_idle: Seconds = Seconds::new(300), 0.05..=86400.0;
+    /// Bytes of one message of the variant protocols.
+    variant_size: usize = 4 * 1024 * 1024, 1024..=64 * 1024 * 1024;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.
     connections: usize = 0, 0..=10_000_000;
     /// Connections of one address; 0: no limit.

@@ -2,22 +2,32 @@
 
 use std::collections::VecDeque;
 
-use crate::{Packet, Slice};
+use crate::{HttpHead, Packet, Slice};
 
 /// Consecutive small writes are joined into one buffer up to this size in bytes.
 const JOIN: usize = 16 * 1024;
 
+/// A piece of what goes out.
 #[derive(Debug)]
-enum Part {
+pub enum Piece {
+    /// Bytes that only this queue has.
     Owned(Vec<u8>),
+    /// Bytes that others share.
     Shared(Slice),
+    /// The bytes up to [`Piece::End`] are the body of a message with this head. For the HTTP layer; carriers and
+    /// other layers send nothing for it.
+    Begin(Box<HttpHead>),
+    /// The body of the message that was begun last is complete.
+    End,
 }
 
-impl Part {
-    fn bytes(&self) -> &[u8] {
+impl Piece {
+    /// What goes out for it where nobody knows what a head is.
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Owned(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Begin(_) | Self::End => &[],
         }
     }
 }
@@ -28,7 +38,7 @@ impl Part {
 /// it bounds it.
 #[derive(Debug, Default)]
 pub struct OutQueue {
-    slices: VecDeque<Part>,
+    slices: VecDeque<Piece>,
     /// How much of the first slice has gone out.
     gone: usize,
     bytes: usize,
@@ -47,10 +57,10 @@ impl OutQueue {
 
     /// Appends what `write` writes; small writes end up in one buffer, so that they leave together.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.slices.back(), Some(Part::Owned(last)) if last.len() < JOIN) {
-            self.slices.push_back(Part::Owned(Vec::new()));
+        if !matches!(self.slices.back(), Some(Piece::Owned(last)) if last.len() < JOIN) {
+            self.slices.push_back(Piece::Owned(Vec::new()));
         }
-        if let Some(Part::Owned(last)) = self.slices.back_mut() {
+        if let Some(Piece::Owned(last)) = self.slices.back_mut() {
             let before = last.len();
             write(last);
             self.bytes += last.len() - before;
@@ -64,7 +74,7 @@ impl OutQueue {
     pub fn push_packet(&mut self, packet: Packet) {
         if !packet.bytes.is_empty() {
             self.bytes += packet.bytes.len();
-            self.slices.push_back(Part::Shared(packet.bytes));
+            self.slices.push_back(Piece::Shared(packet.bytes));
         }
     }
 
@@ -85,13 +95,41 @@ impl OutQueue {
         *other = Self::default();
     }
 
+    /// Begins a message: what is written until [`end`](Self::end) is its body.
+    pub fn begin(&mut self, head: HttpHead) {
+        self.slices.push_back(Piece::Begin(Box::new(head)));
+    }
+
+    /// Ends the message that was begun last.
+    pub fn end(&mut self) {
+        self.slices.push_back(Piece::End);
+    }
+
+    /// Appends a piece of another queue without copying it.
+    pub fn push(&mut self, piece: Piece) {
+        self.bytes += piece.bytes().len();
+        self.slices.push_back(piece);
+    }
+
+    /// Takes the first piece, or what is left of it.
+    pub fn pop(&mut self) -> Option<Piece> {
+        let mut piece = self.slices.pop_front()?;
+        if self.gone > 0 {
+            piece = Piece::Owned(piece.bytes().get(self.gone..).unwrap_or_default().to_vec());
+            self.gone = 0;
+        }
+        self.bytes -= piece.bytes().len();
+        Some(piece)
+    }
+
     /// The slices that wait, in order.
     pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let gone = self.gone;
-        self.slices.iter().enumerate().map(move |(index, slice)| {
+        let slices = self.slices.iter().enumerate().map(move |(index, slice)| {
             let bytes = slice.bytes();
             if index == 0 { &bytes[gone..] } else { bytes }
-        })
+        });
+        slices.filter(|slice| !slice.is_empty())
     }
 
     /// Removes the first `count` bytes, which have gone out, or everything if there are fewer.

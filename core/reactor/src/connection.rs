@@ -209,6 +209,13 @@ impl Connection {
         }
     }
 
+    /// The connection is there: the chain may speak.
+    pub(crate) fn on_open(&mut self, shared: &mut Shared) {
+        self.with_chain(shared, |chain, env| chain.on_open(env));
+        self.drain_events(shared);
+        self.wants_flush(shared);
+    }
+
     /// The socket may have something to read.
     pub(crate) fn on_readable(&mut self, shared: &mut Shared) {
         self.readable = true;

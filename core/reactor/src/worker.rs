@@ -404,6 +404,7 @@ impl Worker {
         shared.counters.adopted += 1;
         slog::debug!(self.connections[key].log, "accepted");
         let connection = &mut self.connections[key];
+        connection.on_open(shared);
         connection.on_readable(shared);
         connection.wants_flush(shared);
     }

@@ -1,18 +1,30 @@
 //! The tables of protocols, as the host wants them.
 
-use std::{sync::Arc, time::Instant};
+use crtmp_host::chains::Catalogue;
+use crtmp_media::ChainRow;
+use crtmp_registry::{CHAINS, LATER, layers};
 
-use crtmp_host::{config::ChainNames, server::BuildChain};
-use crtmp_media::LayerSettings;
-use crtmp_registry::{CHAINS, LATER};
-
-/// Calls `with` with the names that an acceptor may have.
-pub(crate) fn with_names<T>(with: impl FnOnce(ChainNames<'_>) -> T) -> T {
-    let served: Vec<_> = CHAINS.iter().map(|chain| chain.name).collect();
-    with(ChainNames { served: &served, later: LATER })
+/// All layers and chains of the program.
+///
+/// # Errors
+///
+/// If the tables contradict themselves.
+pub(crate) fn catalogue() -> Result<Catalogue, String> {
+    let mut catalogue = Catalogue::new(LATER);
+    for row in layers() {
+        catalogue.add_layer(row)?;
+    }
+    for (name, layers) in CHAINS {
+        let layers = layers.iter().map(|layer| (*layer).into()).collect();
+        catalogue.add_chain(ChainRow { name: (*name).into(), layers })?;
+    }
+    Ok(catalogue)
 }
 
-/// Makes chains from the tables.
-pub(crate) fn builder() -> BuildChain {
-    Arc::new(|name: &str, settings: &LayerSettings| crtmp_registry::build(name, settings, Instant::now()))
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tables_fit_together() {
+        assert_eq!(super::catalogue().err(), None);
+    }
 }

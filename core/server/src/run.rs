@@ -13,6 +13,7 @@ use std::{
 };
 
 use crtmp_host::{
+    chains::Catalogue,
     config::{ConfigError, Configuration},
     server::{self, Environment, Server},
 };
@@ -42,15 +43,16 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Ok(folder) => folder,
         Err(error) => return fail(&format!("error: the current folder: {error}")),
     };
+    let catalogue = match chains::catalogue() {
+        Ok(catalogue) => Arc::new(catalogue),
+        Err(error) => return fail(&format!("error: {error}")),
+    };
     let configuration = match load(&cli.file, &folder) {
         Ok(configuration) => configuration,
         Err(text) => return fail(&text),
     };
-    if let Err(error) = crtmp_registry::check() {
-        return fail(&format!("error: {error}"));
-    }
     if cli.check {
-        return check(&configuration, cli);
+        return check(&configuration, &catalogue, cli);
     }
     let identity = match Identity::find(cli.uid.as_deref(), cli.gid.as_deref()) {
         Ok(identity) => identity,
@@ -66,7 +68,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
     } else {
         None
     };
-    let start = Start { cli, folder, configuration, identity };
+    let start = Start { cli, folder, configuration, catalogue, identity };
     start.run(verdict)
 }
 
@@ -75,6 +77,7 @@ struct Start<'a> {
     cli: &'a Cli,
     folder: PathBuf,
     configuration: Configuration,
+    catalogue: Arc<Catalogue>,
     identity: Option<Identity>,
 }
 
@@ -177,7 +180,7 @@ impl Start<'_> {
         }
         let environment = Environment {
             log: log.clone(),
-            build_chain: chains::builder(),
+            catalogue: self.catalogue.clone(),
             open_files,
             program_folder: program_folder(),
             on_failure: Arc::new(move || {
@@ -315,16 +318,15 @@ impl Start<'_> {
 
 /// Reads and checks the configuration; relative paths in it start at `folder`.
 fn load(file: &Path, folder: &Path) -> Result<Configuration, String> {
-    let mut configuration =
-        chains::with_names(|names| lua::load(file, names)).map_err(|error| error.to_string())?;
+    let mut configuration = lua::load(file).map_err(|error| error.to_string())?;
     configuration.resolve(folder);
     Ok(configuration)
 }
 
 /// `--check`: what can be checked without opening a port, and the configuration with all defaults.
-fn check(configuration: &Configuration, cli: &Cli) -> ExitCode {
+fn check(configuration: &Configuration, catalogue: &Catalogue, cli: &Cli) -> ExitCode {
     let silent = Logger::root(slog::Discard, slog::o!());
-    if let Err(errors) = server::check(configuration, program_folder().as_deref(), &silent) {
+    if let Err(errors) = server::check(configuration, catalogue, program_folder().as_deref(), &silent) {
         for error in lua::locate(&cli.file, errors) {
             eprintln!("{error}");
         }

@@ -231,6 +231,9 @@ pub struct Acceptor {
     pub port: u16,
     /// The name of the chain that serves its connections, such as `inboundRtmp`.
     pub protocol: String,
+    /// Every other key, for the layers of the chain.
+    #[serde(default)]
+    pub keys: Map<String, Value>,
 }
 
 impl Acceptor {

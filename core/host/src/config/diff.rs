@@ -147,12 +147,13 @@ fn limits(diff: &mut Diff, old: &Configuration, new: &Configuration) {
 #[cfg(test)]
 mod tests {
     use crtmp_media::Seconds;
+    use serde_json::Map;
 
     use super::*;
     use crate::config::{AppenderKind, MergeWrite};
 
     fn acceptor(port: u16, protocol: &str) -> Acceptor {
-        Acceptor { ip: [127, 0, 0, 1].into(), port, protocol: protocol.into() }
+        Acceptor { ip: [127, 0, 0, 1].into(), port, protocol: protocol.into(), keys: Map::new() }
     }
 
     fn application(name: &str, acceptors: &[Acceptor]) -> Application {

@@ -24,7 +24,7 @@ pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
 pub use library::{find_library, library_candidates};
-pub use validate::{APPLICATION_KEYS, ChainNames, validate};
+pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, validate};
 
 /// The table `configuration`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,11 +121,12 @@ mod tests {
 
     #[test]
     fn each_key_stands_in_the_documentation() {
-        let acceptor = Acceptor { ip: [0, 0, 0, 0].into(), port: 0, protocol: String::new() };
+        let acceptor =
+            Acceptor { ip: [0, 0, 0, 0].into(), port: 0, protocol: String::new(), keys: Default::default() };
         let all = keys(Configuration::default())
             .into_iter()
             .chain(keys(Application::default()).into_iter().filter(|(key, _)| key != "settings"))
-            .chain(keys(acceptor))
+            .chain(keys(acceptor).into_iter().filter(|(key, _)| key != "keys"))
             .chain(keys(Appender::new(AppenderKind::Console)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])

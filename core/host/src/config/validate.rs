@@ -6,26 +6,14 @@ use std::ops::RangeInclusive;
 
 use crtmp_media::Seconds;
 
-use super::{
-    Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, MergeWrite, did_you_mean,
-    quoted,
-};
+use super::{Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, MergeWrite, quoted};
 
 /// The longest name or alias of an application, in bytes.
 const NAME: usize = 255;
 
-/// The chains that an acceptor may name.
-#[derive(Clone, Copy, Debug)]
-pub struct ChainNames<'a> {
-    /// The chains that are served.
-    pub served: &'a [&'a str],
-    /// The chains of crtmpserver that are not served yet, each with the feature that it belongs to.
-    pub later: &'a [(&'a str, &'a str)],
-}
-
 /// Checks what the types of a configuration leave open, and returns every mistake, not just the first.
-pub fn validate(configuration: &Configuration, chains: ChainNames<'_>) -> Vec<ConfigError> {
-    let mut check = Check { errors: Vec::new(), chains };
+pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
+    let mut check = Check { errors: Vec::new() };
     check.top(configuration);
     for (index, appender) in configuration.log_appenders.iter().enumerate() {
         check.appender(&format!("configuration.logAppenders[{}]", index + 1), appender);
@@ -41,12 +29,11 @@ pub fn validate(configuration: &Configuration, chains: ChainNames<'_>) -> Vec<Co
     check.errors
 }
 
-struct Check<'a> {
+struct Check {
     errors: Vec<ConfigError>,
-    chains: ChainNames<'a>,
 }
 
-impl Check<'_> {
+impl Check {
     fn error(&mut self, path: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) {
         self.errors.push(ConfigError::new(path, found, expected));
     }
@@ -195,9 +182,6 @@ impl Check<'_> {
         for setting in application.settings.keys() {
             self.setting(path, setting);
         }
-        for (index, acceptor) in application.acceptors.iter().enumerate() {
-            self.chain(&format!("{path}.acceptors[{}].protocol", index + 1), acceptor);
-        }
     }
 
     /// A key for the application that is nearly a key of the server is taken for a slip of the pen.
@@ -210,28 +194,6 @@ impl Check<'_> {
                 "a key of the server, or one of the application that no key of the server resembles",
                 format!("did you mean `{near}`?"),
             );
-        }
-    }
-
-    fn chain(&mut self, path: &str, acceptor: &Acceptor) {
-        let ChainNames { served, later } = self.chains;
-        let name = acceptor.protocol.as_str();
-        if served.contains(&name) {
-            return;
-        }
-        let expected = match served {
-            [one] => quoted(one),
-            many => format!("one of {}", many.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
-        };
-        if let Some((_, feature)) = later.iter().find(|(known, _)| *known == name) {
-            let found = format!("{}, which is not supported yet ({feature})", quoted(name));
-            self.error(path, found, expected);
-            return;
-        }
-        let found = format!("the unknown chain {}", quoted(name));
-        match did_you_mean(name, served.iter().copied().chain(later.iter().map(|(name, _)| *name))) {
-            Some(near) => self.error_with(path, found, expected, format!("did you mean {}?", quoted(near))),
-            None => self.error(path, found, expected),
         }
     }
 
@@ -308,6 +270,9 @@ fn is_file_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
+/// The keys of an acceptor that the server takes itself; the others are for the layers of its chain.
+pub const ACCEPTOR_KEYS: &[&str] = &["ip", "port", "protocol"];
+
 /// The keys of a block of `applications` that the server takes itself.
 pub const APPLICATION_KEYS: &[&str] = &[
     "name",
@@ -336,23 +301,22 @@ pub const APPLICATION_KEYS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Map;
 
-    const CHAINS: ChainNames<'_> =
-        ChainNames { served: &["inboundRtmp"], later: &[("inboundRtmps", "TLS"), ("inboundRtsp", "RTSP")] };
+    use super::*;
 
     fn application(name: &str) -> Application {
         Application { name: name.into(), ..Application::default() }
     }
 
     fn acceptor(ip: &str, port: u16) -> Acceptor {
-        Acceptor { ip: ip.parse().unwrap(), port, protocol: "inboundRtmp".into() }
+        Acceptor { ip: ip.parse().unwrap(), port, protocol: "inboundRtmp".into(), keys: Map::new() }
     }
 
     fn mistakes(applications: Vec<Application>) -> Vec<String> {
         let mut configuration = Configuration::default();
         configuration.applications.list = applications;
-        validate(&configuration, CHAINS).iter().map(ToString::to_string).collect()
+        validate(&configuration).iter().map(ToString::to_string).collect()
     }
 
     fn paths(applications: Vec<Application>) -> Vec<String> {
@@ -424,21 +388,6 @@ mod tests {
     }
 
     #[test]
-    fn chains_are_unknown_or_not_supported_yet() {
-        let with = |chain: &str| {
-            let acceptors = vec![Acceptor { protocol: chain.into(), ..acceptor("::", 1) }];
-            mistakes(vec![Application { default: true, acceptors, ..application("a") }]).remove(0)
-        };
-        assert_eq!(
-            with("inboundRtpm"),
-            "configuration.applications[1].acceptors[1].protocol: found the unknown chain \"inboundRtpm\", \
-             expected \"inboundRtmp\"; did you mean \"inboundRtmp\"?"
-        );
-        assert!(with("inboundRtsp").contains("not supported yet (RTSP)"));
-        assert!(with("nonsense").ends_with("expected \"inboundRtmp\""));
-    }
-
-    #[test]
     fn a_mistyped_key_is_not_taken_for_a_setting() {
         let mut one = Application { default: true, ..application("one") };
         one.settings.insert("targetServers".into(), serde_json::json!([]));
@@ -461,7 +410,7 @@ mod tests {
             Appender { file_name: None, file_length: Some(4096), ..Appender::new(AppenderKind::Json) },
             Appender { file_name: Some("b.log".into()), file_history_size: Some(3), ..file },
         ];
-        let found: Vec<_> = validate(&configuration, CHAINS).into_iter().map(|error| error.path).collect();
+        let found: Vec<_> = validate(&configuration).into_iter().map(|error| error.path).collect();
         let expected = [
             "[1].level",
             "[2].fileName",
@@ -481,7 +430,7 @@ mod tests {
         let mut configuration = Configuration { workers: Some(0), ..Configuration::default() };
         configuration.shutdown_timeout = Seconds::new(3601);
         configuration.limits.gop_messages = 1;
-        let found: Vec<_> = validate(&configuration, CHAINS).into_iter().map(|error| error.path).collect();
+        let found: Vec<_> = validate(&configuration).into_iter().map(|error| error.path).collect();
         let expected = ["workers", "shutdownTimeout", "limits.gopMessages", "applications"];
         assert_eq!(found, expected.map(|end| format!("configuration.{end}")));
     }

@@ -14,7 +14,6 @@ use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::Value;
 use slog::Logger;
 
-use super::values::{from_json, to_json, to_map};
 use crate::{
     apps::{
         Answer, AppConfig, AppHandle, AppPath, ConnInfo, Decision, Effect, Hooks, Limits, MessageInfo,
@@ -23,6 +22,7 @@ use crate::{
     },
     config::{self, Application},
     plugins::Library,
+    values::{from_json, to_json, to_map},
 };
 
 /// An application that runs.

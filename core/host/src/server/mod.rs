@@ -7,7 +7,6 @@ mod bind;
 mod bridge;
 mod counters;
 mod reload;
-mod values;
 
 use std::{
     collections::HashMap,
@@ -17,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Chain, Error, LayerSettings, Limits};
+use crtmp_media::{LayerSettings, Limits};
 use crtmp_reactor::{Acceptor, Reactor, Routing, Setup, Workers};
 use serde_json::Value;
 use slog::Logger;
@@ -27,6 +26,7 @@ use self::bridge::Running;
 pub use self::reload::Reloaded;
 use crate::{
     apps::Watchdog,
+    chains::{Catalogue, layer_keys},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration, find_library},
     plugins::Library,
 };
@@ -37,17 +37,13 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// How long workers may take to say what is going on.
 const REPORT_TIME: Duration = Duration::from_secs(2);
 
-/// Makes the chain of this name for a connection that comes now. Handed in by the program, which knows the
-/// tables of protocols.
-pub type BuildChain = Arc<dyn Fn(&str, &LayerSettings) -> Result<Chain, Error> + Send + Sync>;
-
 /// What the program hands in.
 #[derive(Clone)]
 pub struct Environment {
     /// Where the server logs.
     pub log: Logger,
-    /// Makes chains.
-    pub build_chain: BuildChain,
+    /// The layers and chains of the program; plugins bring more.
+    pub catalogue: Arc<Catalogue>,
     /// How many files the process may have open.
     pub open_files: u64,
     /// Where the program lies; libraries are looked for there too.
@@ -110,6 +106,10 @@ impl Server {
         bound: Vec<Bound>,
         environment: Environment,
     ) -> Result<Self, Vec<ConfigError>> {
+        let errors = environment.catalogue.check(&configuration);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let limits = Arc::new(configuration.limits.clone());
         let system = |error: std::io::Error| {
             let path = "configuration.workers";
@@ -269,13 +269,14 @@ impl Server {
             limits: self.limits.clone(),
             validate_handshake: application.validate_handshake,
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
+            keys: layer_keys(&port.wanted.acceptor.keys),
         };
-        let (build_chain, name) = (self.environment.build_chain.clone(), chain.clone());
+        let (catalogue, name) = (self.environment.catalogue.clone(), chain.clone());
         let acceptor = Acceptor {
             address: port.address,
             chain,
             application: application.name.clone(),
-            make_chain: Box::new(move || build_chain(&name, &settings)),
+            make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
         };
         self.workers.listen(listener, Arc::new(acceptor));
         self.ports.push(port);
@@ -289,10 +290,11 @@ impl Server {
 /// Every library that cannot be loaded and every application that does not like its settings.
 pub fn check(
     configuration: &Configuration,
+    catalogue: &Catalogue,
     program_folder: Option<&Path>,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
-    let mut errors = Vec::new();
+    let mut errors = catalogue.check(configuration);
     for application in &configuration.applications.list {
         let checked = load_library(configuration, application, program_folder).and_then(|(library, path)| {
             bridge::check(application, &library, log).map_err(|error| {

@@ -44,7 +44,10 @@ impl Server {
 
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();
-        let mut errors = Vec::new();
+        let mut errors = self.environment.catalogue.check(&new);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         for acceptor in fresh {
             let path = path_of(&new, &acceptor);
             match bind_one(acceptor, &path) {

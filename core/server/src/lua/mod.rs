@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crtmp_host::config::{ChainNames, ConfigError, Configuration, validate};
+use crtmp_host::config::{ConfigError, Configuration, validate};
 use serde_json::Value;
 
 pub(crate) use show::show;
@@ -71,22 +71,18 @@ fn lines_of(mistakes: &[ConfigError]) -> String {
 }
 
 /// Runs the script in `path` and checks the configuration that it defines.
-pub(crate) fn load(path: &Path, chains: ChainNames<'_>) -> Result<Configuration, LoadError> {
-    load_within(path, chains, Budget::default())
+pub(crate) fn load(path: &Path) -> Result<Configuration, LoadError> {
+    load_within(path, Budget::default())
 }
 
 /// [`load`] with a budget of the caller's.
-pub(crate) fn load_within(
-    path: &Path,
-    chains: ChainNames<'_>,
-    budget: Budget,
-) -> Result<Configuration, LoadError> {
+pub(crate) fn load_within(path: &Path, budget: Budget) -> Result<Configuration, LoadError> {
     let file = path.display().to_string();
     let source = read_script(path).map_err(|reason| LoadError::File { file: file.clone(), reason })?;
     let tree = run(path, &source, budget)?;
     let mistakes = match tree.and_then(typed::configuration) {
         Ok(configuration) => {
-            let mistakes = validate(&configuration, chains);
+            let mistakes = validate(&configuration);
             if mistakes.is_empty() {
                 return Ok(configuration);
             }

@@ -25,12 +25,23 @@ pub(crate) fn show(configuration: &Configuration) -> String {
     out
 }
 
-/// The settings of an application stand among its other keys in Lua.
+/// The settings of an application, and the keys of chains, stand among the other keys in Lua.
 fn application(value: Value) -> Value {
-    let mut map = object(value);
-    let settings = object(map.remove("settings").unwrap_or_default());
-    map.extend(settings);
+    let mut map = among(value, "settings");
+    if let Some(Value::Array(acceptors)) = map.get_mut("acceptors") {
+        for acceptor in acceptors {
+            *acceptor = Value::Object(among(acceptor.take(), "keys"));
+        }
+    }
     Value::Object(map)
+}
+
+/// The table with the entries of its table `apart` among its own.
+fn among(value: Value, apart: &str) -> Map<String, Value> {
+    let mut map = object(value);
+    let others = object(map.remove(apart).unwrap_or_default());
+    map.extend(others);
+    map
 }
 
 fn object(value: Value) -> Map<String, Value> {

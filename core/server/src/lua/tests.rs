@@ -8,14 +8,11 @@ use tempfile::TempDir;
 
 use super::*;
 
-const CHAINS: ChainNames<'_> =
-    ChainNames { served: &["inboundRtmp"], later: &[("inboundRtmps", "TLS"), ("inboundRtsp", "RTSP")] };
-
 /// Runs a script; its folder is also given for files beside it.
 fn run_in(folder: &TempDir, source: impl AsRef<[u8]>, budget: Budget) -> Result<Configuration, LoadError> {
     let path = folder.path().join("test.lua");
     fs::write(&path, source).unwrap();
-    load_within(&path, CHAINS, budget)
+    load_within(&path, budget)
 }
 
 /// What is said about a script, without the folder.
@@ -274,7 +271,7 @@ fn files_that_are_no_script() {
     for (path, text) in
         [(folder.path().to_owned(), "is a folder"), (folder.path().join("none.lua"), "cannot be read")]
     {
-        let error = load(&path, CHAINS).unwrap_err().to_string();
+        let error = load(&path).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{}: {text}", path.display())), "{error}");
     }
 }
@@ -351,7 +348,7 @@ fn the_configurations_in_this_tree_are_good() {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "lua") {
-            load(&path, CHAINS).unwrap_or_else(|error| panic!("{error}"));
+            load(&path).unwrap_or_else(|error| panic!("{error}"));
             count += 1;
         }
     }

@@ -6,8 +6,8 @@
 use std::ops::RangeInclusive;
 
 use crtmp_host::config::{
-    APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, Off, Refusal, Scope, did_you_mean,
-    quoted, refused_key,
+    ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, Off, Refusal, Scope,
+    did_you_mean, quoted, refused_key,
 };
 use crtmp_media::Limits;
 use serde_json::{Map, Value, json};
@@ -79,18 +79,23 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
             table(acceptor, path, "a table with `ip`, `port` and `protocol`", &harmless, mistakes)
         {
             refuse(acceptor, Scope::Acceptor, path, mistakes);
+            set_apart(acceptor, ACCEPTOR_KEYS, "keys");
         }
     });
-    let keys: Vec<_> =
-        application.keys().filter(|key| !APPLICATION_KEYS.contains(&key.as_str())).cloned().collect();
-    let mut settings = Map::new();
+    set_apart(application, APPLICATION_KEYS, "settings");
+}
+
+/// Puts all keys that are not `known` into a table of their own, under `into`.
+fn set_apart(map: &mut Map<String, Value>, known: &[&str], into: &str) {
+    let keys: Vec<_> = map.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+    let mut apart = Map::new();
     for key in keys {
-        if let Some(mut value) = application.remove(&key) {
+        if let Some(mut value) = map.remove(&key) {
             empty_is_list(&mut value);
-            settings.insert(key, value);
+            apart.insert(key, value);
         }
     }
-    application.insert("settings".into(), Value::Object(settings));
+    map.insert(into.into(), Value::Object(apart));
 }
 
 /// Takes out the keys that are refused by name.

@@ -1,0 +1,263 @@
+//! The layers and chains that acceptors may name: those of the program, of plugins, and of the configuration.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
+
+use crtmp_media::{Chain, ChainRow, Error, KeyKind, KeyRow, LayerRow, LayerSettings, Port};
+use serde_json::{Map, Value};
+
+use crate::config::{Acceptor, ConfigError, Configuration, did_you_mean, quoted};
+
+/// All layers and chains by name.
+#[derive(Clone, Default)]
+pub struct Catalogue {
+    layers: HashMap<Cow<'static, str>, Arc<LayerRow>>,
+    chains: HashMap<Cow<'static, str>, ChainRow>,
+    /// Chains that are known and not served yet, with the feature that they belong to.
+    later: Vec<(&'static str, &'static str)>,
+}
+
+impl Catalogue {
+    /// A catalogue that knows of chains which are not served yet.
+    pub fn new(later: &[(&'static str, &'static str)]) -> Self {
+        Self { later: later.to_vec(), ..Self::default() }
+    }
+
+    /// Adds a layer.
+    ///
+    /// # Errors
+    ///
+    /// If there is one of that name.
+    pub fn add_layer(&mut self, row: LayerRow) -> Result<(), String> {
+        if self.layers.contains_key(&row.name) {
+            return Err(format!("there are two layers of the name {:?}", row.name));
+        }
+        self.layers.insert(row.name.clone(), Arc::new(row));
+        Ok(())
+    }
+
+    /// Adds a chain: layers that exist, from bytes to the server, each fitting its neighbour.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn add_chain(&mut self, row: ChainRow) -> Result<(), String> {
+        if self.chains.contains_key(&row.name) {
+            return Err(format!("there are two chains of the name {:?}", row.name));
+        }
+        let mut port = Port::Bytes;
+        for name in &row.layers {
+            let layer = self
+                .layers
+                .get(name)
+                .ok_or_else(|| format!("chain {:?}: there is no layer {name:?}", row.name))?;
+            if layer.far != port {
+                return Err(format!(
+                    "chain {:?}: the layer {name:?} expects {} of its farther neighbour, not {}",
+                    row.name,
+                    port_name(layer.far),
+                    port_name(port)
+                ));
+            }
+            port = layer.near;
+        }
+        if port != Port::Server {
+            return Err(format!("chain {:?}: its last layer is no endpoint", row.name));
+        }
+        self.chains.insert(row.name.clone(), row);
+        Ok(())
+    }
+
+    /// Makes the chain of this name for a connection that came at `now`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such chain, or one of its layers cannot be made.
+    pub fn build(&self, chain: &str, settings: &LayerSettings, now: Instant) -> Result<Chain, Error> {
+        let ours = |text: String| Error::ours("chain", text);
+        let row = self.chains.get(chain).ok_or_else(|| ours(format!("there is no chain {chain:?}")))?;
+        let layer = |name: &Cow<'static, str>| {
+            let layer = self.layers.get(name).ok_or_else(|| ours(format!("there is no layer {name:?}")))?;
+            (layer.make)(settings, now).map_err(|error| ours(format!("layer {name:?}: {error}")))
+        };
+        Chain::new(row.layers.iter().map(layer).collect::<Result<_, _>>()?)
+    }
+
+    /// Checks that the chains of all acceptors exist and take the keys that stand there.
+    pub fn check(&self, configuration: &Configuration) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        for (index, application) in configuration.applications.list.iter().enumerate() {
+            for (number, acceptor) in application.acceptors.iter().enumerate() {
+                let path = format!("configuration.applications[{}].acceptors[{}]", index + 1, number + 1);
+                self.check_acceptor(&path, acceptor, &mut errors);
+            }
+        }
+        errors
+    }
+
+    /// Checks one acceptor, which stands at `path`.
+    pub fn check_acceptor(&self, path: &str, acceptor: &Acceptor, errors: &mut Vec<ConfigError>) {
+        let Some(row) = self.chains.get(acceptor.protocol.as_str()) else {
+            return errors.push(self.unknown_chain(&format!("{path}.protocol"), &acceptor.protocol));
+        };
+        let known: Vec<KeyRow> = row
+            .layers
+            .iter()
+            .filter_map(|name| self.layers.get(name))
+            .flat_map(|layer| layer.keys.iter().copied())
+            .collect();
+        for (key, value) in &acceptor.keys {
+            let path = format!("{path}.{key}");
+            match known.iter().find(|row| row.name == key) {
+                Some(row) => errors.extend(check_key(&path, row.kind, value)),
+                None => {
+                    let names: Vec<_> = ["ip", "port", "protocol"]
+                        .into_iter()
+                        .chain(known.iter().map(|row| row.name))
+                        .collect();
+                    let expected = format!("one of `{}`", names.join("`, `"));
+                    let error = ConfigError::new(path, "an unknown key", expected);
+                    errors.push(match did_you_mean(key, names) {
+                        Some(near) => error.suggest(format!("did you mean `{near}`?")),
+                        None => error,
+                    });
+                }
+            }
+        }
+    }
+
+    fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {
+        let mut served: Vec<&str> = self.chains.keys().map(|name| &**name).collect();
+        served.sort_unstable();
+        let expected = match served.as_slice() {
+            [one] => quoted(one),
+            many => format!("one of {}", many.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
+        };
+        if let Some((_, feature)) = self.later.iter().find(|(known, _)| *known == name) {
+            let found = format!("{}, which is not supported yet ({feature})", quoted(name));
+            return ConfigError::new(path, found, expected);
+        }
+        let found = format!("the unknown chain {}", quoted(name));
+        let error = ConfigError::new(path, found, expected);
+        match did_you_mean(name, served.into_iter().chain(self.later.iter().map(|(name, _)| *name))) {
+            Some(near) => error.suggest(format!("did you mean {}?", quoted(near))),
+            None => error,
+        }
+    }
+}
+
+/// The keys of an acceptor, as layers read them.
+pub fn layer_keys(keys: &Map<String, Value>) -> Arc<[(String, crtmp_media::Value)]> {
+    keys.iter().map(|(key, value)| (key.clone(), crate::values::from_json(value))).collect()
+}
+
+fn check_key(path: &str, kind: KeyKind, value: &Value) -> Option<ConfigError> {
+    let (fits, expected) = match kind {
+        KeyKind::Flag => (value.is_boolean(), "true or false".to_owned()),
+        KeyKind::Text => (value.is_string(), "a string".to_owned()),
+        KeyKind::Texts => {
+            let texts = value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+            (texts, "a list of strings".to_owned())
+        }
+        KeyKind::Whole(from, to) => (
+            value.as_u64().is_some_and(|number| (from..=to).contains(&number)),
+            format!("a whole number from {from} to {to}"),
+        ),
+    };
+    (!fits).then(|| ConfigError::new(path, value.to_string(), expected))
+}
+
+fn port_name(port: Port) -> &'static str {
+    match port {
+        Port::Bytes => "bytes",
+        Port::Http => "HTTP messages",
+        Port::Server => "nothing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crtmp_media::{Cx, Layer};
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Application;
+
+    struct Quiet;
+
+    impl Layer for Quiet {
+        fn on_data(&mut self, data: &[u8], _: &mut Cx<'_>) -> Result<usize, Error> {
+            Ok(data.len())
+        }
+    }
+
+    const KEYS: &[KeyRow] = &[
+        KeyRow { name: "loud", kind: KeyKind::Flag },
+        KeyRow { name: "hosts", kind: KeyKind::Texts },
+        KeyRow { name: "size", kind: KeyKind::Whole(1, 9) },
+    ];
+
+    fn layer(name: &'static str, far: Port, near: Port) -> LayerRow {
+        LayerRow { name: name.into(), far, near, keys: KEYS, make: Box::new(|_, _| Ok(Box::new(Quiet))) }
+    }
+
+    fn chain(name: &'static str, layers: &[&'static str]) -> ChainRow {
+        ChainRow { name: name.into(), layers: layers.iter().map(|name| (*name).into()).collect() }
+    }
+
+    fn catalogue() -> Catalogue {
+        let mut catalogue = Catalogue::new(&[("inboundRtmps", "TLS"), ("inboundRtsp", "RTSP")]);
+        catalogue.add_layer(layer("rtmp", Port::Bytes, Port::Server)).unwrap();
+        catalogue.add_layer(layer("http", Port::Bytes, Port::Http)).unwrap();
+        catalogue.add_chain(chain("inboundRtmp", &["rtmp"])).unwrap();
+        catalogue
+    }
+
+    #[test]
+    fn chains_must_fit_from_end_to_end() {
+        let mut catalogue = catalogue();
+        let error = |catalogue: &mut Catalogue, layers| catalogue.add_chain(chain("x", layers)).unwrap_err();
+        assert!(error(&mut catalogue, &["nothing"]).contains("there is no layer \"nothing\""));
+        assert!(error(&mut catalogue, &["http", "rtmp"]).contains("expects bytes of its farther neighbour"));
+        assert!(error(&mut catalogue, &["http"]).contains("no endpoint"));
+        assert!(error(&mut catalogue, &[]).contains("no endpoint"));
+        assert!(catalogue.add_chain(chain("inboundRtmp", &["rtmp"])).unwrap_err().contains("two chains"));
+        assert!(
+            catalogue.add_layer(layer("rtmp", Port::Bytes, Port::Http)).unwrap_err().contains("two layers")
+        );
+        assert!(catalogue.build("inboundRtmp", &LayerSettings::default(), Instant::now()).is_ok());
+        assert!(catalogue.build("x", &LayerSettings::default(), Instant::now()).is_err());
+    }
+
+    fn mistakes(protocol: &str, keys: Value) -> Vec<String> {
+        let Value::Object(keys) = keys else { panic!() };
+        let acceptor = Acceptor { ip: [0, 0, 0, 0].into(), port: 1, protocol: protocol.to_owned(), keys };
+        let mut configuration = Configuration::default();
+        configuration.applications.list =
+            vec![Application { acceptors: vec![acceptor], ..Application::default() }];
+        catalogue().check(&configuration).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn chains_are_unknown_or_not_supported_yet() {
+        assert_eq!(mistakes("inboundRtmp", json!({})), [""; 0]);
+        let rtmps = mistakes("inboundRtmps", json!({}));
+        assert!(rtmps[0].contains("acceptors[1].protocol") && rtmps[0].contains("not supported yet (TLS)"));
+        let near = mistakes("inboundRtsq", json!({}));
+        assert!(near[0].contains("did you mean \"inboundRtsp\"?"), "{near:?}");
+    }
+
+    #[test]
+    fn keys_must_be_known_and_of_their_kind() {
+        assert_eq!(mistakes("inboundRtmp", json!({ "loud": true, "hosts": ["a"], "size": 9 })), [""; 0]);
+        for (keys, expected) in [
+            (json!({ "laud": true }), "did you mean `loud`?"),
+            (json!({ "loud": 1 }), "true or false"),
+            (json!({ "hosts": [1] }), "a list of strings"),
+            (json!({ "size": 0 }), "a whole number from 1 to 9"),
+            (json!({ "size": 10 }), "a whole number from 1 to 9"),
+        ] {
+            let found = mistakes("inboundRtmp", keys);
+            assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+        }
+    }
+}
