@@ -1,6 +1,6 @@
 //! What an endpoint tells the server, and what the server orders from an endpoint.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{Format, Frame, MakeEncoder, Value};
 
@@ -76,6 +76,16 @@ pub enum Event {
         /// Its arguments, the command object first.
         args: Vec<Value>,
     },
+    /// The peer has answered [`Command::Call`], or never will; comes exactly once for each call that wants a result,
+    /// unless the connection ends first.
+    CallResult {
+        /// The ticket of the call.
+        ticket: u64,
+        /// What became of it.
+        outcome: CallOutcome,
+        /// What the peer sent: for RTMP what follows the command object, and that object first where it is not null.
+        args: Vec<Value>,
+    },
     /// Media of an accepted publish; its `dts` is that of the publisher's clock, unwrapped.
     Frame {
         /// The publishing message stream.
@@ -123,6 +133,19 @@ pub enum Event {
     },
     /// Something was skipped that a healthy peer does not send; counted, not logged each time.
     Skipped(Skipped),
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// `_result`.
+    Result,
+    /// `_error`.
+    Error,
+    /// No answer came in time.
+    Timeout,
+    /// The endpoint could not send it: its protocol has no calls, or too many are open.
+    Refused,
 }
 
 /// A player's request.
@@ -211,6 +234,22 @@ pub enum Command {
         /// What the application returns, or code and text of its refusal.
         result: Result<Value, (String, String)>,
     },
+    /// Calls a command of the peer.
+    Call {
+        /// Names the call in [`Event::CallResult`]; none where nobody wants a result.
+        ticket: Option<u64>,
+        /// The name of the command.
+        command: String,
+        /// Its arguments, the command object first.
+        args: Vec<Value>,
+    },
+    /// Settings of the application that has taken the connection; comes before its connect is answered.
+    Tune {
+        /// How often the peer is pinged whether or not it is silent; none: as the limits say.
+        ping_interval: Option<Duration>,
+        /// Bytes of one command or description (`onMetaData`) from now on; none: as the limits say.
+        command_bytes: Option<usize>,
+    },
     /// The stream that a player waits for, or waits for again, has a publisher now.
     SourceStarted {
         /// The playing message stream.
@@ -227,6 +266,15 @@ pub enum Command {
         slot: StreamSlot,
         /// The name, for the message.
         name: String,
+    },
+    /// The server ends a play, for example because an operator wants it.
+    StopPlay {
+        /// The playing message stream.
+        slot: StreamSlot,
+        /// The status code that the peer is told.
+        code: String,
+        /// Why, in words.
+        text: String,
     },
     /// The server ends a publish, for example because another publisher took over.
     StopPublish {

@@ -32,8 +32,8 @@ mod wheel;
 pub use chain::{Chain, Env};
 pub use codec::Codec;
 pub use event::{
-    Answer, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, RequestId, Skipped,
-    StreamSlot,
+    Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, RequestId,
+    Skipped, StreamSlot,
 };
 pub use frame::{Frame, MediaKind, Role};
 pub use http::{HttpHead, HttpStart};

@@ -149,6 +149,10 @@ limits! {
     ping_after: Seconds = Seconds::new(5), 0.05..=86400.0;
     /// Silence (not even a pong) after which a connection that does not publish is taken for dead.
     peer_idle: Seconds = Seconds::new(60), 0.1..=86400.0;
+    /// Calls to a peer that may wait for its answer.
+    open_calls: usize = 64, 1..=10_000;
+    /// Time in which a peer must answer a call.
+    call_timeout: Seconds = Seconds::new(30), 0.05..=3600.0;
     /// Bytes of the start line and the header fields of an HTTP message.
     http_head: usize = 16 * 1024, 1024..=1024 * 1024;
     /// Header fields of an HTTP message.

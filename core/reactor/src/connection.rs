@@ -483,6 +483,7 @@ impl Connection {
                 }
             }
             Event::Pong { rtt_ms } => self.rtt_ms = Some(rtt_ms),
+            Event::CallResult { .. } => {}
             Event::Skipped(what) => shared.skipped(what),
         }
     }

@@ -536,7 +536,7 @@ impl<'a> Run<'a> {
             Event::Pause { slot, .. } | Event::Receive { slot, .. } => {
                 assert_eq!(self.slots.get(slot), Some(&Use::Playing));
             }
-            Event::Pong { .. } | Event::Skipped(_) => {}
+            Event::Pong { .. } | Event::CallResult { .. } | Event::Skipped(_) => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, Command as Order, Cx, Error, Slice, StreamSlot, Value};
+use crtmp_media::{Answer, CallOutcome, Command as Order, Cx, Error, Event, Slice, StreamSlot, Value};
 
 use super::{Pending, Phase, ServerSession, Slot, SlotState};
 use crate::{
@@ -61,6 +61,20 @@ impl ServerSession {
                         Status::new("NetStream.Play.PublishNotify", "The stream is published."),
                         cx,
                     );
+                }
+            }
+            Order::Call { ticket, .. } => {
+                if let Some(ticket) = ticket {
+                    let outcome = CallOutcome::Refused;
+                    cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
+                }
+            }
+            Order::Tune { .. } => {}
+            Order::StopPlay { slot, code, text } => {
+                if self.is(slot, &SlotState::Playing) {
+                    self.status(slot.0, Status::error(&code, &text), cx);
+                    self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
+                    self.set(slot.0, SlotState::Idle, cx);
                 }
             }
             Order::SourceEnded { slot } => {
