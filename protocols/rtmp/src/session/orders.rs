@@ -72,7 +72,7 @@ impl ServerSession {
             Order::Tune { .. } => {}
             Order::StopPlay { slot, code, text } => {
                 if self.is(slot, &SlotState::Playing) {
-                    self.status(slot.0, Status::error(&code, &text), cx);
+                    self.status(slot.0, Status::error(code, text), cx);
                     self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
                     self.set(slot.0, SlotState::Idle, cx);
                 }
