@@ -2,13 +2,20 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::{Command, Cx, Error, Event, Layer, OutQueue, Packet, ahead, layer::ChainState};
+use crate::{Command, Cx, Error, Event, HttpHead, Layer, OutQueue, Packet, ahead, layer::ChainState};
 
-/// A layer, the bytes it sends to the far side, and what it has not taken while the chain is paused.
+/// A layer, the bytes it sends to the far side, and what it has not taken yet.
 pub(crate) struct Link {
     layer: Box<dyn Layer>,
     out: OutQueue,
-    carry: Vec<u8>,
+    carry: VecDeque<Carried>,
+}
+
+/// Something that a layer is handed.
+pub(crate) enum Carried {
+    Bytes(Vec<u8>),
+    Head(Box<HttpHead>),
+    End,
 }
 
 impl Link {
@@ -32,23 +39,80 @@ impl Link {
         nearer: &mut [Self],
         state: &mut ChainState,
     ) -> Result<(), Error> {
+        if data.is_empty() {
+            return Ok(());
+        }
         if state.paused || !self.carry.is_empty() {
-            self.carry.extend_from_slice(data);
+            match self.carry.back_mut() {
+                Some(Carried::Bytes(bytes)) => bytes.extend_from_slice(data),
+                _ => self.carry.push_back(Carried::Bytes(data.to_vec())),
+            }
             return Ok(());
         }
         let taken = self.call(now, random, nearer, state, |layer, cx| layer.on_data(data, cx))?;
         match data.get(taken..) {
-            Some(rest) => self.carry.extend_from_slice(rest),
-            None => return Err(Error::ours("chain", "a layer took more bytes than there were")),
+            Some([]) => {}
+            Some(rest) => self.carry.push_back(Carried::Bytes(rest.to_vec())),
+            None => return Err(took_too_much()),
+        }
+        Ok(())
+    }
+
+    /// Hands on a head or an end, behind all that waits.
+    pub(crate) fn mark(
+        &mut self,
+        mark: Carried,
+        now: Instant,
+        random: &mut dyn FnMut(&mut [u8]),
+        nearer: &mut [Self],
+        state: &mut ChainState,
+    ) -> Result<(), Error> {
+        self.carry.push_back(mark);
+        if self.carry.len() > 1 {
+            return Ok(());
+        }
+        self.drain(now, random, nearer, state)
+    }
+
+    /// Hands on what waits, as far as the chain goes on and the layer takes it.
+    fn drain(
+        &mut self,
+        now: Instant,
+        random: &mut dyn FnMut(&mut [u8]),
+        nearer: &mut [Self],
+        state: &mut ChainState,
+    ) -> Result<(), Error> {
+        while !state.paused
+            && let Some(first) = self.carry.pop_front()
+        {
+            let mut taken = 0;
+            self.call(now, random, nearer, state, |layer, cx| match &first {
+                Carried::Bytes(bytes) => layer.on_data(bytes, cx).map(|count| taken = count),
+                Carried::Head(head) => layer.on_head(head, cx),
+                Carried::End => layer.on_end(cx),
+            })?;
+            let Carried::Bytes(mut bytes) = first else { continue };
+            if taken > bytes.len() {
+                return Err(took_too_much());
+            }
+            if taken < bytes.len() {
+                bytes.drain(..taken);
+                self.carry.push_front(Carried::Bytes(bytes));
+                break;
+            }
         }
         Ok(())
     }
 }
 
+fn took_too_much() -> Error {
+    Error::ours("chain", "a layer took more bytes than there were")
+}
+
 /// The layers of one connection.
 ///
-/// The chain bounds what it keeps while it is paused by what its carrier hands it in one read: the carrier
-/// reads no more until the chain goes on.
+/// The chain bounds what it keeps while it is paused, or while a layer does not take what it is handed, by what its
+/// carrier hands it in one read: the carrier reads no more until all has been taken.
 pub struct Chain {
     links: Vec<Link>,
     state: ChainState,
@@ -74,7 +138,7 @@ impl Chain {
         }
         let links = layers
             .into_iter()
-            .map(|layer| Link { layer, out: OutQueue::default(), carry: Vec::new() })
+            .map(|layer| Link { layer, out: OutQueue::default(), carry: VecDeque::new() })
             .collect();
         Ok(Self { links, state: ChainState::default() })
     }
@@ -213,16 +277,15 @@ impl Chain {
         self.links.iter().map(|link| link.out.len()).sum()
     }
 
-    /// Hands on what was kept while the chain was paused, nearest first.
+    /// Hands on what was kept, nearest first.
     fn drain(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
         for index in (0..self.links.len()).rev() {
             if self.state.paused {
                 return Ok(());
             }
             let (links, nearer) = self.links.split_at_mut(index + 1);
-            if let Some(link) = links.last_mut().filter(|link| !link.carry.is_empty()) {
-                let carry = std::mem::take(&mut link.carry);
-                link.feed(&carry, env.now, env.random, nearer, &mut self.state)?;
+            if let Some(link) = links.last_mut() {
+                link.drain(env.now, env.random, nearer, &mut self.state)?;
             }
         }
         Ok(())
@@ -231,6 +294,8 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{Answer, RequestId, StreamSlot};
 
@@ -317,6 +382,95 @@ mod tests {
         assert!(!chain.is_paused());
         assert_eq!(sent(&mut chain), "cd");
         assert_eq!(chain.take_events().len(), 2);
+    }
+
+    /// Hands on each byte between a head and an end of its own.
+    struct Wrap;
+
+    impl Layer for Wrap {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            for byte in data {
+                cx.deliver_head(&HttpHead::request("GET", "/"))?;
+                cx.deliver(&[*byte])?;
+                cx.deliver_end()?;
+            }
+            Ok(data.len())
+        }
+    }
+
+    /// Echoes what it is handed, and pauses after each byte until a command comes.
+    struct Marks;
+
+    impl Layer for Marks {
+        fn on_head(&mut self, _: &HttpHead, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.out().write_with(|out| out.push(b'('));
+            Ok(())
+        }
+
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            cx.out().write_with(|out| out.extend_from_slice(data));
+            cx.pause();
+            Ok(data.len())
+        }
+
+        fn on_end(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.out().write_with(|out| out.push(b')'));
+            Ok(())
+        }
+
+        fn on_command(&mut self, _: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.resume();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn heads_and_ends_wait_in_order_while_the_chain_is_paused() {
+        let mut chain = Chain::new(vec![Box::new(Wrap), Box::new(Marks)]).unwrap();
+        env(|env| chain.on_data(b"ab", env)).unwrap();
+        assert_eq!(sent(&mut chain), "(a");
+        assert!(chain.is_paused());
+        env(|env| chain.on_command(answer(), env)).unwrap();
+        assert_eq!(sent(&mut chain), ")(b");
+        env(|env| chain.on_command(answer(), env)).unwrap();
+        assert_eq!(sent(&mut chain), ")");
+        assert!(!chain.is_paused());
+    }
+
+    /// Echoes one byte, and the next one when its time has come.
+    struct Slow(bool);
+
+    impl Layer for Slow {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            let taken = usize::from(!std::mem::replace(&mut self.0, true));
+            cx.out().write_with(|out| out.extend(&data[..taken]));
+            Ok(taken)
+        }
+
+        fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+            self.0 = cx.is_paused();
+            Ok(())
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            Some(Instant::now())
+        }
+    }
+
+    #[test]
+    fn what_a_layer_does_not_take_waits_for_it() {
+        let mut chain = Chain::new(vec![Box::new(Shift), Box::new(Slow(false))]).unwrap();
+        env(|env| chain.on_data(b"abc", env)).unwrap();
+        assert_eq!(sent(&mut chain), "a");
+        for expected in ["b", "c"] {
+            assert!(chain.is_paused(), "the carrier waits too");
+            env(|env| {
+                chain.on_timeout(&mut Env { now: env.now + Duration::from_secs(1), random: env.random })
+            })
+            .unwrap();
+            assert_eq!(sent(&mut chain), expected);
+        }
+        assert!(!chain.is_paused());
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use crate::{Command, Error, Event, HttpHead, Limits, OutQueue, Value, chain::Link};
+use crate::{
+    Command, Error, Event, HttpHead, Limits, OutQueue, Value,
+    chain::{Carried, Link},
+};
 
 /// One protocol in a chain: a state machine without sockets, clocks, threads or logs.
 ///
@@ -20,7 +23,8 @@ pub trait Layer {
     }
 
     /// Takes bytes from the far side and returns how many: all of them, unless the chain was paused during
-    /// this call. A layer keeps only what is unfinished.
+    /// this call, or the layer waits for something else. It is offered the rest again after each call of the chain;
+    /// meanwhile the carrier does not read. A layer keeps only what is unfinished.
     ///
     /// # Errors
     ///
@@ -180,37 +184,33 @@ impl Cx<'_> {
         self.next(|layer, cx| layer.on_open(cx)).unwrap_or(Ok(()))
     }
 
-    /// Hands the head of an HTTP message to the next nearer layer. Not while the chain is paused: ask before.
+    /// Hands the head of an HTTP message to the next nearer layer; while the chain is paused it is kept like bytes, in
+    /// its place among them.
     ///
     /// # Errors
     ///
     /// The nearer layer's, to be passed on.
     pub fn deliver_head(&mut self, head: &HttpHead) -> Result<(), Error> {
-        self.deliver_mark(|layer, cx| layer.on_head(head, cx))
+        self.deliver_mark(Carried::Head(Box::new(head.clone())))
     }
 
-    /// Tells the next nearer layer that the body of the HTTP message is complete. Not while the chain is paused.
+    /// Tells the next nearer layer that the body of the HTTP message is complete; kept in its place as well.
     ///
     /// # Errors
     ///
     /// The nearer layer's, to be passed on.
     pub fn deliver_end(&mut self) -> Result<(), Error> {
-        self.deliver_mark(|layer, cx| layer.on_end(cx))
+        self.deliver_mark(Carried::End)
     }
 
-    fn deliver_mark(
-        &mut self,
-        call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if self.state.paused {
-            // It would overtake the bytes that are kept meanwhile.
+    fn deliver_mark(&mut self, mark: Carried) -> Result<(), Error> {
+        let Some((next, nearer)) = self.nearer.split_first_mut() else {
             return Err(Error::ours(
                 "chain",
-                "a layer delivered a head or an end while the chain was paused",
+                "a layer without a nearer neighbour delivered a head or an end",
             ));
-        }
-        let nobody = || Err(Error::ours("chain", "a layer without a nearer neighbour delivered a head"));
-        self.next(call).unwrap_or_else(nobody)
+        };
+        next.mark(mark, self.now, self.random, nearer, self.state)
     }
 
     fn next<R>(&mut self, call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> R) -> Option<R> {

@@ -80,7 +80,8 @@ impl OutQueue {
 
     /// Moves all of `other` to the end of this queue; O(1) where this queue is empty.
     pub fn append(&mut self, other: &mut Self) {
-        if self.is_empty() {
+        // A queue without bytes may still hold heads and ends.
+        if self.slices.is_empty() {
             std::mem::swap(self, other);
             return;
         }
@@ -185,6 +186,19 @@ mod tests {
         queue.advance(3);
         assert!(queue.is_empty());
         assert_eq!(queue.slices().count(), 0);
+    }
+
+    #[test]
+    fn appending_keeps_heads_and_ends_that_have_no_bytes() {
+        let mut far = OutQueue::default();
+        far.begin(HttpHead::response(204, "", 0));
+        far.end();
+        let mut near = OutQueue::default();
+        near.write_with(|out| out.extend(b"ab"));
+        far.append(&mut near);
+        assert!(matches!(far.pop(), Some(Piece::Begin(_))));
+        assert!(matches!(far.pop(), Some(Piece::End)));
+        assert_eq!((text(&far).as_str(), near.pop().is_none()), ("ab", true));
     }
 
     #[test]
