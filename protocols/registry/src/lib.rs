@@ -7,12 +7,18 @@
 
 use std::time::Instant;
 
+use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
 use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
 use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
 
 /// All protocols: name, far port, near port, keys, and what makes a layer of it.
 pub fn layers() -> Vec<LayerRow> {
-    vec![row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp)]
+    vec![
+        row("http", Port::Bytes, Port::Http, &[], inbound_http),
+        row("httpbody", Port::Http, Port::Bytes, &[], http_body),
+        row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
+        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+    ]
 }
 
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
@@ -83,6 +89,18 @@ fn row(
 ) -> LayerRow {
     let make = Box::new(move |settings: &LayerSettings, now| Ok(make(settings, now)));
     LayerRow { name: name.into(), far, near, keys, make }
+}
+
+fn inbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(InboundHttp::new(settings, now))
+}
+
+fn http_body(_: &LayerSettings, _: Instant) -> Box<dyn Layer> {
+    Box::<HttpBody>::default()
+}
+
+fn outbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(OutboundHttp::new(settings, now))
 }
 
 fn inbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
