@@ -55,7 +55,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
 pub(crate) fn fuzz(arguments: &[String]) -> Result<(), Failure> {
     const NEEDS: &str = "fuzzing needs the nightly toolchain and cargo-fuzz: \
         `rustup toolchain install nightly && cargo install cargo-fuzz`. \
-        The committed corpus also runs, without them, as plain tests of crtmp-rtmp";
+        The committed corpus also runs, without them, as plain tests of the protocols";
     let probe = cargo_nightly("fuzz --version").output();
     if !probe.is_ok_and(|output| output.status.success()) {
         return Err(Failure(NEEDS.into()));
@@ -79,10 +79,9 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<(), Failure> {
         std::fs::create_dir_all(&folder)
             .map_err(|error| Failure(format!("cannot make {}: {error}", folder.display())))?;
         command.arg(target).arg(folder);
-        let seeds = root().join("protocols/rtmp/testdata/corpus").join(target);
-        if seeds.is_dir() {
-            command.arg(seeds);
-        }
+        let protocols = std::fs::read_dir(root().join("protocols")).into_iter().flatten().flatten();
+        let seeds = protocols.map(|protocol| protocol.path().join("testdata/corpus").join(target));
+        command.args(seeds.filter(|seeds| seeds.is_dir()));
         command.args(["--", "-max_len=65536", &format!("-max_total_time={seconds}")]);
         step(&format!("fuzz {target}"), &mut command)?;
     }
