@@ -68,7 +68,7 @@ fn the_seeds_are_committed() {
 }
 
 /// Conversations in the notation of `fuzz::session_order`: the low five bits of a byte say what happens.
-const CONVERSATIONS: [(&str, &[u8]); 7] = [
+const CONVERSATIONS: [(&str, &[u8]); 9] = [
     // connect, yes, createStream, publish, media, yes, media, closeStream, media.
     ("publish", &[0, 0, 1, 18, 1, 4, 0, 12, 11, 20, 18, 11, 20, 10, 13, 3, 0, 3, 10]),
     // The same in one go, of which more waits than there is room for.
@@ -81,6 +81,16 @@ const CONVERSATIONS: [(&str, &[u8]); 7] = [
     ("held_answer", &[0, 0, 1, 18, 1, 4, 0, 9, 0, 3]),
     // Calls of an application, answered late, with a silent time between.
     ("calls", &[0, 0, 1, 18, 8, 40, 9, 1, 9, 2, 17, 2, 18, 22, 24, 1, 17, 4, 14, 50, 2, 17, 6]),
+    // A call too early; tuned, connect, yes, three calls of which one is too many, answers, a guess, one too late.
+    (
+        "server_calls",
+        &[1, 29, 1, 0, 1, 31, 9, 18, 29, 1, 29, 1, 29, 1, 29, 0, 30, 1, 1, 30, 9, 0, 17, 5, 30, 0, 0],
+    ),
+    // A call answered behind a publish that waits for its verdict; a play that is stopped twice.
+    (
+        "stops",
+        &[0, 0, 1, 18, 1, 4, 0, 29, 1, 26, 10, 30, 0, 0, 27, 18, 3, 5, 0, 5, 1, 25, 4, 18, 25, 4, 25, 4],
+    ),
     // Everything that is wrong and does not end the connection.
     ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),
 ];
@@ -215,7 +225,9 @@ proptest! {
     fn conversations_about_verdicts_keep_the_invariants(
         small in 0..2_u8,
         steps in prop::collection::vec(
-            prop::sample::select(vec![1, 2, 3, 4, 5, 8, 10, 66, 67, 68, 69, 74, 18, 21, 22, 24, 25, 26, 27]),
+            prop::sample::select(
+                vec![1, 2, 3, 4, 5, 8, 10, 66, 67, 68, 69, 74, 18, 21, 22, 24, 25, 26, 27, 29, 30],
+            ),
             0..200,
         ),
     ) {

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Answer, Chain, Command as Order, Env, Error, Event, Limits, RequestId, StreamSlot, Value};
+use crtmp_media::{
+    Answer, CallOutcome, Chain, Command as Order, Env, Error, Event, Limits, RequestId, Seconds, StreamSlot,
+    Value,
+};
 
 use crate::{
     chunk::{ChunkReader, ChunkWriter, Message, ReadLimits},
@@ -21,6 +24,7 @@ use crate::{
 /// - Publishes and plays begin and end in pairs, and media come only in between.
 /// - Each call is answered at most once, and once at the end of a connection that survives.
 /// - Requests have names of their own.
+/// - Each call of the server has one result: what the peer answers, or that it is refused or too late.
 /// - A connection that is not read waits for an answer of the server.
 /// - What is sent is bounded by what was received, and time does not stand still.
 /// - How the network cuts the bytes changes nothing.
@@ -51,6 +55,13 @@ struct Run<'a> {
     answered: BTreeSet<u32>,
     requests: BTreeMap<RequestId, Asked>,
     last_request: Option<RequestId>,
+    /// Calls of the server without a result, and when they were made.
+    calls: BTreeMap<u64, Instant>,
+    last_call: u64,
+    /// Calls that the peer has heard of and not answered, by their transaction.
+    heard_calls: BTreeMap<u64, u64>,
+    last_heard: u64,
+    limits: Arc<Limits>,
     slots: BTreeMap<StreamSlot, Use>,
     /// The chunk stream may have lost its place, so that whole messages go missing.
     garbled: bool,
@@ -91,9 +102,12 @@ impl<'a> Run<'a> {
             limits.unknown_messages = 2;
             limits.message_size_before = 1024;
             limits.partial_bytes_before = 1024;
+            limits.open_calls = 2;
+            limits.call_timeout = Seconds::new(3);
         }
+        let limits = Arc::new(limits);
         let settings =
-            SessionSettings { limits: Arc::new(limits), validate_handshake: true, chunk_size: 4096 };
+            SessionSettings { limits: Arc::clone(&limits), validate_handshake: true, chunk_size: 4096 };
         let chain = Chain::new(vec![Box::new(InboundRtmp::new(settings, now))]).expect("a layer");
         Self {
             script,
@@ -108,6 +122,11 @@ impl<'a> Run<'a> {
             answered: BTreeSet::new(),
             requests: BTreeMap::new(),
             last_request: None,
+            calls: BTreeMap::new(),
+            last_call: 0,
+            heard_calls: BTreeMap::new(),
+            last_heard: 1,
+            limits,
             slots: BTreeMap::new(),
             garbled: false,
             closed: false,
@@ -142,9 +161,15 @@ impl<'a> Run<'a> {
         {
             self.answer(request, Answer::Accept)?;
         }
+        while let Some(&transaction) = self.heard_calls.keys().next()
+            && self.chain.closing().is_none()
+        {
+            self.answer_call(transaction, "_result")?;
+        }
         if self.chain.closing().is_none() && !self.garbled && !self.closed {
             assert!(!self.chain.is_paused(), "nothing is open, and still nothing is read");
             assert!(self.unanswered.is_empty(), "calls without an answer: {:?}", self.unanswered);
+            assert!(self.calls.is_empty(), "calls without a result: {:?}", self.calls);
         }
         Ok(())
     }
@@ -248,8 +273,48 @@ impl<'a> Run<'a> {
                 let (code, text) = ("NetConnection.Connect.Closed".to_owned(), String::new());
                 self.order(Order::Close { code, text })
             }
+            29 => self.call_peer(),
+            30 => {
+                let (which, name) = (self.byte(), ["_result", "_error"][usize::from(self.byte()) % 2]);
+                let open = self.heard_calls.keys().nth(usize::from(which) % 4).copied();
+                // A transaction that there was or will be, where nothing is open.
+                self.answer_call(open.unwrap_or(u64::from(which)), name)
+            }
+            31 => self.tune(),
             _ => Ok(()),
         }
+    }
+
+    /// The server calls a command of the peer, and gives the call's own number along.
+    fn call_peer(&mut self) -> Result<(), Error> {
+        self.uncork()?;
+        let ticket = (self.byte() != 0).then(|| {
+            self.last_call += 1;
+            self.last_call
+        });
+        if let Some(ticket) = ticket
+            && !self.closed
+        {
+            self.calls.insert(ticket, self.now);
+        }
+        let args = vec![Value::Null, (ticket.unwrap_or(0) as f64).into()];
+        self.order(Order::Call { ticket, command: "ask".to_owned(), args })
+    }
+
+    /// The peer answers a call, with the number that came with it.
+    fn answer_call(&mut self, transaction: u64, name: &str) -> Result<(), Error> {
+        let args = self.heard_calls.remove(&transaction).map(|ticket| (ticket as f64).into());
+        let mut body = Vec::new();
+        Command::call(name, transaction as f64, Value::Null, Vec::from_iter(args)).encode(&mut body);
+        self.say(3, kind::COMMAND, 0, body)
+    }
+
+    fn tune(&mut self) -> Result<(), Error> {
+        self.uncork()?;
+        let byte = usize::from(self.byte());
+        let ping_interval = [None, Some(2), Some(7), Some(600)][byte % 4].map(Duration::from_secs);
+        let command_bytes = [None, None, Some(200), Some(20)][byte / 4 % 4];
+        self.order(Order::Tune { ping_interval, command_bytes })
     }
 
     /// A command that a peer should not send, or not so.
@@ -373,9 +438,13 @@ impl<'a> Run<'a> {
 
     /// News of the relay about a message stream, whether they fit or not.
     fn news(&mut self, slot: StreamSlot) -> Result<(), Error> {
-        let news = self.byte() % 4;
-        match (news, self.slots.get(&slot)) {
-            (0 | 1, Some(Use::Playing)) | (2, Some(Use::Publishing)) => {
+        let news = self.byte() % 5;
+        match (news, self.slots.get(&slot).copied()) {
+            (4, Some(wish @ Use::AskedPlay(_))) => {
+                self.slots.remove(&slot);
+                self.withdraw(Some(wish));
+            }
+            (0 | 1 | 4, Some(Use::Playing)) | (2, Some(Use::Publishing)) => {
                 self.slots.remove(&slot);
             }
             _ => {}
@@ -386,7 +455,11 @@ impl<'a> Run<'a> {
             2 => {
                 Order::StopPublish { slot, code: "NetStream.Publish.BadName".to_owned(), text: String::new() }
             }
-            _ => Order::SourceStarted { slot },
+            3 => Order::SourceStarted { slot },
+            _ => {
+                let code = ["NetStream.Play.Stop", "NetStream.Play.Failed"][self.steps % 2].to_owned();
+                Order::StopPlay { slot, code, text: String::new() }
+            }
         })
     }
 
@@ -488,6 +561,13 @@ impl<'a> Run<'a> {
         }
         let command = Command::parse(message.kind, &message.body, &Limits::default());
         let command = command.expect("our own commands are right");
+        if command.name == "ask" && command.transaction != 0.0 {
+            let transaction = command.transaction as u64;
+            assert!(transaction > self.last_heard, "the transaction {transaction} is not new");
+            self.last_heard = transaction;
+            let ticket = command.args.first().and_then(Value::as_f64).expect("the call's own number");
+            self.heard_calls.insert(transaction, ticket as u64);
+        }
         if command.name == "_result" || command.name == "_error" {
             let transaction = command.transaction as u32;
             assert_eq!(f64::from(transaction), command.transaction, "an answer to nothing");
@@ -536,7 +616,21 @@ impl<'a> Run<'a> {
             Event::Pause { slot, .. } | Event::Receive { slot, .. } => {
                 assert_eq!(self.slots.get(slot), Some(&Use::Playing));
             }
-            Event::Pong { .. } | Event::CallResult { .. } | Event::Skipped(_) => {}
+            Event::CallResult { ticket, outcome, args } => self.judge_call(*ticket, *outcome, args),
+            Event::Pong { .. } | Event::Skipped(_) => {}
+        }
+    }
+
+    fn judge_call(&mut self, ticket: u64, outcome: CallOutcome, args: &[Value]) {
+        let called = self.calls.remove(&ticket).expect("one result for each call");
+        let age = self.now - called;
+        match outcome {
+            CallOutcome::Refused => assert!(age.is_zero()),
+            CallOutcome::Timeout => assert!(age >= self.limits.call_timeout.get()),
+            // It may have guessed the transaction.
+            CallOutcome::Result | CallOutcome::Error => {
+                assert!(args.is_empty() || self.garbled || *args == [(ticket as f64).into()]);
+            }
         }
     }
 
@@ -558,5 +652,9 @@ impl<'a> Run<'a> {
     fn check_balance(&self) {
         let waits = self.chain.is_paused() && self.chain.closing().is_none() && !self.closed;
         assert!(!waits || !self.requests.is_empty(), "nothing is read, and nobody is asked");
+        let lives = self.chain.closing().is_none() && !self.closed;
+        let late = |called: &Instant| self.now - *called >= self.limits.call_timeout.get();
+        assert!(!lives || !self.calls.values().any(late), "calls that nobody has given up");
+        assert!(self.closed || self.calls.len() <= self.limits.open_calls);
     }
 }

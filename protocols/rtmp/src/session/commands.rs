@@ -21,12 +21,26 @@ const START_ANYWHERE: i64 = -2000;
 
 impl ServerSession {
     pub(super) fn on_command_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
+        let bytes = message.body.len();
+        if let Some(limit) = self.command_bytes.filter(|limit| bytes > *limit) {
+            let rule = format!("a command of {bytes} bytes, the limit is maxCommandBytes = {limit}");
+            return Err(Error::peer(PROTOCOL, rule));
+        }
         // The stream's own end must not wait for a verdict on its beginning.
         let ends = |name: &str| matches!(name, "closeStream" | "deleteStream" | "FCUnpublish");
         let command = match Command::parse(message.kind, &message.body, &self.settings.limits) {
             Ok(command) => Some(command),
             Err(CommandError::Amf(error)) => return Err(Error::peer(PROTOCOL, format!("command: {error}"))),
             Err(_) => None,
+        };
+        // The verdict that its message stream waits for may depend on what the peer answers. What the server has asked
+        // for counts against no limit.
+        let command = match command {
+            Some(command) if self.calls.wait_for(&command) => {
+                self.on_answer(command, cx);
+                return Ok(());
+            }
+            command => command,
         };
         if !command.as_ref().is_some_and(|command| ends(&command.name)) && self.hold(&message, cx) {
             return Ok(());
@@ -189,10 +203,7 @@ impl ServerSession {
         let state = std::mem::take(&mut slot.state);
         self.refuse_held(held, cx);
         self.clock.commanded(cx.now());
-        self.requests.retain(|_, pending| match pending {
-            Pending::Publish { slot } | Pending::Play { slot, .. } => *slot != stream,
-            _ => true,
-        });
+        self.withdraw(stream);
         match state {
             SlotState::Idle => {}
             SlotState::Publishing { name } => {
@@ -203,6 +214,14 @@ impl ServerSession {
             SlotState::AskedPublish { .. } => cx.emit(Event::Unpublish { slot: slot_event(stream) }),
             SlotState::AskedPlay | SlotState::Playing => cx.emit(Event::Unplay { slot: slot_event(stream) }),
         }
+    }
+
+    /// Forgets what was asked for a message stream: an answer would come too late.
+    pub(super) fn withdraw(&mut self, stream: u32) {
+        self.requests.retain(|_, pending| match pending {
+            Pending::Publish { slot } | Pending::Play { slot, .. } => *slot != stream,
+            _ => true,
+        });
     }
 
     /// Deals with what waited for a verdict that nobody wants any more.

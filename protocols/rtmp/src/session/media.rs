@@ -88,7 +88,8 @@ impl ServerSession {
         let is_metadata = data.name == "onMetaData";
         if is_metadata {
             let values = data.args.first().and_then(|value| value.members());
-            let Some(values) = values.filter(|_| body.len() <= limits.metadata_size) else {
+            let most = self.command_bytes.unwrap_or(usize::MAX).min(limits.metadata_size);
+            let Some(values) = values.filter(|_| body.len() <= most) else {
                 return Err(Skipped::BadMetadata);
             };
             cx.emit(Event::Metadata { slot: slot_event(message.stream), values: values.to_vec() });

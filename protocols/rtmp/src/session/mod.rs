@@ -2,8 +2,9 @@
 //!
 //! [`ServerSession`] is a state machine: bytes, orders and time go in; bytes and events come out through
 //! [`Cx`]. Each part of it has a file: commands of the peer in `commands.rs`, orders of the server in
-//! `orders.rs`, media in `media.rs`, what time does in `time.rs`.
+//! `orders.rs`, its calls in `calls.rs`, media in `media.rs`, what time does in `time.rs`.
 
+mod calls;
 mod commands;
 mod media;
 mod orders;
@@ -60,6 +61,9 @@ pub struct ServerSession {
     slots: Few<Slot>,
     requests: BTreeMap<RequestId, Pending>,
     last_request: u32,
+    calls: calls::Calls,
+    /// The most bytes of a command or description, where the application has said it.
+    command_bytes: Option<usize>,
     /// The peer has been allowed to publish or play: it may send more.
     authorised: bool,
     /// Commands so far that count against `commandsBefore`.
@@ -128,6 +132,8 @@ impl ServerSession {
             slots: Few::new(),
             requests: BTreeMap::new(),
             last_request: 0,
+            calls: calls::Calls::new(),
+            command_bytes: None,
             authorised: false,
             commands: 0,
             unknown_messages: 0,

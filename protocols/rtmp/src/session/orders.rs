@@ -1,6 +1,6 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, CallOutcome, Command as Order, Cx, Error, Event, Slice, StreamSlot, Value};
+use crtmp_media::{Answer, Command as Order, Cx, Error, Slice, StreamSlot, Value};
 
 use super::{Pending, Phase, ServerSession, Slot, SlotState};
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
 
 /// What the server calls itself to peers: they compare it with version numbers of Flash Media Server.
 const FMS_VERSION: &str = "FMS/3,0,1,123";
+
+/// What ends a play for librtmp and its kin.
+const PLAY_STOP: &str = "NetStream.Play.Stop";
 
 /// What the server can do, in the bits of Flash Media Server.
 const CAPABILITIES: f64 = 31.0;
@@ -63,18 +66,18 @@ impl ServerSession {
                     );
                 }
             }
-            Order::Call { ticket, .. } => {
-                if let Some(ticket) = ticket {
-                    let outcome = CallOutcome::Refused;
-                    cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
-                }
+            Order::Call { ticket, command, args } => self.call(ticket, &command, args, cx),
+            Order::Tune { ping_interval, command_bytes } => {
+                self.clock.tune(ping_interval);
+                self.command_bytes = command_bytes;
             }
-            Order::Tune { .. } => {}
             Order::StopPlay { slot, code, text } => {
                 if self.is(slot, &SlotState::Playing) {
-                    self.status(slot.0, Status::error(code, text), cx);
-                    self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
-                    self.set(slot.0, SlotState::Idle, cx);
+                    self.stop_play(slot.0, code, text, cx);
+                } else if self.is(slot, &SlotState::AskedPlay) {
+                    self.withdraw(slot.0);
+                    self.stop_play(slot.0, code, text, cx);
+                    return self.release(slot.0, cx);
                 }
             }
             Order::SourceEnded { slot } => {
@@ -82,7 +85,7 @@ impl ServerSession {
                     let unpublish =
                         Status::new("NetStream.Play.UnpublishNotify", "The stream is unpublished.");
                     self.status(slot.0, unpublish, cx);
-                    self.status(slot.0, Status::new("NetStream.Play.Stop", "The stream has ended."), cx);
+                    self.status(slot.0, Status::new(PLAY_STOP, "The stream has ended."), cx);
                     self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
                     self.set(slot.0, SlotState::Idle, cx);
                 }
@@ -130,7 +133,7 @@ impl ServerSession {
         let status = match answer {
             Answer::Accept => {
                 self.phase = Phase::Connected;
-                self.clock.commanded(cx.now());
+                self.clock.connected(cx.now());
                 self.welcome(transaction, enhanced, cx);
                 return self.go_on(cx);
             }
@@ -223,6 +226,19 @@ impl ServerSession {
         let access = Data { name: "|RtmpSampleAccess".to_owned(), args: vec![true.into(), true.into()] };
         self.send_data(slot, &access, cx);
         self.set(slot, SlotState::Playing, cx);
+    }
+
+    /// Tells the peer that its play is over, so that it leaves: some players end at an error, whatever its code, some
+    /// at [`PLAY_STOP`] alone, some at the end of the message stream.
+    fn stop_play(&mut self, slot: u32, code: String, text: String, cx: &mut Cx<'_>) {
+        if code == PLAY_STOP {
+            self.status(slot, Status::new(code, text), cx);
+        } else {
+            self.status(slot, Status::error(code, text), cx);
+            self.status(slot, Status::new(PLAY_STOP, "The server has ended the play."), cx);
+        }
+        self.send_control(Control::User(UserControl::StreamEof(slot)), cx);
+        self.set(slot, SlotState::Idle, cx);
     }
 
     fn answer_message(

@@ -7,6 +7,9 @@ use crtmp_media::{Cx, Error, Limits};
 use super::{PROTOCOL, Phase, ServerSession, Slot, SlotState};
 use crate::message::{Control, UserControl};
 
+/// No application makes a peer answer more often; `pingAfter` cannot be shorter either.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The moments that a session's timers count from.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -15,6 +18,10 @@ pub(super) struct Clock {
     heard: Instant,
     commanded: Instant,
     ping: Option<Ping>,
+    /// When the last ping was sent, or could first have been.
+    pinged: Instant,
+    /// How often the peer is pinged even if it is not silent.
+    ping_interval: Option<Duration>,
     /// Stamps are ms since the connection came, as the peer might expect.
     last_stamp: u32,
 }
@@ -27,7 +34,16 @@ struct Ping {
 
 impl Clock {
     pub(super) fn new(now: Instant) -> Self {
-        Self { opened: now, shaken: now, heard: now, commanded: now, ping: None, last_stamp: 0 }
+        Self {
+            opened: now,
+            shaken: now,
+            heard: now,
+            commanded: now,
+            ping: None,
+            pinged: now,
+            ping_interval: None,
+            last_stamp: 0,
+        }
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -42,16 +58,35 @@ impl Clock {
         self.commanded = now;
     }
 
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.commanded = now;
+        self.pinged = now;
+    }
+
+    pub(super) fn tune(&mut self, ping_interval: Option<Duration>) {
+        self.ping_interval = ping_interval.map(|interval| interval.max(SHORTEST_INTERVAL));
+    }
+
     /// The round trip time in ms, if `stamp` answers our ping.
     pub(super) fn pong(&mut self, stamp: u32, now: Instant) -> Option<u32> {
         let ping = self.ping.take_if(|ping| ping.stamp == stamp)?;
         u32::try_from(now.saturating_duration_since(ping.sent).as_millis()).ok()
     }
 
+    /// When the peer is to be pinged because it is silent, and because it is time again.
+    fn next_pings(&self, ping_after: Duration, patience: Duration) -> [Option<(Instant, Due)>; 2] {
+        let since = self.ping.as_ref().map_or(self.heard, |ping| ping.sent.max(self.heard));
+        let Some(interval) = self.ping_interval else { return [at(since, ping_after, Due::Ping), None] };
+        // Regular pings are enough, unless the silence would end the connection before the next.
+        let quiet = interval.min(patience / 2).max(ping_after);
+        [at(since, quiet, Due::Ping), at(self.pinged, interval, Due::Ping)]
+    }
+
     fn next_ping(&mut self, now: Instant) -> u32 {
         let age = now.saturating_duration_since(self.opened).as_millis();
         self.last_stamp = (age as u32).max(self.last_stamp.wrapping_add(1));
         self.ping = Some(Ping { stamp: self.last_stamp, sent: now });
+        self.pinged = now;
         self.last_stamp
     }
 }
@@ -62,6 +97,7 @@ enum Due {
     Handshake,
     Connect,
     Setup,
+    Call,
     Ping,
     Silence { publishing: bool },
 }
@@ -84,6 +120,7 @@ impl ServerSession {
         if cx.is_unread() && matches!(due, Due::Ping | Due::Silence { .. } | Due::Setup) {
             self.clock.heard(now);
             self.clock.commanded(now);
+            self.clock.pinged = now;
             return Ok(());
         }
         let limits = &self.settings.limits;
@@ -91,6 +128,10 @@ impl ServerSession {
             Due::Ping => {
                 let stamp = self.clock.next_ping(now);
                 self.send_control(Control::User(UserControl::PingRequest(stamp)), cx);
+                return Ok(());
+            }
+            Due::Call => {
+                self.give_up_calls(now, cx);
                 return Ok(());
             }
             Due::Handshake => late("no whole handshake", "handshakeTimeout", limits.handshake_timeout.get()),
@@ -117,15 +158,17 @@ impl ServerSession {
             // The application has its own time to answer.
             Phase::Connecting | Phase::Closed => None,
             Phase::Connected => {
-                let idle =
-                    self.slots.values().all(|slot| slot.state == SlotState::Idle) && self.requests.is_empty();
+                let idle = self.slots.values().all(|slot| slot.state == SlotState::Idle)
+                    && self.requests.is_empty()
+                    && self.calls.is_empty();
                 let setup = idle.then(|| at(clock.commanded, limits.setup_timeout.get(), Due::Setup));
                 let publishing = self.slots.values().any(Slot::is_publishing);
                 let patience = if publishing { limits.publisher_idle } else { limits.peer_idle };
                 let silence = at(clock.heard, patience.get(), Due::Silence { publishing });
-                let since = clock.ping.as_ref().map_or(clock.heard, |ping| ping.sent.max(clock.heard));
-                let ping = at(since, limits.ping_after.get(), Due::Ping);
-                [setup.flatten(), silence, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
+                let call = self.calls.oldest().map(|sent| at(sent, limits.call_timeout.get(), Due::Call));
+                let [quiet, regular] = clock.next_pings(limits.ping_after.get(), patience.get());
+                let all = [setup.flatten(), silence, call.flatten(), quiet, regular];
+                all.into_iter().flatten().min_by_key(|(at, _)| *at)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! What the server says and what the session tells the server are compared as short lines of text, so that a test
 //! reads like the conversation that it is about.
 
+mod calls;
 mod connect;
 mod control;
 mod media;
@@ -12,6 +13,7 @@ mod publish;
 mod split;
 mod table;
 mod time;
+mod tune;
 
 use std::{
     sync::Arc,
@@ -410,6 +412,9 @@ fn event_line(event: &Event) -> String {
         Event::Unplay { slot } => format!("Unplay {}", slot.0),
         Event::Pause { slot, paused } => format!("Pause {} {paused}", slot.0),
         Event::Receive { slot, audio, video } => format!("Receive {} {audio:?} {video:?}", slot.0),
+        Event::CallResult { ticket, outcome, args } => {
+            format!("CallResult {ticket} {outcome:?}{}", args.iter().map(value_text).collect::<String>())
+        }
         Event::Pong { rtt_ms } => format!("Pong {rtt_ms}"),
         Event::Skipped(what) => format!("Skipped {what:?}"),
     }

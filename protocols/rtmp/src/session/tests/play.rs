@@ -176,6 +176,87 @@ fn news_of_the_source_reach_who_plays_it() {
     assert_eq!(peer.events(), ["Play 1 film"], "the message stream is free again");
 }
 
+fn stop(slot: StreamSlot, code: &str) -> Order {
+    Order::StopPlay { slot, code: code.to_owned(), text: "an operator wants it".to_owned() }
+}
+
+#[test]
+fn a_play_that_the_server_stops_ends_for_every_kind_of_player() {
+    let mut peer = Peer::playing(Limits::default());
+    peer.order(stop(SLOT, "NetStream.Play.Failed"));
+    let end = ["onStatus@1 NetStream.Play.Failed", "onStatus@1 NetStream.Play.Stop", "StreamEof 1"];
+    assert_eq!(peer.said(), end);
+    assert_eq!(peer.events(), [""; 0], "the server knows that it is over");
+    peer.order(stop(SLOT, "NetStream.Play.Failed"));
+    assert_eq!(peer.said(), [""; 0], "once");
+    peer.play("film");
+    assert_eq!(peer.events(), ["Play 1 film"], "the message stream is free again");
+    peer.accept();
+    peer.forget();
+    peer.order(stop(SLOT, "NetStream.Play.Stop"));
+    assert_eq!(peer.said(), ["onStatus@1 NetStream.Play.Stop", "StreamEof 1"]);
+}
+
+/// A play that nobody has decided yet can be stopped, too; then it is free for what waited behind it.
+#[test]
+fn a_play_that_waits_for_its_verdict_can_be_stopped() {
+    let mut peer = Peer::ready(Limits::default());
+    for name in ["one", "two"] {
+        peer.play(name);
+    }
+    assert_eq!(peer.events(), ["Play 1 one"]);
+    peer.order(stop(SLOT, "NetStream.Play.StreamNotFound"));
+    let end = ["onStatus@1 NetStream.Play.StreamNotFound", "onStatus@1 NetStream.Play.Stop", "StreamEof 1"];
+    assert_eq!(peer.said(), end);
+    assert_eq!(peer.events(), ["Play 1 two"]);
+    peer.accept();
+    assert_eq!(peer.said(), [""; 0], "the verdict comes too late");
+    peer.accept();
+    assert!(
+        peer.said().contains(&"onStatus@1 NetStream.Play.Start".to_owned()),
+        "and the second has its own"
+    );
+}
+
+/// What waits behind a play may be so much that nothing is read.
+#[test]
+fn a_stopped_play_lets_a_full_connection_go_on() {
+    let mut peer = Peer::ready(Limits { commands_before: 8, ..Limits::default() });
+    peer.play("film");
+    for time in 0..9 {
+        peer.send(&sound(1, time));
+    }
+    assert!(peer.chain.is_paused());
+    peer.order(stop(SLOT, "NetStream.Play.Failed"));
+    assert!(!peer.chain.is_paused());
+    peer.assert_open();
+}
+
+#[test]
+fn only_plays_are_stopped_by_it() {
+    for make in [Peer::connected, Peer::ready, Peer::publishing] {
+        let mut peer = make(Limits::default());
+        for slot in [SLOT, StreamSlot(2), StreamSlot(0)] {
+            peer.order(stop(slot, "NetStream.Play.Failed"));
+        }
+        assert_eq!((peer.said().len(), peer.events().len()), (0, 0));
+    }
+}
+
+/// CMD-11.
+#[test]
+fn a_message_has_the_command_object_and_all_that_follows() {
+    let mut peer = Peer::ready(Limits::default());
+    let all = [Value::Null, 7.0.into(), Value::StrictArray(vec!["x".into()]), Value::Undefined];
+    for object in [Value::Null, object(&[("a", 1.0.into())]), "no object".into()] {
+        let said = Command::call("chat", 0.0, object.clone(), all.to_vec());
+        let bytes = peer.chunks(&command(0, &said));
+        peer.with_chain(|chain, env| chain.on_data(&bytes, env)).unwrap();
+        let Some(Event::Message { args, .. }) = peer.chain.poll_event() else { panic!("a message") };
+        assert_eq!(args, [&[object][..], &all].concat());
+    }
+}
+
 /// CMD-11.
 #[test]
 fn commands_that_the_protocol_does_not_know_are_the_applications() {
