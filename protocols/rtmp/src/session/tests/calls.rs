@@ -13,6 +13,7 @@ fn answer(name: &str, transaction: f64, object: Value, args: &[Value]) -> Messag
     command(0, &Command::call(name, transaction, object, args.to_vec()))
 }
 
+/// CMD-12.
 #[test]
 fn calls_have_transactions_of_their_own_and_their_answers_find_them() {
     let mut peer = Peer::connected(Limits::default());
