@@ -1,6 +1,7 @@
 //! The tasks.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::packages;
@@ -79,9 +80,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<(), Failure> {
         std::fs::create_dir_all(&folder)
             .map_err(|error| Failure(format!("cannot make {}: {error}", folder.display())))?;
         command.arg(target).arg(folder);
-        let protocols = std::fs::read_dir(root().join("protocols")).into_iter().flatten().flatten();
-        let seeds = protocols.map(|protocol| protocol.path().join("testdata/corpus").join(target));
-        command.args(seeds.filter(|seeds| seeds.is_dir()));
+        command.args(seeds(target)?);
         command.args(["--", "-max_len=65536", &format!("-max_total_time={seconds}")]);
         step(&format!("fuzz {target}"), &mut command)?;
     }
@@ -107,6 +106,15 @@ fn cargo_nightly(arguments: &str) -> Command {
     command.arg("+nightly").args(arguments.split_whitespace()).env_remove("RUSTUP_TOOLCHAIN");
     command.current_dir(root());
     command
+}
+
+/// The folders of the committed seeds of a target: those of the protocol that it belongs to.
+fn seeds(target: &str) -> Result<Vec<PathBuf>, Failure> {
+    let folder = root().join("protocols");
+    let entries = std::fs::read_dir(&folder)
+        .map_err(|error| Failure(format!("cannot read {}: {error}", folder.display())))?;
+    let corpora = entries.flatten().map(|entry| entry.path().join("testdata/corpus").join(target));
+    Ok(corpora.filter(|folder| folder.is_dir()).collect())
 }
 
 /// The files in `tests/fuzz/fuzz_targets`, in order.
