@@ -10,6 +10,10 @@ use std::time::Instant;
 use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
 use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
 use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
+use crtmp_variant::{
+    Encoding,
+    layer::{HttpVariant, RawVariant},
+};
 
 /// All protocols: name, far port, near port, keys, and what makes a layer of it.
 pub fn layers() -> Vec<LayerRow> {
@@ -18,11 +22,23 @@ pub fn layers() -> Vec<LayerRow> {
         row("httpbody", Port::Http, Port::Bytes, &[], http_body),
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
         row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+        row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
+        row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
+        row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
+        row("httpxmlvariant", Port::Http, Port::Server, &[], http_xml_variant),
+        row("httpbinvariant", Port::Http, Port::Server, &[], http_binary_variant),
+        row("httpjsonvariant", Port::Http, Port::Server, &[], http_json_variant),
     ]
 }
 
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
-pub const CHAINS: &[(&str, &[&str])] = &[("inboundRtmp", &["rtmp"])];
+pub const CHAINS: &[(&str, &[&str])] = &[
+    ("inboundRtmp", &["rtmp"]),
+    ("inboundXmlVariant", &["xmlvariant"]),
+    ("inboundBinVariant", &["binvariant"]),
+    ("inboundJsonVariant", &["jsonvariant"]),
+];
 
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
@@ -50,9 +66,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("outboundHttp", "HTTP"),
     ("inboundRawHttpStream", "HTTP"),
     ("inboundRawHttpsStream", "HTTP"),
-    ("inboundXmlVariant", "the variant protocols"),
-    ("inboundBinVariant", "the variant protocols"),
-    ("inboundJsonVariant", "the variant protocols"),
     ("outboundXmlVariant", "the variant protocols"),
     ("outboundBinVariant", "the variant protocols"),
     ("outboundJsonVariant", "the variant protocols"),
@@ -107,6 +120,30 @@ fn inbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
     let (limits, validate_handshake) = (settings.limits.clone(), settings.validate_handshake);
     let chunk_size = settings.chunk_size;
     Box::new(InboundRtmp::new(SessionSettings { limits, validate_handshake, chunk_size }, now))
+}
+
+fn raw_xml_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(RawVariant::new(Encoding::Xml, settings, now))
+}
+
+fn raw_binary_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(RawVariant::new(Encoding::Binary, settings, now))
+}
+
+fn raw_json_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(RawVariant::new(Encoding::Json, settings, now))
+}
+
+fn http_xml_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(HttpVariant::new(Encoding::Xml, settings, now))
+}
+
+fn http_binary_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(HttpVariant::new(Encoding::Binary, settings, now))
+}
+
+fn http_json_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(HttpVariant::new(Encoding::Json, settings, now))
 }
 
 #[cfg(test)]
