@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
+use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
 use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
 use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
 use crtmp_variant::{
@@ -29,6 +30,17 @@ pub fn layers() -> Vec<LayerRow> {
         row("httpxmlvariant", Port::Http, Port::Server, &[], http_xml_variant),
         row("httpbinvariant", Port::Http, Port::Server, &[], http_binary_variant),
         row("httpjsonvariant", Port::Http, Port::Server, &[], http_json_variant),
+        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+        row("txtcli", Port::Bytes, Port::Server, txtcli::KEYS, txtcli::layer),
+        row("jsoncli", Port::Bytes, Port::Server, jsoncli::KEYS, jsoncli::layer),
+        row("asciicli", Port::Bytes, Port::Server, asciicli::KEYS, asciicli::layer),
+        LayerRow {
+            name: "httpjsoncli".into(),
+            far: Port::Http,
+            near: Port::Server,
+            keys: httpjsoncli::KEYS,
+            make: Box::new(httpjsoncli::layer),
+        },
     ]
 }
 
@@ -38,6 +50,9 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
+    ("inboundTxtCli", &["txtcli"]),
+    ("inboundJsonCli", &["jsoncli"]),
+    ("inboundAsciiCli", &["asciicli"]),
 ];
 
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
@@ -81,10 +96,7 @@ pub const LATER: &[(&str, &str)] = &[
     ("outboundHttpsXmlVariant", "the variant protocols"),
     ("outboundHttpsBinVariant", "the variant protocols"),
     ("outboundHttpsJsonVariant", "the variant protocols"),
-    ("inboundTxtCli", "the command line interface"),
-    ("inboundAsciiCli", "the command line interface"),
-    ("inboundJsonCli", "the command line interface"),
-    ("inboundHttpJsonCli", "the command line interface"),
+    ("inboundHttpJsonCli", "the command line interface over HTTP"),
     ("inboundJsonMeta", "metadata streams"),
     ("wsJsonMeta", "metadata streams"),
     ("inboundWSFMP4", "fragmented MP4 over WebSocket"),

@@ -151,12 +151,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
         Refusal::Later("MPEG-TS input (`inboundTcpTs`, `inboundUdpTs`)"),
         Off::Nothing,
     ),
-    refused(
-        Scope::Acceptor,
-        "useLengthPadding",
-        Refusal::Later("the command line interface over JSON (`inboundJsonCli`)"),
-        Off::Nothing,
-    ),
     refused(Scope::Acceptor, "auth", Refusal::Later("chains over HTTP (`inboundHttp…`)"), Off::Nothing),
     refused(
         Scope::Acceptor,
