@@ -4,6 +4,8 @@
 //!
 //! * [`config`] is the configuration as plain data, its checks and its difference to another one.
 //! * [`plugins`] loads libraries, [`apps`] runs what they bring, each application on a thread of its own.
+//! * [`web`] asks other servers over HTTP; [`secrets`] keeps
+//!   passwords out of what leaves the server.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
     clippy::disallowed_methods,
@@ -14,5 +16,7 @@ pub mod apps;
 pub mod chains;
 pub mod config;
 pub mod plugins;
+pub mod secrets;
 pub mod server;
 mod values;
+pub mod web;

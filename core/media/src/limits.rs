@@ -161,6 +161,16 @@ limits! {
     http_body: usize = 1024 * 1024, 1024..=64 * 1024 * 1024;
     /// Time for which an HTTP connection may be silent between requests, or need for one request.
     http_idle: Seconds = Seconds::new(30), 0.05..=86400.0;
+    /// Requests of the server's own HTTP client that wait for one of its threads; more are refused.
+    web_queue: usize = 256, 1..=100_000;
+    /// Bytes of the body of an answer to the server's own HTTP client.
+    web_body: usize = 64 * 1024, 1024..=16 * 1024 * 1024;
+    /// Time for a whole request of the server's own HTTP client.
+    web_timeout: Seconds = Seconds::new(3), 0.05..=3600.0;
+    /// Events that wait for one sink; then the oldest is dropped.
+    event_queue: usize = 1000, 1..=1_000_000;
+    /// Bytes of the events that wait for one sink; then the oldest is dropped.
+    event_queue_bytes: usize = 4 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
     /// Bytes of one line of a command line interface.
     cli_line: usize = 8192, 256..=1024 * 1024;
     /// Time for which a session of a command line interface may be silent.

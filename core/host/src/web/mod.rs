@@ -1,0 +1,267 @@
+//! A client for HTTP: hooks, events and applications ask servers with it, and none of them can hold up a worker.
+//!
+//! [`Client::request`] hands a request to a small pool of threads and returns at once; [`Client::call`] asks on
+//! the thread of the caller, for those who have one of their own. Where to start: [`Client`], then `send` (what
+//! a request may be, how its answer is read), `resolve` (names, and the addresses that are refused) and
+//! [`address`] (which those are).
+//!
+//! Every request has a connection of its own: nothing is kept open, so nothing can be found closed, and what was
+//! connected for one policy is never used for another.
+
+pub mod address;
+mod resolve;
+mod send;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crtmp_media::Limits;
+use ureq::tls::Certificate;
+
+use self::send::Agents;
+
+/// Threads that send requests.
+pub const THREADS: usize = 4;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method, `GET` or `POST`, say.
+    pub method: String,
+    /// Where to: `http://` or `https://`. A user and a password in it become an `Authorization` field.
+    pub url: String,
+    /// Further header fields. Those that frame a message (`Host`, `Content-Length` …) are refused: the client
+    /// writes them.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// How long all of it may take, the time in the queue included; without it, the limit `webTimeout`.
+    pub timeout: Option<Duration>,
+    /// Where the request may go.
+    pub policy: Policy,
+}
+
+impl Request {
+    /// A `POST` of this body, under the strict policy.
+    pub fn post(url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
+        Self { method: "POST".to_owned(), body: body.into(), ..Self::get(url) }
+    }
+
+    /// A `GET`, under the strict policy.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: None,
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// Where a request may go. The default is strict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether addresses that are not of the public Internet are allowed. True for a URL of the configuration,
+    /// false for one that came from anywhere else: else a peer could make the server ask its own neighbours.
+    pub allow_private: bool,
+}
+
+/// What came back. A redirect is an answer like any other: none is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header fields; bytes that are no text are replaced.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Whether the status says that it was done: 200 to 299.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebError {
+    /// The URL is none, or none for this client.
+    #[error("not a URL for this client: {0}")]
+    Url(&'static str),
+    /// Method or header fields that cannot be sent.
+    #[error("the request cannot be sent: {0}")]
+    Request(String),
+    /// The name has no address.
+    #[error("the host name cannot be resolved: {0}")]
+    Resolve(String),
+    /// Too many look-ups hang already.
+    #[error("the system's resolver does not answer: {} look-ups are waiting", resolve::LOOKUPS)]
+    ResolverBusy,
+    /// The policy does not let the request go there.
+    #[error("the host is at an address that is not of the public Internet, where this URL may not lead")]
+    Private,
+    /// It took too long.
+    #[error("no complete answer in time")]
+    Timeout,
+    /// There is no connection, or it broke.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// The server's certificate or TLS.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// What came back is not HTTP.
+    #[error("the answer is not HTTP as it should be: {0}")]
+    Answer(String),
+    /// The body of the answer is too long.
+    #[error("the body of the answer has more than webBody = {0} bytes")]
+    TooLarge(usize),
+    /// The client has ended.
+    #[error("the server is stopping")]
+    Stopped,
+    /// A fault of ours.
+    #[error("the client failed, which is a fault of this server")]
+    Ours,
+}
+
+/// The queue is full (limit `webQueue`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many HTTP requests are waiting: see limits.webQueue")]
+pub struct Full;
+
+/// What a request ends with.
+pub type Outcome = Result<Response, WebError>;
+
+/// The client; clones are handles to the same one. When the last is dropped, requests that wait are answered with
+/// [`WebError::Stopped`] and the threads end.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it has no threads.
+    pub fn start(limits: &Limits) -> std::io::Result<Self> {
+        Self::with_roots(limits, None)
+    }
+
+    /// Like [`start`](Self::start), trusting these certificates instead of the system's.
+    fn with_roots(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> std::io::Result<Self> {
+        let (jobs, queue) = crossbeam_channel::bounded(limits.web_queue);
+        let context = Arc::new(Context {
+            agents: OnceLock::new(),
+            roots,
+            head: limits.http_head,
+            body: limits.web_body,
+            timeout: limits.web_timeout.get(),
+            over: AtomicBool::new(false),
+        });
+        for number in 1..=THREADS {
+            let (context, queue) = (context.clone(), queue.clone());
+            thread::Builder::new().name(format!("web {number}")).spawn(move || context.run(&queue))?;
+        }
+        Ok(Self { shared: Arc::new(Shared { context, jobs }) })
+    }
+
+    /// Asks on one of the client's threads, which calls `reply` exactly once; a `reply` that takes long holds that
+    /// thread up.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]: nothing will be sent, `reply` is dropped.
+    pub fn request(&self, request: Request, reply: Box<dyn FnOnce(Outcome) + Send>) -> Result<(), Full> {
+        let until = Instant::now() + request.timeout.unwrap_or(self.shared.context.timeout);
+        match self.shared.jobs.try_send(Job { request, until, reply }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
+        }
+    }
+
+    /// Asks on this thread, and waits.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub fn call(&self, request: &Request) -> Outcome {
+        let context = &self.shared.context;
+        context.send(request, Instant::now() + request.timeout.unwrap_or(context.timeout))
+    }
+}
+
+/// Whether the client would take this URL, wherever it leads.
+///
+/// # Errors
+///
+/// [`WebError::Url`], with the reason.
+pub fn check_url(url: &str) -> Result<(), WebError> {
+    send::parse_url(url).map(drop)
+}
+
+struct Shared {
+    context: Arc<Context>,
+    jobs: Sender<Job>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.context.over.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Job {
+    request: Request,
+    until: Instant,
+    reply: Box<dyn FnOnce(Outcome) + Send>,
+}
+
+/// What the threads share.
+struct Context {
+    /// Made with the first request: reading the system's certificates takes a moment.
+    agents: OnceLock<Agents>,
+    roots: Option<Vec<Certificate<'static>>>,
+    /// The longest head of an answer.
+    head: usize,
+    /// The longest body of an answer.
+    body: usize,
+    /// For requests that name none.
+    timeout: Duration,
+    over: AtomicBool,
+}
+
+impl Context {
+    fn run(&self, queue: &Receiver<Job>) {
+        for Job { request, until, reply } in queue {
+            let outcome = if self.over.load(Ordering::Relaxed) {
+                Err(WebError::Stopped)
+            } else {
+                catch_unwind(AssertUnwindSafe(|| self.send(&request, until))).unwrap_or(Err(WebError::Ours))
+            };
+            // Whatever the reply does, the thread goes on.
+            let _ = catch_unwind(AssertUnwindSafe(|| reply(outcome)));
+        }
+    }
+
+    fn send(&self, request: &Request, until: Instant) -> Outcome {
+        let agents = self.agents.get_or_init(|| Agents::new(self.roots.as_deref(), self.head));
+        agents.send(request, until, self.body)
+    }
+}
