@@ -4,8 +4,8 @@
 //!
 //! * [`config`] is the configuration as plain data, its checks and its difference to another one.
 //! * [`plugins`] loads libraries, [`apps`] runs what they bring, each application on a thread of its own.
-//! * [`web`] asks other servers over HTTP; [`secrets`] keeps
-//!   passwords out of what leaves the server.
+//! * [`web`] asks other servers over HTTP, [`events`] tells them and files what happens; [`secrets`] keeps
+//!   passwords out of both.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
     clippy::disallowed_methods,
@@ -15,6 +15,7 @@
 pub mod apps;
 pub mod chains;
 pub mod config;
+pub mod events;
 pub mod plugins;
 pub mod secrets;
 pub mod server;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Acceptor, Appender, Application, Configuration};
+use super::{Acceptor, Appender, Application, Configuration, EventLogger};
 
 /// An acceptor and the application that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Diff {
     pub retuned_applications: Vec<String>,
     /// All log appenders as they should be, if any changed.
     pub log_appenders: Option<Vec<Appender>>,
+    /// The event logger as it should be, if anything of it changed.
+    pub event_logger: Option<EventLogger>,
     /// The new value of `shutdownTimeout`, if it changed.
     pub shutdown_timeout: Option<crtmp_media::Seconds>,
     /// Changes that wait for a restart.
@@ -89,6 +91,9 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
 
     if old.log_appenders != new.log_appenders {
         diff.log_appenders = Some(new.log_appenders.clone());
+    }
+    if old.event_logger != new.event_logger {
+        diff.event_logger = Some(new.event_logger.clone());
     }
     if old.shutdown_timeout != new.shutdown_timeout {
         diff.shutdown_timeout = Some(new.shutdown_timeout);
@@ -243,9 +248,11 @@ mod tests {
         new.shutdown_timeout = Seconds::new(1);
         new.path_separator = Some("/".into());
         new.log_appenders = vec![Appender::new(AppenderKind::Console)];
+        new.event_logger.custom_data = Some("x".into());
         let diff = diff(&old, &new);
         assert_eq!(diff.shutdown_timeout, Some(Seconds::new(1)));
         assert_eq!(diff.log_appenders, Some(new.log_appenders));
+        assert_eq!(diff.event_logger, Some(new.event_logger));
         let restart: Vec<_> =
             diff.restart.iter().map(|change| (change.path.as_str(), change.new.as_str())).collect();
         assert_eq!(

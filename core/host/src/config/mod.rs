@@ -8,6 +8,8 @@ mod appender;
 mod application;
 mod diff;
 mod error;
+mod event_logger;
+mod event_logger_check;
 mod keys;
 mod library;
 mod validate;
@@ -22,6 +24,7 @@ pub use appender::{Appender, AppenderKind};
 pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, StartPolicy};
 pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
+pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
 pub use library::{find_library, library_candidates};
 pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, validate};
@@ -36,6 +39,8 @@ pub struct Configuration {
     pub path_separator: Option<String>,
     /// Where log lines go.
     pub log_appenders: Vec<Appender>,
+    /// Where events go.
+    pub event_logger: EventLogger,
     /// The applications and their folder.
     pub applications: Applications,
     /// Worker threads; without it, one for each core.
@@ -60,6 +65,8 @@ impl Configuration {
     pub fn resolve(&mut self, folder: &Path) {
         let absolute = |path: &mut PathBuf| *path = folder.join(&*path);
         self.log_appenders.iter_mut().filter_map(|appender| appender.file_name.as_mut()).for_each(absolute);
+        let sinks = self.event_logger.sinks.iter_mut();
+        sinks.filter_map(|sink| sink.filename.as_mut()).for_each(absolute);
         self.counters_file.as_mut().into_iter().for_each(absolute);
         absolute(&mut self.applications.root_directory);
         for application in &mut self.applications.list {
@@ -75,6 +82,7 @@ impl Default for Configuration {
             daemon: false,
             path_separator: None,
             log_appenders: Vec::new(),
+            event_logger: EventLogger::default(),
             applications: Applications::default(),
             workers: None,
             limits: Limits::default(),
@@ -128,6 +136,8 @@ mod tests {
             .chain(keys(Application::default()).into_iter().filter(|(key, _)| key != "settings"))
             .chain(keys(acceptor).into_iter().filter(|(key, _)| key != "keys"))
             .chain(keys(Appender::new(AppenderKind::Console)))
+            .chain(keys(EventLogger::default()))
+            .chain(keys(EventSink::new(EventSinkKind::File)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])
             .chain(REFUSED_KEYS.iter().map(|entry| entry.key.into()));
@@ -172,6 +182,12 @@ mod tests {
             ("fileLength", whole(Appender::FILE_LENGTH)),
             ("fileHistorySize", whole(Appender::FILE_HISTORY_SIZE)),
             ("newLineCharacters", whole(Appender::NEW_LINE_CHARACTERS)),
+            ("queue", whole(EventSink::QUEUE)),
+            ("fileChunkLength", whole(EventSink::FILE_CHUNK_LENGTH)),
+            ("timeout", seconds(EventSink::TIMEOUT)),
+            ("retries", whole(EventSink::RETRIES)),
+            ("retryDelay", seconds(EventSink::RETRY_DELAY)),
+            ("retryDelayMax", seconds(EventSink::RETRY_DELAY)),
         ] {
             assert!(row(key).contains(&range), "{key}: {range}");
         }
@@ -183,11 +199,14 @@ mod tests {
             Configuration { counters_file: Some("c.json".into()), ..Configuration::default() };
         configuration.log_appenders =
             vec![Appender { file_name: Some("/var/log/a".into()), ..Appender::new(AppenderKind::File) }];
+        let sink = EventSink::new(EventSinkKind::File);
+        configuration.event_logger.sinks = vec![EventSink { filename: Some("events.json".into()), ..sink }];
         let library = Some("x.so".into());
         configuration.applications.list = vec![Application { library, ..Application::default() }];
         configuration.resolve(Path::new("/srv"));
         assert_eq!(configuration.counters_file, Some("/srv/c.json".into()));
         assert_eq!(configuration.log_appenders[0].file_name, Some("/var/log/a".into()));
+        assert_eq!(configuration.event_logger.sinks[0].filename, Some("/srv/events.json".into()));
         assert_eq!(configuration.applications.root_directory, PathBuf::from("/srv/."));
         assert_eq!(configuration.applications.list[0].library, Some("/srv/x.so".into()));
     }

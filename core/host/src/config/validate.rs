@@ -19,6 +19,7 @@ pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
         check.appender(&format!("configuration.logAppenders[{}]", index + 1), appender);
     }
     check.one_appender_a_file(&configuration.log_appenders);
+    super::event_logger_check::check(&mut check, configuration);
     let applications = &configuration.applications.list;
     for (index, application) in applications.iter().enumerate() {
         check.application(&format!("configuration.applications[{}]", index + 1), application);
@@ -29,16 +30,21 @@ pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
     check.errors
 }
 
-struct Check {
+pub(super) struct Check {
     errors: Vec<ConfigError>,
 }
 
 impl Check {
-    fn error(&mut self, path: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        path: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) {
         self.errors.push(ConfigError::new(path, found, expected));
     }
 
-    fn error_with(
+    pub(super) fn error_with(
         &mut self,
         path: impl Into<String>,
         found: impl Into<String>,
@@ -48,7 +54,7 @@ impl Check {
         self.errors.push(ConfigError::new(path, found, expected).suggest(suggestion));
     }
 
-    fn whole(&mut self, path: String, value: Option<u64>, range: RangeInclusive<u64>) {
+    pub(super) fn whole(&mut self, path: String, value: Option<u64>, range: RangeInclusive<u64>) {
         if let Some(value) = value
             && !range.contains(&value)
         {
@@ -57,7 +63,7 @@ impl Check {
         }
     }
 
-    fn seconds(&mut self, path: String, value: Seconds, range: RangeInclusive<f64>) {
+    pub(super) fn seconds(&mut self, path: String, value: Seconds, range: RangeInclusive<f64>) {
         let value = value.get().as_secs_f64();
         if !range.contains(&value) {
             let expected = format!("a number of seconds from {} to {}", range.start(), range.end());

@@ -35,6 +35,9 @@ use self::send::Agents;
 /// Threads that send requests.
 pub const THREADS: usize = 4;
 
+/// The longest time of a request, whatever it asks for.
+pub const LONGEST: Duration = Duration::from_secs(3600);
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -47,7 +50,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// How long all of it may take, the time in the queue included; without it, the limit `webTimeout`.
+    /// How long all of it may take, the time in the queue included; without it, the limit `webTimeout`;
+    /// at most [`LONGEST`].
     pub timeout: Option<Duration>,
     /// Where the request may go.
     pub policy: Policy,
@@ -189,7 +193,7 @@ impl Client {
     ///
     /// [`Full`]: nothing will be sent, `reply` is dropped.
     pub fn request(&self, request: Request, reply: Box<dyn FnOnce(Outcome) + Send>) -> Result<(), Full> {
-        let until = Instant::now() + request.timeout.unwrap_or(self.shared.context.timeout);
+        let until = self.shared.context.until(&request);
         match self.shared.jobs.try_send(Job { request, until, reply }) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
@@ -203,7 +207,7 @@ impl Client {
     /// Why there is no answer.
     pub fn call(&self, request: &Request) -> Outcome {
         let context = &self.shared.context;
-        context.send(request, Instant::now() + request.timeout.unwrap_or(context.timeout))
+        context.send(request, context.until(request))
     }
 }
 
@@ -258,6 +262,11 @@ impl Context {
             // Whatever the reply does, the thread goes on.
             let _ = catch_unwind(AssertUnwindSafe(|| reply(outcome)));
         }
+    }
+
+    /// When the time of a request that begins now is over.
+    fn until(&self, request: &Request) -> Instant {
+        Instant::now() + request.timeout.unwrap_or(self.timeout).min(LONGEST)
     }
 
     fn send(&self, request: &Request, until: Instant) -> Outcome {

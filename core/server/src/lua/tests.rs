@@ -77,7 +77,7 @@ fn a_typo_in_a_key() {
         said("configuration = {\n  applications = { { name = \"one\", default = true,\n    acceptors = {\n      { ip = \"0.0.0.0\", prt = 1935, protocol = \"inboundRtmp\" } } } },\n  logAppendrs = {},\n  limits = { gopMesages = 3 }\n}"),
         @"
     test.lua:4: configuration.applications[1].acceptors[1].prt: found an unknown key, expected one of `ip`, `port`, `protocol`; did you mean `port`?
-    test.lua:5: configuration.logAppendrs: found an unknown key, expected one of `daemon`, `pathSeparator`, `logAppenders`, `applications`, `workers`, `limits`, `shutdownTimeout`, `countersFile`; did you mean `logAppenders`?
+    test.lua:5: configuration.logAppendrs: found an unknown key, expected one of `daemon`, `pathSeparator`, `logAppenders`, `eventLogger`, `applications`, `workers`, `limits`, `shutdownTimeout`, `countersFile`; did you mean `logAppenders`?
     test.lua:6: configuration.limits.gopMesages: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `gopMessages`?
     "
     );
@@ -338,6 +338,39 @@ fn files_beside_the_script_can_be_loaded_and_no_others() {
     ] {
         let error = run_in(&folder, call, Budget::default()).unwrap_err().to_string();
         assert!(error.contains(text), "{call}: {error}");
+    }
+}
+
+#[test]
+fn sinks_of_events_are_read_and_their_mistakes_named() {
+    let logger = |text: &str| with("").replacen('{', &format!("{{ eventLogger = {text},"), 1);
+    let configuration = good(&logger(
+        "{ customData = { some = 'string', list = { 1, 2.5, true } }, enabledEvents = {}, sinks = {
+            { type = 'file', filename = 'events', format = 'w3c', enabledEvents = {} },
+            { type = 'RPC', url = 'http://127.0.0.1/', serializerType = 'XMLRPC', timeout = 0.5 } } }",
+    ));
+    let events = configuration.event_logger;
+    assert_eq!(events.custom_data, Some(serde_json::json!({ "some": "string", "list": [1, 2.5, true] })));
+    assert_eq!(events.enabled_events, Some(Vec::new()));
+    assert_eq!(events.sinks[0].enabled_events, Some(Vec::new()));
+    assert_eq!(events.sinks.len(), 2);
+    assert_eq!(good(&logger("{ sinks = {} }")).event_logger.sinks, []);
+    for (sinks, text) in [
+        ("{ type = 'file' }", "eventLogger.sinks: found a table with named keys, expected a list of tables"),
+        (
+            "{ { filename = 'a' } }",
+            "eventLogger.sinks[1].type: found nothing, expected one of \"file\", \"RPC\"",
+        ),
+        ("{ { type = 'rpc' } }", "eventLogger.sinks[1].type: found \"rpc\" (a string), expected one of"),
+        ("{ { type = 'file', filname = 'a' } }", "did you mean `filename`?"),
+        (
+            "{ { type = 'RPC', url = 'x', serializerType = 'json' } }",
+            "expected one of \"JSON\", \"XML\", \"XMLRPC\"",
+        ),
+        ("{ { type = 'file', filename = 'a', enabledEvents = 'x' } }", "expected a list of strings"),
+    ] {
+        let found = said(logger(&format!("{{ sinks = {sinks} }}")));
+        assert!(found.contains(text), "{sinks}: {found}");
     }
 }
 

@@ -6,8 +6,8 @@
 use std::ops::RangeInclusive;
 
 use crtmp_host::config::{
-    ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, Off, Refusal, Scope,
-    did_you_mean, quoted, refused_key,
+    ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, EventSink, Off,
+    Refusal, Scope, did_you_mean, quoted, refused_key,
 };
 use crtmp_media::Limits;
 use serde_json::{Map, Value, json};
@@ -55,6 +55,7 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
             refuse(appender, Scope::Appender, path, mistakes);
         }
     });
+    shape_event_logger(top, path, mistakes);
     let path = join(path, "applications");
     let Some(applications) = top.get_mut("applications") else { return };
     let expected = "a list of applications and `rootDirectory`";
@@ -66,6 +67,23 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
             shape_application(application, &path, mistakes);
         }
     }
+}
+
+fn shape_event_logger(top: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
+    let Some(logger) = top.get_mut("eventLogger") else { return };
+    let path = join(path, "eventLogger");
+    let Some(logger) = table(logger, &path, "a table with `sinks`", &json!({}), mistakes) else { return };
+    let no_names = |map: &mut Map<String, Value>| {
+        if let Some(names @ Value::Object(_)) = map.get_mut("enabledEvents") {
+            empty_is_list(names);
+        }
+    };
+    no_names(logger);
+    entries(logger, "sinks", &path, mistakes, |sink, path, mistakes| {
+        if let Some(sink) = table(sink, path, "a table with `type`", &json!({ "type": "file" }), mistakes) {
+            no_names(sink);
+        }
+    });
 }
 
 fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
@@ -193,11 +211,15 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         _ => None,
     });
     if let Some(missing) = between(message, "missing field `") {
-        mistakes.push(ConfigError::new(join(&path, missing), "nothing", expectation(missing, message)));
+        mistakes.push(ConfigError::new(
+            join(&path, missing),
+            "nothing",
+            expected_at(place, missing, message),
+        ));
         let harmless = match missing {
             "ip" => json!("::"),
             "port" => json!(0),
-            "type" => json!("console"),
+            "type" => json!(harmless_type(place)),
             _ => json!(""),
         };
         let Some(Value::Object(map)) = find(tree, place) else { return false };
@@ -223,7 +245,7 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         mistakes.push(ConfigError::new(path, message, "a valid value"));
         return false;
     };
-    let expected = expectation(key.unwrap_or_default(), message);
+    let expected = expected_at(place, key.unwrap_or_default(), message);
     let mistake = ConfigError::new(path, show(value), expected);
     mistakes.push(match remedy(value, key.unwrap_or_default(), message) {
         Some(remedy) => mistake.suggest(remedy),
@@ -237,7 +259,7 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         }
         _ => match key {
             Some("ip") => replace(value, "::"),
-            Some("type") => replace(value, "console"),
+            Some("type") => replace(value, harmless_type(place)),
             Some("port") => {
                 *value = json!(0);
                 true
@@ -246,6 +268,15 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
             _ => remove(tree, place),
         },
     }
+}
+
+/// A value for `type`, of a log appender or a sink of events.
+fn harmless_type(place: &[Segment]) -> &'static str {
+    if is_of_events(place) { "file" } else { "console" }
+}
+
+fn is_of_events(place: &[Segment]) -> bool {
+    matches!(place.first(), Some(Segment::Map { key }) if key == "eventLogger")
 }
 
 fn replace(value: &mut Value, harmless: &str) -> bool {
@@ -291,6 +322,28 @@ fn rename(tree: &mut Value, place: &[Segment], near: &str) -> bool {
 fn remove(tree: &mut Value, place: &[Segment]) -> bool {
     let Some((Segment::Map { key }, table)) = place.split_last() else { return false };
     find(tree, table).and_then(Value::as_object_mut).is_some_and(|map| map.remove(key).is_some())
+}
+
+/// What belongs under `key` at `place`.
+fn expected_at(place: &[Segment], key: &str, message: &str) -> String {
+    let whole =
+        |range: RangeInclusive<u64>| format!("a whole number from {} to {}", range.start(), range.end());
+    let seconds =
+        |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
+    match key {
+        _ if !is_of_events(place) => expectation(key, message),
+        "type" => one_of(&["file", "RPC"]),
+        "format" => one_of(&["text", "json", "xml", "w3c"]),
+        "serializerType" => one_of(&["JSON", "XML", "XMLRPC"]),
+        "timestamp" | "appendTimestamp" | "appendInstance" => "true or false".into(),
+        "enabledEvents" => "a list of strings".into(),
+        "queue" => whole(EventSink::QUEUE),
+        "fileChunkLength" => whole(EventSink::FILE_CHUNK_LENGTH),
+        "retries" => whole(EventSink::RETRIES),
+        "timeout" => seconds(EventSink::TIMEOUT),
+        "retryDelay" | "retryDelayMax" => seconds(EventSink::RETRY_DELAY),
+        _ => expectation(key, message),
+    }
 }
 
 /// What belongs under `key`, in the words of the documentation.
