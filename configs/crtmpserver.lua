@@ -27,6 +27,20 @@ configuration = {
       },
     },
 
+    -- Commands for operators, from this machine only: `nc 127.0.0.1 1112`, then `help`.
+    {
+      name = "admin",
+      description = "Application for administering",
+      protocol = "dynamiclinklibrary",
+      -- secret = "…",  -- what a session must show (`auth secret=…`) to do everything; needed off this machine
+      acceptors = {
+        { ip = "127.0.0.1", port = 1112, protocol = "inboundTxtCli" },
+        { ip = "127.0.0.1", port = 1113, protocol = "inboundJsonCli" },
+        { ip = "127.0.0.1", port = 1222, protocol = "inboundAsciiCli" },
+        { ip = "127.0.0.1", port = 7777, protocol = "inboundHttpJsonCli" },
+      },
+    },
+
     -- Publishing and playing live streams.
     {
       name = "flvplayback",

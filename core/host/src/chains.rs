@@ -147,7 +147,7 @@ impl Catalogue {
 
 /// The keys of an acceptor, as layers read them.
 pub fn layer_keys(keys: &Map<String, Value>) -> Arc<[(String, crtmp_media::Value)]> {
-    keys.iter().map(|(key, value)| (key.clone(), crate::values::from_json(value))).collect()
+    keys.iter().map(|(key, value)| (key.clone(), crtmp_plugin::values::from_json(value))).collect()
 }
 
 fn check_key(path: &str, kind: KeyKind, value: &Value) -> Option<ConfigError> {

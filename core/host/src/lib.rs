@@ -14,10 +14,10 @@
 
 pub mod apps;
 pub mod chains;
+pub mod commands;
 pub mod config;
 pub mod events;
 pub mod plugins;
 pub mod secrets;
 pub mod server;
-mod values;
 pub mod web;

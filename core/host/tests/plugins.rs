@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use crtmp_host::apps::{
     Answer, AppConfig, AppHandle, ConnInfo, Decision, Effect, Health, Hooks, Limits, MessageInfo, Notice,
-    NoticeKind, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind, Stopped, Watchdog,
-    check_settings,
+    NoticeKind, Outside, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind, Stopped,
+    Watchdog, check_settings,
 };
 use crtmp_host::plugins::Library;
+use crtmp_plugin::Ended;
 use serde_json::json;
 use slog::Logger;
 
@@ -98,7 +99,7 @@ fn start(settings: &str, limits: Limits) -> Result<Server, String> {
     let (sink, answers) = unbounded();
     let (logger, log) = recording_logger();
     let watchdog = Watchdog::start().unwrap();
-    let sink = Box::new(move |effect| {
+    let sink = Outside::hearing(move |effect| {
         let _ = sink.send(effect);
     });
     let app =
@@ -242,10 +243,10 @@ fn a_panic_in_any_hook_costs_that_request_and_nothing_else() {
 
     let name = || "panic-end".to_owned();
     server.tell(&far, NoticeKind::Metadata { stream_id: 1, name: name(), values: Default::default() });
-    server.tell(&far, NoticeKind::Unpublish { stream_id: 1, name: name() });
-    server.tell(&far, NoticeKind::Unplay { stream_id: 1, name: name() });
+    server.tell(&far, NoticeKind::Unpublish { stream_id: 1, name: name(), why: Ended::ByPeer });
+    server.tell(&far, NoticeKind::Unplay { stream_id: 1, name: name(), why: Ended::ByPeer });
     let instance = ConnInfo { id: 1, instance: name(), ..ConnInfo::default() };
-    server.tell(&Arc::new(instance), NoticeKind::Close);
+    server.tell(&Arc::new(instance), NoticeKind::Close { reason: String::new() });
     for hook in ["on_metadata", "on_unpublish", "on_unplay", "on_close"] {
         server.wait_for(&format!("application `trouble`, `{hook}`: panic: panic"));
     }
@@ -326,7 +327,7 @@ fn a_closed_connection_cancels_what_was_put_off() {
     let far = conn(5, "live");
     assert_eq!(server.post(&far, publish("later")), None);
     assert_eq!(server.ask(&conn(6, "live"), publish("news")), Decision::Accept);
-    server.tell(&far, NoticeKind::Close);
+    server.tell(&far, NoticeKind::Close { reason: String::new() });
     server.wait_for("close 5");
     let log = server.log.lock().unwrap();
     let order: Vec<_> = log.iter().filter(|line| line.starts_with('c')).map(|line| &line[..6]).collect();
@@ -343,7 +344,7 @@ fn a_full_mailbox_refuses_requests_and_keeps_events() {
     assert_eq!(server.post(&far, publish("a")), None);
     assert_eq!(server.post(&conn(2, "live"), publish("b")), None);
     assert_eq!(server.post(&conn(3, "live"), publish("c")), Some(failed("is busy")));
-    server.tell(&conn(4, "live"), NoticeKind::Close);
+    server.tell(&conn(4, "live"), NoticeKind::Close { reason: String::new() });
     for _ in 0..3 {
         assert_eq!(server.answer().decision, Decision::Accept);
     }
@@ -357,14 +358,14 @@ fn stopping_finishes_the_mailbox_first() {
     for name in ["later", "sleep100", "last"] {
         assert_eq!(server.post(&far, publish(name)), None);
     }
-    server.tell(&conn(2, "live"), NoticeKind::Close);
+    server.tell(&conn(2, "live"), NoticeKind::Close { reason: String::new() });
     assert_eq!(server.app.stop(Duration::from_secs(20)), Stopped::Ended);
     let decisions: Vec<_> = server.answers.try_iter().collect();
     let decisions: Vec<_> = decisions
         .into_iter()
         .map(|effect| match effect {
             Effect::Answer(answer) => answer.decision,
-            Effect::Close { .. } => panic!("nothing was closed"),
+            _ => panic!("nothing was closed"),
         })
         .collect();
     assert_eq!(decisions, [Decision::Accept, Decision::Accept, failed("is stopping")]);

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use crate::{Command, Cx, Error, Event, HttpHead, Layer, OutQueue, Packet, ahead, layer::ChainState};
+use crate::{
+    Command, Cx, Error, Event, HttpHead, Layer, OutQueue, Packet, ahead,
+    layer::{ChainState, Nearer},
+};
 
 /// A layer, the bytes it sends to the far side, and what it has not taken yet.
 pub(crate) struct Link {
@@ -28,6 +31,7 @@ impl Link {
         state: &mut ChainState,
         call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> R,
     ) -> R {
+        let nearer = Nearer::Links(nearer);
         call(&mut *self.layer, &mut Cx { now, random, out: &mut self.out, nearer, state })
     }
 
@@ -240,6 +244,11 @@ impl Chain {
     /// Why the connection is to be closed once everything has gone out.
     pub fn closing(&self) -> Option<&Error> {
         self.state.closing.as_ref()
+    }
+
+    /// Whether a layer still owes the far side something, as [`Layer::owes`] says.
+    pub fn owes(&self) -> bool {
+        self.links.iter().any(|link| link.layer.owes())
     }
 
     /// Whether the endpoint's bytes are the carrier's, so that packets may go past the queues.

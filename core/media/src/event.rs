@@ -83,7 +83,7 @@ pub enum Event {
         ticket: u64,
         /// What became of it.
         outcome: CallOutcome,
-        /// What the peer sent: for RTMP what follows the command object, and that object first where it is not null.
+        /// What the peer sent; for RTMP the command object first, also where it is null.
         args: Vec<Value>,
     },
     /// Media of an accepted publish; its `dts` is that of the publisher's clock, unwrapped.
@@ -234,6 +234,16 @@ pub enum Command {
         /// What the application returns, or code and text of its refusal.
         result: Result<Value, (String, String)>,
     },
+    /// Answers [`Event::Message`] with several values, for protocols whose answers have them; the others take
+    /// [`Command::in_one_value`].
+    AnswerValues {
+        /// Which request.
+        request: RequestId,
+        /// Whether it is a result, not an error.
+        ok: bool,
+        /// The values; for RTMP the command object first.
+        args: Vec<Value>,
+    },
     /// Calls a command of the peer.
     Call {
         /// Names the call in [`Event::CallResult`]; none where nobody wants a result.
@@ -292,6 +302,25 @@ pub enum Command {
         /// Why, in words.
         text: String,
     },
+}
+
+impl Command {
+    /// The same order for an endpoint whose answers are one value: several become a list.
+    #[must_use]
+    pub fn in_one_value(self) -> Self {
+        match self {
+            Self::AnswerValues { request, ok: true, args } => {
+                Self::AnswerMessage { request, result: Ok(Value::StrictArray(args)) }
+            }
+            Self::AnswerValues { request, ok: false, args } => {
+                let text =
+                    args.iter().find_map(|value| value.as_str().or(value.get("description")?.as_str()));
+                let text = text.unwrap_or("the application has answered with an error").to_owned();
+                Self::AnswerMessage { request, result: Err((String::new(), text)) }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Why a layer ends its connection.

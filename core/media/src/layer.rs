@@ -82,6 +82,12 @@ pub trait Layer {
         Ok(())
     }
 
+    /// Whether something is still to be sent to a far side that has ended its own sending: the answer to a command or
+    /// a request that came before. Where nothing is, the connection ends with the far side.
+    fn owes(&self) -> bool {
+        false
+    }
+
     /// Asks for the memory behind the layer's own that the next data will need, as [`ahead`](crate::ahead) says.
     fn fetch(&self) {}
 
@@ -128,8 +134,76 @@ pub struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) random: &'a mut dyn FnMut(&mut [u8]),
     pub(crate) out: &'a mut OutQueue,
-    pub(crate) nearer: &'a mut [Link],
+    pub(crate) nearer: Nearer<'a>,
     pub(crate) state: &'a mut ChainState,
+}
+
+/// The nearer neighbours of a layer.
+pub(crate) enum Nearer<'a> {
+    /// In a chain of ours.
+    Links(&'a mut [Link]),
+    /// Behind a border.
+    Beyond(&'a mut dyn Neighbour),
+}
+
+/// The nearer neighbour of a layer that does not stand in a [`Chain`](crate::Chain) of its own process part: in a
+/// plugin, whose chain is on the other side of the border.
+pub trait Neighbour {
+    /// As [`Cx::open`].
+    ///
+    /// # Errors
+    ///
+    /// The neighbour's, here and below.
+    fn open(&mut self) -> Result<(), Error>;
+    /// As [`Cx::deliver`].
+    fn deliver(&mut self, data: &[u8]) -> Result<(), Error>;
+    /// As [`Cx::deliver_head`].
+    fn deliver_head(&mut self, head: &HttpHead) -> Result<(), Error>;
+    /// As [`Cx::deliver_end`].
+    fn deliver_end(&mut self) -> Result<(), Error>;
+    /// Whether the chain is paused now.
+    fn is_paused(&self) -> bool;
+}
+
+/// What a layer that stands alone says and asks for: the rest of a chain for [`Neighbour`]'s other side.
+#[derive(Debug, Default)]
+pub struct Alone {
+    out: OutQueue,
+    state: ChainState,
+}
+
+impl Alone {
+    /// A context for one call of the layer. `paused` says whether the chain is, before the call.
+    pub fn cx<'a>(
+        &'a mut self,
+        now: Instant,
+        random: &'a mut dyn FnMut(&mut [u8]),
+        near: &'a mut dyn Neighbour,
+        paused: bool,
+    ) -> Cx<'a> {
+        self.state.paused = paused;
+        Cx { now, random, out: &mut self.out, nearer: Nearer::Beyond(near), state: &mut self.state }
+    }
+
+    /// What the layer sends to the far side; to be emptied after each call.
+    pub fn out(&mut self) -> &mut OutQueue {
+        &mut self.out
+    }
+
+    /// What the layer tells the server.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.state.events.pop_front()
+    }
+
+    /// Whether the layer leaves the chain paused.
+    pub fn is_paused(&self) -> bool {
+        self.state.paused
+    }
+
+    /// Why the layer wants the connection closed; said once.
+    pub fn take_closing(&mut self) -> Option<Error> {
+        self.state.closing.take()
+    }
 }
 
 /// What all layers of a chain share.
@@ -169,7 +243,15 @@ impl Cx<'_> {
     ///
     /// The nearer layer's, to be passed on.
     pub fn deliver(&mut self, data: &[u8]) -> Result<(), Error> {
-        let Some((next, nearer)) = self.nearer.split_first_mut() else {
+        let near = match &mut self.nearer {
+            Nearer::Links(links) => links,
+            Nearer::Beyond(near) => {
+                near.deliver(data)?;
+                self.state.paused = near.is_paused();
+                return Ok(());
+            }
+        };
+        let Some((next, nearer)) = near.split_first_mut() else {
             return Err(Error::ours("chain", "a layer without a nearer neighbour delivered bytes"));
         };
         next.feed(data, self.now, self.random, nearer, self.state)
@@ -181,7 +263,7 @@ impl Cx<'_> {
     ///
     /// The nearer layer's, to be passed on.
     pub fn open(&mut self) -> Result<(), Error> {
-        self.next(|layer, cx| layer.on_open(cx)).unwrap_or(Ok(()))
+        self.tell(|near| near.open(), |layer, cx| layer.on_open(cx)).unwrap_or(Ok(()))
     }
 
     /// Hands the head of an HTTP message to the next nearer layer; while the chain is paused it is kept like bytes, in
@@ -204,7 +286,18 @@ impl Cx<'_> {
     }
 
     fn deliver_mark(&mut self, mark: Carried) -> Result<(), Error> {
-        let Some((next, nearer)) = self.nearer.split_first_mut() else {
+        let links = match &mut self.nearer {
+            Nearer::Links(links) => links,
+            Nearer::Beyond(near) => {
+                match &mark {
+                    Carried::Head(head) => near.deliver_head(head)?,
+                    _ => near.deliver_end()?,
+                }
+                self.state.paused = near.is_paused();
+                return Ok(());
+            }
+        };
+        let Some((next, nearer)) = links.split_first_mut() else {
             return Err(Error::ours(
                 "chain",
                 "a layer without a nearer neighbour delivered a head or an end",
@@ -213,9 +306,22 @@ impl Cx<'_> {
         next.mark(mark, self.now, self.random, nearer, self.state)
     }
 
-    fn next<R>(&mut self, call: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> R) -> Option<R> {
-        let (next, nearer) = self.nearer.split_first_mut()?;
-        Some(next.call(self.now, self.random, nearer, self.state, call))
+    fn tell(
+        &mut self,
+        beyond: impl FnOnce(&mut dyn Neighbour) -> Result<(), Error>,
+        here: impl FnOnce(&mut dyn Layer, &mut Cx<'_>) -> Result<(), Error>,
+    ) -> Option<Result<(), Error>> {
+        match &mut self.nearer {
+            Nearer::Links(links) => {
+                let (next, nearer) = links.split_first_mut()?;
+                Some(next.call(self.now, self.random, nearer, self.state, here))
+            }
+            Nearer::Beyond(near) => {
+                let told = beyond(*near);
+                self.state.paused = near.is_paused();
+                Some(told)
+            }
+        }
     }
 
     /// Pauses the chain: no layer is handed data until [`resume`](Self::resume).

@@ -37,7 +37,7 @@ pub use event::{
 };
 pub use frame::{Frame, MediaKind, Role};
 pub use http::{HttpHead, HttpStart};
-pub use layer::{Cx, Layer, LayerSettings};
+pub use layer::{Alone, Cx, Layer, LayerSettings, Neighbour};
 pub use limits::{LimitError, Limits, Seconds};
 pub use name::{NameError, StreamName, split_query};
 pub use out_queue::{OutQueue, Piece};

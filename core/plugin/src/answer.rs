@@ -60,6 +60,10 @@ pub enum Reply {
     Result(Value),
     /// `_error` with this value.
     Error(Value),
+    /// `_result` with several values; for RTMP the command object is the first one.
+    ResultValues(Vec<Value>),
+    /// `_error` with several values, likewise.
+    ErrorValues(Vec<Value>),
     /// This application does not know the command; the server answers as for any unknown one.
     Ignore,
     /// The answer comes by [`Host::respond`](crate::Host::respond).
@@ -115,6 +119,14 @@ impl Answer {
                 json = value.to_string();
                 (abi::ANSWER_ERROR, json.as_str(), "")
             }
+            Self::Reply(Reply::ResultValues(values)) => {
+                json = Value::from(values.as_slice()).to_string();
+                (abi::ANSWER_RESULT_VALUES, json.as_str(), "")
+            }
+            Self::Reply(Reply::ErrorValues(values)) => {
+                json = Value::from(values.as_slice()).to_string();
+                (abi::ANSWER_ERROR_VALUES, json.as_str(), "")
+            }
             Self::Reply(Reply::Ignore) => (abi::ANSWER_IGNORE, "", ""),
         };
         Some(take(&abi::AnswerTable {
@@ -137,6 +149,8 @@ impl Answer {
             abi::ANSWER_REDIRECT => Verdict::Redirect(text(first)).into(),
             abi::ANSWER_RESULT => Reply::Result(serde_json::from_slice(first).ok()?).into(),
             abi::ANSWER_ERROR => Reply::Error(serde_json::from_slice(first).ok()?).into(),
+            abi::ANSWER_RESULT_VALUES => Reply::ResultValues(serde_json::from_slice(first).ok()?).into(),
+            abi::ANSWER_ERROR_VALUES => Reply::ErrorValues(serde_json::from_slice(first).ok()?).into(),
             abi::ANSWER_IGNORE => Reply::Ignore.into(),
             _ => return None,
         })
@@ -149,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_answer_survives_the_border() {
-        let answers: [Answer; 8] = [
+        let answers: [Answer; 10] = [
             Verdict::Accept.into(),
             Verdict::accept_as("room").into(),
             Verdict::hand_to("live").into(),
@@ -157,6 +171,8 @@ mod tests {
             Verdict::redirect("rtmp://other/live").into(),
             Reply::Result(json!([1, "two", null])).into(),
             Reply::error("Call.Failed", "no").into(),
+            Reply::ResultValues(vec![json!(null), json!(1)]).into(),
+            Reply::ErrorValues(vec![json!("x")]).into(),
             Reply::Ignore.into(),
         ];
         for answer in answers {

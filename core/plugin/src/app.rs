@@ -4,7 +4,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::answer::{Reply, Verdict};
-use crate::conn::{Conn, Message, Metadata, Play, Publish, RequestId, Stream};
+use crate::calls::CommandCall;
+use crate::conn::{
+    Conn, ConnId, Message, Metadata, Play, Pong, Publish, RequestId, SourceId, Stream, TappedFrame, TimerId,
+};
 use crate::host::Host;
 
 /// An application.
@@ -22,7 +25,8 @@ pub trait App: Sized + Send + 'static {
     const NAME: &'static str;
 
     /// The hooks that this application has. The server decides all others by itself, without asking: connect,
-    /// publish and play are allowed, unknown commands refused. **A hook that is missing here is never called.**
+    /// publish and play are allowed, unknown commands refused. **A hook that is missing here is never called**, but for
+    /// those that answer something that the application asked for: frames, sources, timers, commands.
     const HOOKS: Hooks;
 
     /// Whether the application takes no connection of its own. As the default application it has the server hand each
@@ -42,6 +46,13 @@ pub trait App: Sized + Send + 'static {
     fn validate(settings: &Self::Settings) -> Result<(), String> {
         let _ = settings;
         Ok(())
+    }
+
+    /// A connection has been accepted, and nothing of it has been read: it has no more than addresses. Only the
+    /// application whose acceptor it is is asked, and it can only accept or reject.
+    fn on_accept(&mut self, conn: &Conn<'_>, request: RequestId) -> Verdict {
+        let _ = (conn, request);
+        Verdict::Accept
     }
 
     /// The far end asks to connect. `request` is for [`Host::respond`], after `Later`.
@@ -83,14 +94,46 @@ pub trait App: Sized + Send + 'static {
         let _ = (conn, stream);
     }
 
-    /// The connection is gone, and with it all that it asked for.
-    fn on_close(&mut self, conn: &Conn<'_>) {
-        let _ = conn;
+    /// The connection is gone, and with it all that it asked for; `reason` says why, in words.
+    fn on_close(&mut self, conn: &Conn<'_>, reason: &str) {
+        let _ = (conn, reason);
     }
 
     /// Nobody waits for this answer any more: the peer has left, or `laterTimeout` is over.
     fn on_cancel(&mut self, conn: &Conn<'_>, request: RequestId) {
         let _ = (conn, request);
+    }
+
+    /// The far end has answered a ping. If several answers wait while the application is busy, the last one counts.
+    fn on_pong(&mut self, conn: &Conn<'_>, pong: Pong) {
+        let _ = (conn, pong);
+    }
+
+    /// A frame of a connection that [`Host::tap`] asked for.
+    fn on_frame(&mut self, conn: &Conn<'_>, frame: TappedFrame<'_>) {
+        let _ = (conn, frame);
+    }
+
+    /// A stream of the application has come (`live`), or has gone, whoever publishes it: a connection or a source.
+    fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        let _ = (publisher, name, live);
+    }
+
+    /// A publication of [`Host::publish`] has begun (`Ok`), or was refused or has ended: then the text says why, and
+    /// nothing more comes of it.
+    fn on_source(&mut self, source: SourceId, state: Result<(), &str>) {
+        let _ = (source, state);
+    }
+
+    /// A timer of [`Host::set_timer`] is due.
+    fn on_timer(&mut self, timer: TimerId) {
+        let _ = timer;
+    }
+
+    /// A command of [`Host::add_command`] has been called.
+    fn on_command(&mut self, call: CommandCall<'_>) -> Reply {
+        let _ = call;
+        Reply::Ignore
     }
 }
 
@@ -123,6 +166,25 @@ impl Hooks {
     pub const CLOSE: Self = Self(1 << 7);
     /// [`App::on_cancel`].
     pub const CANCEL: Self = Self(1 << 8);
+    /// [`App::on_accept`].
+    pub const ACCEPT: Self = Self(1 << 9);
+    /// [`App::on_pong`].
+    pub const PONG: Self = Self(1 << 10);
+    /// [`App::on_stream`].
+    pub const STREAM: Self = Self(1 << 11);
+    /// No hook of its own: the application uses [`Conn::data`], which the kit drops when a connection closes.
+    pub const DATA: Self = Self(1 << 12);
+    /// [`App::on_frame`]. Like those below it is called only after the application has asked for it, and need not be
+    /// listed.
+    pub const FRAME: Self = Self(1 << 13);
+    /// [`App::on_source`].
+    pub const SOURCE: Self = Self(1 << 14);
+    /// [`App::on_timer`].
+    pub const TIMER: Self = Self(1 << 15);
+    /// [`App::on_command`].
+    pub const COMMAND: Self = Self(1 << 16);
+    /// What has become of a call.
+    pub const RESULT: Self = Self(1 << 17);
 
     /// Both sets together.
     #[must_use]

@@ -1,11 +1,14 @@
 //! A connection and what it asks for, as a hook sees them.
 
+use std::any::Any;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::abi;
+use crate::frames::Frame;
 use crate::host::Host;
 
 /// Number of a connection, unique for the life of the server.
@@ -28,8 +31,19 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A connection, borrowed for the hook. It describes itself in every hook; state of your own belongs into a map
-/// from its [`id`](Self::id).
+/// Number of a publication of the application's own, from [`Host::publish`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub u64);
+
+/// Number of a timer, chosen by the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TimerId(pub u64);
+
+/// What a connection's place for the application points to.
+type Data = RefCell<Box<dyn Any + Send>>;
+
+/// A connection, borrowed for the hook. It describes itself in every hook; state of your own is kept by
+/// [`data`](Self::data).
 pub struct Conn<'a> {
     table: &'a abi::ConnTable,
     host: &'a Host,
@@ -45,9 +59,50 @@ impl<'a> Conn<'a> {
         ConnId(self.table.id)
     }
 
+    /// Data of the application's own for this connection, made on first use and dropped after `on_close`. Needs
+    /// [`Hooks::DATA`](crate::Hooks::DATA).
+    ///
+    /// # Panics
+    ///
+    /// Where another type was asked for before, or the data is borrowed already.
+    pub fn data<T: Any + Default + Send>(&self) -> RefMut<'_, T> {
+        if self.table.user.is_null() {
+            panic!("this hook has no place for data");
+        }
+        // SAFETY: the place is good until `on_close` has returned, and hooks of a connection run one at a time.
+        let place = unsafe { &mut *self.table.user };
+        if place.is_null() {
+            let data: Box<Data> = Box::new(RefCell::new(Box::new(T::default())));
+            *place = Box::into_raw(data).cast();
+        }
+        // SAFETY: what is not null was put there above.
+        let data = unsafe { &*place.cast::<Data>() };
+        RefMut::map(data.borrow_mut(), |data| data.downcast_mut().expect("data of one type per connection"))
+    }
+
+    /// Drops the data. After `on_close`.
+    pub(crate) fn drop_data(table: &abi::ConnTable) {
+        if table.user.is_null() {
+            return;
+        }
+        // SAFETY: as in `data`; nobody looks there any more.
+        unsafe {
+            let place = &mut *table.user;
+            if !place.is_null() {
+                drop(Box::from_raw(place.cast::<Data>()));
+                *place = std::ptr::null_mut();
+            }
+        }
+    }
+
     /// The application of the acceptor that took the connection.
     pub fn application(&self) -> &'a str {
         text(&self.table.application)
+    }
+
+    /// Name of the chain, such as `inboundRtmp`.
+    pub fn chain(&self) -> &'a str {
+        text(&self.table.chain)
     }
 
     /// Address of the far end.
@@ -90,9 +145,9 @@ impl<'a> Conn<'a> {
         text(&self.table.page_url)
     }
 
-    /// `flashVer`: what the far end calls itself.
-    pub fn flash_ver(&self) -> &'a str {
-        text(&self.table.flash_ver)
+    /// What the far end calls itself: for RTMP `flashVer`.
+    pub fn agent(&self) -> &'a str {
+        text(&self.table.agent)
     }
 
     /// All other members of the connect request. Parsed on each call.
@@ -216,6 +271,41 @@ pub struct Stream<'a> {
     pub stream_id: u32,
     /// Its name.
     pub name: &'a str,
+    /// Who ended it.
+    pub why: Ended,
+}
+
+/// Who ended a publication or a playback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The far end wanted it, or left.
+    ByPeer,
+    /// The server: a command, a takeover, an application.
+    ByServer,
+    /// The stream that was played.
+    BySource,
+}
+
+/// The answer to a ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// Round trip time.
+    pub rtt: Duration,
+    /// Bytes received on the connection so far.
+    pub received: u64,
+}
+
+/// A frame of a connection, as [`Host::tap`] brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct TappedFrame<'a> {
+    /// The connection's message stream.
+    pub stream_id: u32,
+    /// Name of the stream.
+    pub name: &'a str,
+    /// Frames that were left out before this one, because the application was slow.
+    pub left_out: u64,
+    /// The frame.
+    pub frame: Frame<'a>,
 }
 
 /// The parts of a connect request's `app`: `live/room1?token=x`.

@@ -1,26 +1,105 @@
 //! What a plugin sees of a host: the table of functions, and what is behind it.
 
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::abi::{self, AnswerTable, AppTable, HostTable, Str};
+use crtmp_media::{Frame, MediaKind};
+
+use crate::abi::{self, AnswerTable, FrameTable, HostTable, Str};
 use crate::answer::Answer;
 use crate::foreign::Failure;
-use crate::host::{Gone, Level};
+use crate::frames;
+use crate::host::{Gone, Level, NotTaken};
 
-/// What a host does for an instance. Called from any thread of the application.
+/// What a host does for an instance; see [`HostTable`]. Called from any thread of the application. A host that has
+/// a function not says so by the default of it: nothing is there any more.
+#[allow(unused_variables, reason = "the names are the documentation of what is passed")]
 pub trait Services: Send + Sync + 'static {
     /// Writes a log line.
     fn log(&self, level: Level, text: &str);
     /// Milliseconds of a clock that never goes back.
-    fn now_ms(&self) -> u64;
+    fn now_ms(&self) -> u64 {
+        0
+    }
     /// Takes the answer to a request; the second one for the same request is `Gone`. `None`: the plugin gave
     /// something that is no answer.
-    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), Gone>;
+    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), Gone> {
+        Err(Gone)
+    }
     /// Closes a connection.
-    fn close_connection(&self, conn: u64, code: &str, text: &str) -> Result<(), Gone>;
+    fn close_connection(&self, conn: u64, code: &str, text: &str) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// Calls a command of the far end; `args` is JSON text of a list.
+    fn call(&self, conn: u64, name: &str, args: &str, ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Ends publications.
+    fn unpublish(&self, conn: u64, stream_id: u32, code: &str, text: &str) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// Ends playbacks.
+    fn unplay(&self, conn: u64, stream_id: u32, code: &str, text: &str) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// Brings frames, or stops.
+    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// The newest codec configuration.
+    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
+        None
+    }
+    /// Sets a timer.
+    fn timer_set(&self, timer: u64, delay_ms: u64, period_ms: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Takes back a timer.
+    fn timer_cancel(&self, timer: u64) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// Runs a command of the server; `params` is JSON text of an object or empty.
+    fn command(&self, name: &str, params: &str, rights: Rights, ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Adds a command; the text says why not.
+    fn command_add(&self, command: &str) -> Result<(), String> {
+        Err("the server has ended".to_owned())
+    }
+    /// Begins to publish.
+    fn source_open(&self, name: &str) -> Option<u64> {
+        None
+    }
+    /// Gives a frame: kind, time in ms, body of its FLV tag.
+    fn source_frame(&self, source: u64, kind: MediaKind, dts: i64, body: &[u8]) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Ends a publication.
+    fn source_close(&self, source: u64) -> Result<(), Gone> {
+        Err(Gone)
+    }
+    /// Connects to somebody.
+    fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Sends an HTTP request.
+    fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+}
+
+/// What the caller of a command may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rights {
+    /// Commands that only look.
+    Read,
+    /// And commands that change something.
+    Change,
+    /// And those that can harm the machine.
+    All,
 }
 
 /// A host table with what is behind it. The plugin sees the first field.
@@ -36,16 +115,32 @@ impl Context {
     pub(crate) fn new(services: impl Services) -> Self {
         let table = HostTable {
             size: size_of::<HostTable>(),
-            log: host_log,
-            now_ms: host_now_ms,
-            fail: host_fail,
-            respond: host_respond,
-            close_connection: host_close_connection,
+            log,
+            now_ms,
+            fail,
+            respond,
+            close_connection,
+            call,
+            unpublish,
+            unplay,
+            tap,
+            sequence_header,
+            frame_retain,
+            frame_release,
+            timer_set,
+            timer_cancel,
+            command,
+            command_add,
+            source_open,
+            source_frame,
+            source_close,
+            connect,
+            http,
         };
         Self { table, services: Box::new(services), reason: Mutex::default() }
     }
 
-    /// Made from the whole context, so that the way back in `context` is allowed.
+    /// Made from the whole context, so that the way back in `serve` is allowed.
     pub(crate) fn table(&self) -> *const HostTable {
         ptr::from_ref(self).cast()
     }
@@ -53,13 +148,7 @@ impl Context {
     /// Reads the status of a call.
     pub(crate) fn check(&self, status: i32) -> Result<(), Failure> {
         let mut reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = std::mem::take(&mut *reason);
-        match status {
-            abi::OK => Ok(()),
-            abi::PANICKED => Err(Failure::Panic(reason)),
-            abi::FAILED if !reason.is_empty() => Err(Failure::Error(reason)),
-            status => Err(Failure::Error(format!("status {status} without a reason"))),
-        }
+        Failure::of(status, std::mem::take(&mut *reason))
     }
 }
 
@@ -67,39 +156,96 @@ impl Context {
 ///
 /// # Safety
 /// `host` is a table that `Context::table` gave.
-unsafe fn serve<R>(host: *const HostTable, failed: R, body: impl FnOnce(&Context) -> R) -> R {
+unsafe fn serve<R>(host: *const HostTable, failed: R, body: impl FnOnce(&dyn Services) -> R) -> R {
     // SAFETY: the table is the first field of its context, which outlives all calls.
     let context = unsafe { &*host.cast::<Context>() };
-    catch_unwind(AssertUnwindSafe(|| body(context))).unwrap_or(failed)
+    catch_unwind(AssertUnwindSafe(|| body(&*context.services))).unwrap_or(failed)
 }
 
-unsafe extern "C" fn host_log(host: *const HostTable, level: u32, text: Str) {
-    // SAFETY: the plugin passes the table that it was given.
-    unsafe { serve(host, (), |context| context.services.log(Level::from_number(level), &owned(text))) }
+/// A status.
+trait Status {
+    fn status(self) -> i32;
 }
 
-unsafe extern "C" fn host_now_ms(host: *const HostTable) -> u64 {
-    // SAFETY: the plugin passes the table that it was given.
-    unsafe { serve(host, 0, |context| context.services.now_ms()) }
-}
-
-unsafe extern "C" fn host_fail(host: *const HostTable, reason: Str) {
-    // SAFETY: the plugin passes the table that it was given.
-    unsafe {
-        serve(host, (), |context| {
-            *context.reason.lock().unwrap_or_else(PoisonError::into_inner) = owned(reason);
-        });
+impl Status for Result<(), Gone> {
+    fn status(self) -> i32 {
+        if self.is_ok() { abi::OK } else { abi::GONE }
     }
 }
 
-unsafe extern "C" fn host_respond(host: *const HostTable, request: u64, answer: *const AnswerTable) -> i32 {
+impl Status for Result<(), NotTaken> {
+    fn status(self) -> i32 {
+        match self {
+            Ok(()) => abi::OK,
+            Err(NotTaken::Gone) => abi::GONE,
+            Err(NotTaken::Full) => abi::FULL,
+            Err(NotTaken::Invalid) => abi::INVALID,
+        }
+    }
+}
+
+/// Host functions whose body is one call of the services and whose answer is a status.
+macro_rules! functions {
+    ($($name:ident($($argument:ident: $type:ty),*) $body:expr;)*) => {$(
+        unsafe extern "C" fn $name(host: *const HostTable, $($argument: $type),*) -> i32 {
+            // SAFETY: the plugin passes the table that it was given.
+            unsafe { serve(host, abi::FAILED, |services| ($body)(services).status()) }
+        }
+    )*};
+}
+
+functions! {
+    close_connection(conn: u64, code: Str, text: Str)
+        |services: &dyn Services| services.close_connection(conn, &owned(code), &owned(text));
+    call(conn: u64, name: Str, args: Str, ticket: u64)
+        |services: &dyn Services| services.call(conn, &owned(name), &owned(args), ticket);
+    unpublish(conn: u64, stream_id: u32, code: Str, text: Str)
+        |services: &dyn Services| services.unpublish(conn, stream_id, &owned(code), &owned(text));
+    unplay(conn: u64, stream_id: u32, code: Str, text: Str)
+        |services: &dyn Services| services.unplay(conn, stream_id, &owned(code), &owned(text));
+    tap(conn: u64, on: u32) |services: &dyn Services| services.tap(conn, on != 0);
+    timer_set(timer: u64, delay_ms: u64, period_ms: u64)
+        |services: &dyn Services| services.timer_set(timer, delay_ms, period_ms);
+    timer_cancel(timer: u64) |services: &dyn Services| services.timer_cancel(timer);
+    command(name: Str, params: Str, rights: u32, ticket: u64) |services: &dyn Services| {
+        let rights = match rights {
+            abi::RIGHTS_READ => Rights::Read,
+            abi::RIGHTS_CHANGE => Rights::Change,
+            abi::RIGHTS_ALL => Rights::All,
+            _ => return Err(NotTaken::Invalid),
+        };
+        services.command(&owned(name), &owned(params), rights, ticket)
+    };
+    source_close(source: u64) |services: &dyn Services| services.source_close(source);
+    connect(address: Str, chain: Str, keys: Str, ticket: u64)
+        |services: &dyn Services| services.connect(&owned(address), &owned(chain), &owned(keys), ticket);
+}
+
+unsafe extern "C" fn log(host: *const HostTable, level: u32, text: Str) {
+    // SAFETY: the plugin passes the table that it was given.
+    unsafe { serve(host, (), |services| services.log(Level::from_number(level), &owned(text))) }
+}
+
+unsafe extern "C" fn now_ms(host: *const HostTable) -> u64 {
+    // SAFETY: the plugin passes the table that it was given.
+    unsafe { serve(host, 0, |services| services.now_ms()) }
+}
+
+unsafe extern "C" fn fail(host: *const HostTable, reason: Str) {
+    // SAFETY: the plugin passes the table that it was given, the first field of its context.
+    let context = unsafe { &*host.cast::<Context>() };
+    // Nothing in here panics.
+    *context.reason.lock().unwrap_or_else(PoisonError::into_inner) = owned(reason);
+}
+
+unsafe extern "C" fn respond(host: *const HostTable, request: u64, answer: *const AnswerTable) -> i32 {
     // SAFETY: the plugin passes the table that it was given, and an answer with its size.
     unsafe {
-        serve(host, abi::FAILED, |context| {
+        serve(host, abi::FAILED, |services| {
             let table = copy_table(answer);
             let answer = Answer::read(table.kind, table.first.bytes(), table.second.bytes());
             let understood = answer.is_some();
-            match context.services.respond(request, answer) {
+            match services.respond(request, answer) {
                 Ok(()) if understood => abi::OK,
                 Ok(()) => abi::INVALID,
                 Err(Gone) => abi::GONE,
@@ -108,15 +254,77 @@ unsafe extern "C" fn host_respond(host: *const HostTable, request: u64, answer: 
     }
 }
 
-unsafe extern "C" fn host_close_connection(host: *const HostTable, conn: u64, code: Str, text: Str) -> i32 {
+unsafe extern "C" fn sequence_header(
+    host: *const HostTable,
+    conn: u64,
+    kind: u32,
+    frame: *mut FrameTable,
+) -> i32 {
+    // SAFETY: the plugin passes the table that it was given, and a place for a frame with its size.
+    unsafe {
+        serve(host, abi::FAILED, |services| {
+            let Some(kind) = frames::kind_of(kind) else { return abi::INVALID };
+            let Some(header) = services.sequence_header(conn, kind) else { return abi::GONE };
+            let owner = Arc::new(header);
+            let table = frames::table(&owner);
+            // The plugin's now, until it releases it.
+            let _ = Arc::into_raw(owner);
+            let room = frame.cast::<usize>().read().min(size_of::<FrameTable>());
+            ptr::copy_nonoverlapping((&raw const table).cast::<u8>(), frame.cast::<u8>(), room);
+            frame.cast::<usize>().write(room);
+            abi::OK
+        })
+    }
+}
+
+unsafe extern "C" fn frame_retain(_: *const HostTable, owner: *const c_void) {
+    if !owner.is_null() {
+        // SAFETY: `owner` is from `frames::table`, which the hook that lent it, or a retained count, keeps alive.
+        unsafe { Arc::increment_strong_count(owner.cast::<Frame>()) }
+    }
+}
+
+unsafe extern "C" fn frame_release(_: *const HostTable, owner: *const c_void) {
+    if !owner.is_null() {
+        // SAFETY: the plugin gives back a count that it has.
+        unsafe { Arc::decrement_strong_count(owner.cast::<Frame>()) }
+    }
+}
+
+unsafe extern "C" fn command_add(host: *const HostTable, command: Str) -> i32 {
     // SAFETY: the plugin passes the table that it was given.
     unsafe {
-        serve(host, abi::FAILED, |context| {
-            match context.services.close_connection(conn, &owned(code), &owned(text)) {
-                Ok(()) => abi::OK,
-                Err(Gone) => abi::GONE,
+        let added = serve(host, Err(String::new()), |services| services.command_add(&owned(command)));
+        match added {
+            Ok(()) => abi::OK,
+            Err(reason) => {
+                fail(host, Str::new(&reason));
+                abi::INVALID
             }
+        }
+    }
+}
+
+unsafe extern "C" fn source_open(host: *const HostTable, name: Str) -> u64 {
+    // SAFETY: the plugin passes the table that it was given.
+    unsafe { serve(host, 0, |services| services.source_open(&owned(name)).unwrap_or(0)) }
+}
+
+unsafe extern "C" fn source_frame(host: *const HostTable, source: u64, frame: *const FrameTable) -> i32 {
+    // SAFETY: the plugin passes the table that it was given, and a frame with its size.
+    unsafe {
+        serve(host, abi::FAILED, |services| {
+            let frame = copy_table(frame);
+            let Some(kind) = frames::kind_of(frame.kind) else { return abi::INVALID };
+            services.source_frame(source, kind, frame.dts_ms, frame.body.bytes()).status()
         })
+    }
+}
+
+unsafe extern "C" fn http(host: *const HostTable, request: Str, body: Str, ticket: u64) -> i32 {
+    // SAFETY: the plugin passes the table that it was given, and lends its bytes for the call.
+    unsafe {
+        serve(host, abi::FAILED, |services| services.http(&owned(request), body.bytes(), ticket).status())
     }
 }
 
@@ -131,10 +339,25 @@ pub(crate) fn owned(text: Str) -> String {
 /// # Safety
 /// The type is `repr(C)`, begins with its size (`usize`), and all zeros are a valid value that means "absent".
 pub(crate) unsafe trait Table: Copy {}
-// SAFETY: a null name, null hooks.
-unsafe impl Table for AppTable {}
-// SAFETY: kind 0 is no answer, null texts.
-unsafe impl Table for AnswerTable {}
+
+macro_rules! tables {
+    ($($table:ident),*) => {$(
+        // SAFETY: null texts, null hooks, null pointers, numbers.
+        unsafe impl Table for abi::$table {}
+    )*};
+}
+
+tables!(
+    AppTable,
+    AnswerTable,
+    FrameTable,
+    LayerTable,
+    ChainTable,
+    FilterTable,
+    HeadTable,
+    EventTable,
+    OrderTable
+);
 
 /// Takes what the table's own size covers; the rest is absent. This is the whole of "append-only".
 ///

@@ -34,7 +34,7 @@
 //!         Verdict::Accept
 //!     }
 //!
-//!     fn on_close(&mut self, conn: &Conn<'_>) {
+//!     fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
 //!         self.live.remove(&conn.id());
 //!     }
 //! }
@@ -58,37 +58,65 @@ compile_error!(
 pub mod abi;
 mod answer;
 mod app;
+mod calls;
 mod conn;
 mod context;
+mod filters;
 pub mod foreign;
+mod frames;
 mod host;
+pub mod layers;
 mod settings;
 mod shim;
 pub mod testing;
+pub mod values;
 
 pub use answer::{Answer, Reply, Verdict};
 pub use app::{App, Hooks, NoSettings};
-pub use conn::{
-    AppPath, Conn, ConnId, Message, Metadata, Play, PlayStart, Publish, PublishKind, RequestId, Stream,
+pub use calls::{
+    CallError, CallResult, Command, CommandCall, CommandReply, HttpAnswer, HttpRequest, ParamKind,
 };
-pub use host::{Gone, Host, Level};
+pub use conn::{
+    AppPath, Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId,
+    SourceId, Stream, TappedFrame, TimerId,
+};
+pub use context::Rights;
+#[doc(hidden)]
+pub use filters::FilterShim;
+pub use filters::{Filter, Pass};
+pub use frames::{Frame, KeptFrame, MediaKind, Role};
+pub use host::{Gone, Host, Level, NotTaken};
+#[doc(hidden)]
+pub use layers::LayerShim;
 #[doc(hidden)]
 pub use shim::Shim;
 
-/// Exports a library's applications to the server. Once per library.
+/// Exports to the server what a library brings: applications, layers, chains, filters; each list may be left out. Once
+/// per library.
 ///
 /// ```ignore
 /// export_plugin!(name: "tickets", apps: [Tickets, TicketsAdmin]);
+/// export_plugin!(name: "shout", layers: [Shout], chains: [chain("inboundShout", "shout")]);
 /// ```
 ///
 /// The version is that of the package.
 #[macro_export]
 macro_rules! export_plugin {
-    (name: $name:expr, apps: [$($app:ty),+ $(,)?] $(,)?) => {
+    (
+        name: $name:expr
+        $(, apps: [$($app:ty),* $(,)?])?
+        $(, layers: [$($layer:ty),* $(,)?])?
+        $(, chains: [$($chain:expr),* $(,)?])?
+        $(, filters: [$($filter:ty),* $(,)?])?
+        $(,)?
+    ) => {
         /// What this library brings; read by the server when it loads the library.
         #[unsafe(no_mangle)]
         pub static CRTMP_PLUGIN_V1: $crate::abi::PluginTable = {
-            const APPS: &[&$crate::abi::AppTable] = &[$(&$crate::Shim::<$app>::TABLE),+];
+            const APPS: &[&$crate::abi::AppTable] = &[$($(&$crate::Shim::<$app>::TABLE),*)?];
+            const LAYERS: &[&$crate::abi::LayerTable] = &[$($(&$crate::LayerShim::<$layer>::TABLE),*)?];
+            const CHAINS: &[&$crate::abi::ChainTable] = &[$($(&$chain),*)?];
+            const FILTERS: &[&$crate::abi::FilterTable] = &[$($(&$crate::FilterShim::<$filter>::TABLE),*)?];
             $crate::abi::PluginTable {
                 magic: $crate::abi::MAGIC,
                 size: ::core::mem::size_of::<$crate::abi::PluginTable>(),
@@ -98,6 +126,12 @@ macro_rules! export_plugin {
                 version: $crate::abi::Str::new(::core::env!("CARGO_PKG_VERSION")),
                 apps: APPS.as_ptr().cast(),
                 app_count: APPS.len(),
+                layers: LAYERS.as_ptr().cast(),
+                layer_count: LAYERS.len(),
+                chains: CHAINS.as_ptr().cast(),
+                chain_count: CHAINS.len(),
+                filters: FILTERS.as_ptr().cast(),
+                filter_count: FILTERS.len(),
             }
         };
     };

@@ -9,7 +9,12 @@ use std::time::Duration;
 use crate::abi::{self, AppTable, HostTable, Str};
 use crate::answer::Answer;
 use crate::app::{App, Hooks};
-use crate::conn::{Conn, Message, Metadata, Play, PlayStart, Publish, PublishKind, RequestId, Stream, text};
+use crate::calls::{CommandCall, RawResult};
+use crate::conn::{
+    Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, SourceId,
+    Stream, TappedFrame, TimerId, text,
+};
+use crate::frames::Frame;
 use crate::host::Host;
 use crate::settings;
 
@@ -22,9 +27,11 @@ impl<T: App> Shim<T> {
     pub const TABLE: AppTable = AppTable {
         size: size_of::<AppTable>(),
         name: Str::new(T::NAME),
+        flags: if T::SELECTS { abi::APP_SELECTS } else { 0 },
         validate: Some(validate::<T>),
         create: Some(create::<T>),
         destroy: Some(destroy::<T>),
+        on_accept: if has::<T>(Hooks::ACCEPT) { Some(on_accept::<T>) } else { None },
         on_connect: if has::<T>(Hooks::CONNECT) { Some(on_connect::<T>) } else { None },
         on_publish: if has::<T>(Hooks::PUBLISH) { Some(on_publish::<T>) } else { None },
         on_play: if has::<T>(Hooks::PLAY) { Some(on_play::<T>) } else { None },
@@ -32,9 +39,15 @@ impl<T: App> Shim<T> {
         on_metadata: if has::<T>(Hooks::METADATA) { Some(on_metadata::<T>) } else { None },
         on_unpublish: if has::<T>(Hooks::UNPUBLISH) { Some(on_unpublish::<T>) } else { None },
         on_unplay: if has::<T>(Hooks::UNPLAY) { Some(on_unplay::<T>) } else { None },
-        on_close: if has::<T>(Hooks::CLOSE) { Some(on_close::<T>) } else { None },
+        on_close: if has::<T>(Hooks::CLOSE) || has::<T>(Hooks::DATA) { Some(on_close::<T>) } else { None },
         on_cancel: if has::<T>(Hooks::CANCEL) { Some(on_cancel::<T>) } else { None },
-        flags: if T::SELECTS { abi::SELECTS } else { 0 },
+        on_pong: if has::<T>(Hooks::PONG) { Some(on_pong::<T>) } else { None },
+        on_frame: Some(on_frame::<T>),
+        on_stream: if has::<T>(Hooks::STREAM) { Some(on_stream::<T>) } else { None },
+        on_source: Some(on_source::<T>),
+        on_timer: Some(on_timer::<T>),
+        on_command: Some(on_command::<T>),
+        on_result: Some(on_result::<T>),
     };
 }
 
@@ -89,12 +102,26 @@ unsafe extern "C" fn destroy<T: App>(instance: *mut c_void) -> i32 {
     })
 }
 
+unsafe extern "C" fn on_accept<T: App>(
+    instance: *mut c_void,
+    conn: *const abi::ConnTable,
+    what: *const abi::ConnectRequest,
+) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        hook(instance, conn, what, |app: &mut T, conn, what| {
+            let request = RequestId(what.request);
+            (request, app.on_accept(conn, request))
+        })
+    }
+}
+
 unsafe extern "C" fn on_connect<T: App>(
     instance: *mut c_void,
     conn: *const abi::ConnTable,
     what: *const abi::ConnectRequest,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
             let request = RequestId(what.request);
@@ -108,7 +135,7 @@ unsafe extern "C" fn on_publish<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::PublishRequest,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
             let request = RequestId(what.request);
@@ -133,7 +160,7 @@ unsafe extern "C" fn on_play<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::PlayRequest,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
             let request = RequestId(what.request);
@@ -160,7 +187,7 @@ unsafe extern "C" fn on_message<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::MessageRequest,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
             let request = RequestId(what.request);
@@ -181,7 +208,7 @@ unsafe extern "C" fn on_metadata<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::MetadataNotice,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
             let values_json = text(&what.values);
@@ -198,10 +225,10 @@ unsafe extern "C" fn on_unpublish<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::StreamNotice,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
-            app.on_unpublish(conn, Stream { stream_id: what.stream_id, name: text(&what.name) });
+            app.on_unpublish(conn, stream(what));
         })
     }
 }
@@ -211,10 +238,10 @@ unsafe extern "C" fn on_unplay<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::StreamNotice,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| {
-            app.on_unplay(conn, Stream { stream_id: what.stream_id, name: text(&what.name) });
+            app.on_unplay(conn, stream(what));
         })
     }
 }
@@ -224,8 +251,20 @@ unsafe extern "C" fn on_close<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::CloseNotice,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
-    unsafe { hook(instance, conn, what, |app: &mut T, conn, _| app.on_close(conn)) }
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        let status = hook(instance, conn, what, |app: &mut T, conn, what| {
+            if has::<T>(Hooks::CLOSE) {
+                app.on_close(conn, text(&what.reason));
+            }
+        });
+        let host = &(*instance.cast::<Instance<T>>()).host;
+        let dropped = guard(host, || {
+            Conn::drop_data(&*conn);
+            abi::OK
+        });
+        if status == abi::OK { dropped } else { status }
+    }
 }
 
 unsafe extern "C" fn on_cancel<T: App>(
@@ -233,13 +272,110 @@ unsafe extern "C" fn on_cancel<T: App>(
     conn: *const abi::ConnTable,
     what: *const abi::CancelNotice,
 ) -> i32 {
-    // SAFETY: the host keeps the contract of `abi::Hook`.
+    // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         hook(instance, conn, what, |app: &mut T, conn, what| app.on_cancel(conn, RequestId(what.request)))
     }
 }
 
-/// What all hooks have in common: references instead of pointers, the guard, and the answer on its way back.
+unsafe extern "C" fn on_pong<T: App>(
+    instance: *mut c_void,
+    conn: *const abi::ConnTable,
+    what: *const abi::PongNotice,
+) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        hook(instance, conn, what, |app: &mut T, conn, what| {
+            app.on_pong(conn, Pong { rtt: Duration::from_millis(what.rtt_ms), received: what.received });
+        })
+    }
+}
+
+unsafe extern "C" fn on_frame<T: App>(
+    instance: *mut c_void,
+    conn: *const abi::ConnTable,
+    what: *const abi::FrameNotice,
+) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks; the frame is lent for the call as well.
+    unsafe {
+        hook(instance, conn, what, |app: &mut T, conn, what| {
+            let (stream_id, name, left_out) = (what.stream_id, text(&what.name), what.left_out);
+            app.on_frame(conn, TappedFrame { stream_id, name, left_out, frame: Frame::new(&*what.frame) });
+        })
+    }
+}
+
+unsafe extern "C" fn on_stream<T: App>(instance: *mut c_void, what: *const abi::StreamStateNotice) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        app_hook(instance, what, |app: &mut T, _, what| {
+            app.on_stream(ConnId(what.conn), text(&what.name), what.live != 0);
+        })
+    }
+}
+
+unsafe extern "C" fn on_source<T: App>(instance: *mut c_void, what: *const abi::SourceNotice) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        app_hook(instance, what, |app: &mut T, _, what| {
+            let state = if what.state == abi::SOURCE_LIVE { Ok(()) } else { Err(text(&what.text)) };
+            app.on_source(SourceId(what.source), state);
+        })
+    }
+}
+
+unsafe extern "C" fn on_timer<T: App>(instance: *mut c_void, what: *const abi::TimerNotice) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe { app_hook(instance, what, |app: &mut T, _, what| app.on_timer(TimerId(what.timer))) }
+}
+
+unsafe extern "C" fn on_command<T: App>(instance: *mut c_void, what: *const abi::CommandRequest) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        app_hook(instance, what, |app: &mut T, _, what| {
+            let request = RequestId(what.request);
+            let call = CommandCall { request, name: text(&what.name), params_json: text(&what.params) };
+            (request, app.on_command(call))
+        })
+    }
+}
+
+unsafe extern "C" fn on_result<T: App>(instance: *mut c_void, what: *const abi::ResultNotice) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        app_hook(instance, what, |app: &mut T, host, what| {
+            let Some(then) = host.take(what.ticket) else { return };
+            let (value, body) = (text(&what.value), what.body.bytes());
+            then(app, &RawResult { status: what.status, conn: what.conn, value, body });
+        })
+    }
+}
+
+fn stream(what: &abi::StreamNotice) -> Stream<'_> {
+    let why = match what.why {
+        abi::ENDED_BY_SOURCE => Ended::BySource,
+        abi::ENDED_BY_SERVER => Ended::ByServer,
+        _ => Ended::ByPeer,
+    };
+    Stream { stream_id: what.stream_id, name: text(&what.name), why }
+}
+
+/// What the hooks have in common that are about no connection.
+///
+/// # Safety
+/// As for [`hook`].
+unsafe fn app_hook<T: App, W, A: Outcome>(
+    instance: *mut c_void,
+    what: *const W,
+    body: impl FnOnce(&mut T, &Host, &W) -> A,
+) -> i32 {
+    // SAFETY: see above.
+    let (instance, what) = unsafe { (&mut *instance.cast::<Instance<T>>(), &*what) };
+    let Instance { app, host } = instance;
+    guard(host, || body(app, host, what).deliver(host))
+}
+
+/// What all hooks of a connection have in common: references instead of pointers, the guard, and the answer on its way back.
 ///
 /// # Safety
 /// `instance` is from `create::<T>` and lent to this call alone; `conn` and `what` are valid tables of our minor
@@ -282,9 +418,14 @@ impl<A: Into<Answer>> Outcome for (RequestId, A) {
 
 /// Runs code of the application. A panic ends here, as a status.
 fn guard(host: &Host, body: impl FnOnce() -> i32) -> i32 {
+    guarded(|reason| host.fail(reason), body)
+}
+
+/// Runs code of the plugin. A panic ends here, as a status; `fail` is told its text.
+pub(crate) fn guarded(fail: impl FnOnce(&str), body: impl FnOnce() -> i32) -> i32 {
     // The instance lives on after a panic; `App` tells authors what that asks of them.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-        host.fail(panic_text(panic.as_ref()));
+        fail(panic_text(panic.as_ref()));
         // A payload is any type, and its destructor may panic as well. Forgetting it costs a few bytes per panic.
         std::mem::forget(panic);
         abi::PANICKED

@@ -20,14 +20,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use crtmp_media::{Frame, Limits, MediaKind};
+use serde_json::{Value, json};
 
+use crate::abi;
 use crate::answer::{Answer, Reply, Verdict};
 use crate::app::{App, Hooks};
-use crate::conn::{AppPath, Message, Metadata, Play, PlayStart, Publish, PublishKind, RequestId, Stream};
+use crate::calls::CommandCall;
+use crate::conn::{
+    AppPath, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, Stream,
+};
+use crate::context::Rights;
 pub use crate::foreign::ConnInfo;
-use crate::foreign::{AppEntry, Failure, Instance, Outcome, Services};
-use crate::host::{Gone, Level};
+use crate::foreign::{AppEntry, Failure, Instance, Outcome, Services, SourceState, What, read_frame};
+use crate::host::{Gone, Level, NotTaken};
 
 /// A connection with this number that asked for this `app`.
 pub fn conn(id: u64, app: &str) -> ConnInfo {
@@ -60,8 +66,41 @@ struct Seen {
     now: Duration,
     logs: Vec<(Level, String)>,
     closed: Vec<(u64, String, String)>,
+    calls: Vec<Call>,
+    taps: Vec<(u64, bool)>,
+    timers: HashMap<u64, (u64, u64)>,
+    commands: Vec<Value>,
+    sources: Vec<String>,
+    frames: Vec<(u64, MediaKind, i64, Vec<u8>)>,
+    headers: HashMap<(u64, u32), Frame>,
     /// Requests without an answer are `None`.
     requests: HashMap<u64, Option<Answer>>,
+}
+
+/// Something that the application asked of the server and whose result comes later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Names the call in [`FakeHost::answer`]; 0: no result is wanted.
+    pub ticket: u64,
+    /// What it is.
+    pub what: Called,
+}
+
+/// What the application asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Called {
+    /// A command of a peer: connection, name, arguments.
+    Peer(u64, String, Value),
+    /// A command of the server: name, parameters.
+    Command(String, Value),
+    /// A connection: address, chain, keys.
+    Connect(String, String, Value),
+    /// An HTTP request: head and body.
+    Http(Value, Vec<u8>),
+    /// The end of publications: connection, message stream, text.
+    Unpublish(u64, u32, String),
+    /// The end of playbacks: connection, message stream, text.
+    Unplay(u64, u32, String),
 }
 
 impl FakeHost {
@@ -72,6 +111,13 @@ impl FakeHost {
         entry.validate(Recorder(seen.clone()), settings)?;
         let app = entry.create(Recorder(seen.clone()), settings)?;
         Ok(Self { app, hooks: entry.hooks(), seen, next_request: 1 })
+    }
+
+    /// A connection is accepted.
+    pub fn accept(&mut self, conn: &ConnInfo) -> Verdict {
+        let request = self.open(Hooks::ACCEPT, "ACCEPT");
+        let outcome = self.app.accept(conn, request);
+        self.verdict(request, outcome)
     }
 
     /// Asks to connect.
@@ -131,19 +177,140 @@ impl FakeHost {
     /// A publication ends.
     pub fn unpublish(&mut self, conn: &ConnInfo, name: &str) {
         self.need(Hooks::UNPUBLISH, "UNPUBLISH");
-        done(self.app.unpublish(conn, &Stream { stream_id: 1, name }));
+        done(self.app.unpublish(conn, &Stream { stream_id: 1, name, why: Ended::ByPeer }));
     }
 
     /// A playback ends.
     pub fn unplay(&mut self, conn: &ConnInfo, name: &str) {
         self.need(Hooks::UNPLAY, "UNPLAY");
-        done(self.app.unplay(conn, &Stream { stream_id: 1, name }));
+        done(self.app.unplay(conn, &Stream { stream_id: 1, name, why: Ended::ByPeer }));
+    }
+
+    /// A playback ends because its stream does.
+    pub fn source_ended(&mut self, conn: &ConnInfo, name: &str) {
+        self.need(Hooks::UNPLAY, "UNPLAY");
+        done(self.app.unplay(conn, &Stream { stream_id: 1, name, why: Ended::BySource }));
     }
 
     /// The connection ends.
     pub fn close(&mut self, conn: &ConnInfo) {
         self.need(Hooks::CLOSE, "CLOSE");
-        done(self.app.close(conn));
+        done(self.app.close(conn, "closed by the peer"));
+    }
+
+    /// The far end answers a ping.
+    pub fn pong(&mut self, conn: &ConnInfo, rtt: Duration, received: u64) {
+        self.need(Hooks::PONG, "PONG");
+        done(self.app.pong(conn, Pong { rtt, received }));
+    }
+
+    /// A frame of a connection that the application has tapped: kind, time in ms, body of its FLV tag.
+    ///
+    /// # Panics
+    ///
+    /// If it has not, or if that is no body of a tag.
+    pub fn frame(&mut self, conn: &ConnInfo, name: &str, kind: MediaKind, dts: i64, body: &[u8]) {
+        assert!(self.is_tapped(conn.id), "the application has not tapped this connection");
+        let frame = read_frame(kind, dts, body, &Limits::default()).expect("the body of an FLV tag");
+        done(self.app.frame(conn, 1, name, 0, &Arc::new(frame)));
+    }
+
+    /// A stream comes or goes.
+    pub fn stream(&mut self, publisher: u64, name: &str, live: bool) {
+        self.need(Hooks::STREAM, "STREAM");
+        done(self.app.tell(&What::Stream { publisher, name, live }));
+    }
+
+    /// A source of the application is published, or refused or ended with this text.
+    pub fn source(&mut self, source: u64, state: Result<(), &str>) {
+        let state = state.map_or_else(SourceState::Ended, |()| SourceState::Live);
+        done(self.app.tell(&What::Source { source, state }));
+    }
+
+    /// A timer of the application is due.
+    ///
+    /// # Panics
+    ///
+    /// If it has not been set.
+    pub fn timer(&mut self, timer: u64) {
+        let set = self.seen().timers.get(&timer).copied();
+        let (_, period) = set.expect("the application has set this timer");
+        if period == 0 {
+            self.seen().timers.remove(&timer);
+        }
+        done(self.app.tell(&What::Timer(timer)));
+    }
+
+    /// Calls a command that the application has added. Parameters are passed as they are: the server would check them
+    /// and add defaults.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such command.
+    pub fn command(&mut self, name: &str, params: &Value) -> Reply {
+        let known = self.seen().commands.iter().any(|command| command["name"] == name);
+        assert!(known, "the application has not added the command {name:?}");
+        let request = self.next_request();
+        let params_json = &params.to_string();
+        let outcome = self.app.tell(&What::Command(CommandCall { request, name, params_json }));
+        match self.answer(request, outcome) {
+            None => Reply::Later,
+            Some(Answer::Reply(reply)) => reply,
+            Some(other) => panic!("a command was answered with {other:?}"),
+        }
+    }
+
+    /// What the application asked for, whose results come by [`answer_call`](Self::answer_call).
+    pub fn calls(&self) -> Vec<Call> {
+        self.seen().calls.clone()
+    }
+
+    /// Brings the result of a call: `Ok` with what it returned, `Err` with what a peer answered as `_error` or the text
+    /// of a failure. Of an HTTP request: an object with `status` and `body` (a text).
+    pub fn answer_call(&mut self, ticket: u64, result: Result<Value, Value>) {
+        let (status, value) = match &result {
+            Ok(value) => (abi::RESULT_OK, value),
+            Err(value) => (abi::RESULT_ERROR, value),
+        };
+        let conn = value.get("connection").and_then(Value::as_u64).unwrap_or_default();
+        let body = value.get("body").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let value = &value.to_string();
+        done(self.app.tell(&What::Result { ticket, status, conn, value, body: body.as_bytes() }));
+    }
+
+    /// The commands that the application has added, as JSON.
+    pub fn commands(&self) -> Vec<Value> {
+        self.seen().commands.clone()
+    }
+
+    /// The timers that are set: number, delay and period in ms.
+    pub fn timers(&self) -> Vec<(u64, u64, u64)> {
+        self.seen().timers.iter().map(|(timer, (delay, period))| (*timer, *delay, *period)).collect()
+    }
+
+    /// The names of the application's sources; the first one has the number 1.
+    pub fn sources(&self) -> Vec<String> {
+        self.seen().sources.clone()
+    }
+
+    /// The frames that the application has given: source, kind, time in ms, body.
+    pub fn sent_frames(&self) -> Vec<(u64, MediaKind, i64, Vec<u8>)> {
+        self.seen().frames.clone()
+    }
+
+    /// Whether the application wants the frames of a connection.
+    pub fn is_tapped(&self, conn: u64) -> bool {
+        self.seen().taps.iter().rev().find(|(tapped, _)| *tapped == conn).is_some_and(|(_, on)| *on)
+    }
+
+    /// Puts a codec configuration where the application finds it: connection, kind, body of its FLV tag.
+    ///
+    /// # Panics
+    ///
+    /// If that is no body of a tag.
+    pub fn put_sequence_header(&mut self, conn: u64, kind: MediaKind, body: &[u8]) {
+        let frame = read_frame(kind, 0, body, &Limits::default()).expect("the body of an FLV tag");
+        self.seen().headers.insert((conn, crate::frames::number_of(kind)), frame);
     }
 
     /// A request that was put off is called off: an answer to it gets `Gone` from now on.
@@ -255,4 +422,81 @@ impl Services for Recorder {
         self.seen().closed.push((conn, code.to_owned(), text.to_owned()));
         Ok(())
     }
+
+    fn call(&self, conn: u64, name: &str, args: &str, ticket: u64) -> Result<(), NotTaken> {
+        self.called(ticket, Called::Peer(conn, name.to_owned(), read(args)?))
+    }
+
+    fn unpublish(&self, conn: u64, stream_id: u32, _code: &str, text: &str) -> Result<(), Gone> {
+        self.called(0, Called::Unpublish(conn, stream_id, text.to_owned())).map_err(|_| Gone)
+    }
+
+    fn unplay(&self, conn: u64, stream_id: u32, _code: &str, text: &str) -> Result<(), Gone> {
+        self.called(0, Called::Unplay(conn, stream_id, text.to_owned())).map_err(|_| Gone)
+    }
+
+    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
+        self.seen().taps.push((conn, on));
+        Ok(())
+    }
+
+    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
+        self.seen().headers.get(&(conn, crate::frames::number_of(kind))).cloned()
+    }
+
+    fn timer_set(&self, timer: u64, delay_ms: u64, period_ms: u64) -> Result<(), NotTaken> {
+        self.seen().timers.insert(timer, (delay_ms, period_ms));
+        Ok(())
+    }
+
+    fn timer_cancel(&self, timer: u64) -> Result<(), Gone> {
+        self.seen().timers.remove(&timer).map(drop).ok_or(Gone)
+    }
+
+    fn command(&self, name: &str, params: &str, _rights: Rights, ticket: u64) -> Result<(), NotTaken> {
+        let params = if params.is_empty() { json!({}) } else { read(params)? };
+        self.called(ticket, Called::Command(name.to_owned(), params))
+    }
+
+    fn command_add(&self, command: &str) -> Result<(), String> {
+        let command = serde_json::from_str(command).map_err(|error| error.to_string())?;
+        self.seen().commands.push(command);
+        Ok(())
+    }
+
+    fn source_open(&self, name: &str) -> Option<u64> {
+        let mut seen = self.seen();
+        seen.sources.push(name.to_owned());
+        Some(seen.sources.len() as u64)
+    }
+
+    fn source_frame(&self, source: u64, kind: MediaKind, dts: i64, body: &[u8]) -> Result<(), NotTaken> {
+        read_frame(kind, dts, body, &Limits::default()).ok_or(NotTaken::Invalid)?;
+        self.seen().frames.push((source, kind, dts, body.to_vec()));
+        Ok(())
+    }
+
+    fn source_close(&self, _source: u64) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
+        let keys = if keys.is_empty() { json!({}) } else { read(keys)? };
+        self.called(ticket, Called::Connect(address.to_owned(), chain.to_owned(), keys))
+    }
+
+    fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {
+        self.called(ticket, Called::Http(read(request)?, body.to_vec()))
+    }
+}
+
+impl Recorder {
+    fn called(&self, ticket: u64, what: Called) -> Result<(), NotTaken> {
+        self.seen().calls.push(Call { ticket, what });
+        Ok(())
+    }
+}
+
+fn read(json: &str) -> Result<Value, NotTaken> {
+    serde_json::from_str(json).map_err(|_| NotTaken::Invalid)
 }

@@ -108,7 +108,7 @@ impl App for Sample {
         self.host.log(Level::Finest, format_args!("unplay {} at {:?}", stream.name, self.host.now()));
     }
 
-    fn on_close(&mut self, conn: &Conn<'_>) {
+    fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
         for request in self.put_off.drain(..) {
             let gone = self.host.respond(request, Verdict::Accept) == Err(Gone);
             self.host.warn(format_args!("{} closed, gone: {gone}", conn.id()));

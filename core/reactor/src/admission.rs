@@ -29,7 +29,8 @@ struct Counts {
 /// A place for one connection; given back when it is dropped.
 pub(crate) struct Ticket {
     admission: Arc<Admission>,
-    address: IpAddr,
+    /// None: it counts for no address.
+    address: Option<IpAddr>,
     pending: bool,
 }
 
@@ -60,7 +61,16 @@ impl Admission {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(refused);
         }
-        Ok(Ticket { admission: self.clone(), address, pending: true })
+        Ok(Ticket { admission: self.clone(), address: Some(address), pending: true })
+    }
+
+    /// Asks for a place for a connection that the server makes: it counts among all, for no address.
+    pub(crate) fn admit_ours(self: &Arc<Self>) -> Result<Ticket, Refused> {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.total_limit {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused("connections", self.total_limit));
+        }
+        Ok(Ticket { admission: self.clone(), address: None, pending: false })
     }
 
     fn count(&self, address: IpAddr) -> Result<(), Refused> {
@@ -101,7 +111,9 @@ impl Ticket {
     /// The connection has been allowed to publish or play.
     pub(crate) fn authorise(&mut self) {
         if std::mem::take(&mut self.pending) {
-            self.admission.change(self.address, |counts| counts.pending -= 1);
+            if let Some(address) = self.address {
+                self.admission.change(address, |counts| counts.pending -= 1);
+            }
         }
     }
 }
@@ -110,10 +122,12 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
         let pending = usize::from(self.pending);
-        self.admission.change(self.address, |counts| {
-            counts.all -= 1;
-            counts.pending -= pending;
-        });
+        if let Some(address) = self.address {
+            self.admission.change(address, |counts| {
+                counts.all -= 1;
+                counts.pending -= pending;
+            });
+        }
     }
 }
 

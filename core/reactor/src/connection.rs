@@ -3,23 +3,28 @@
 use std::{
     io::{self, Read},
     net::{Shutdown, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Answer, Chain, Command, Env, Error, Event, Fault, RequestId, StreamSlot, ahead};
+use crtmp_media::{
+    Answer, Chain, Command, Env, Error, Event, Fault, Frame, MediaKind, RequestId, Role, StreamSlot, ahead,
+};
 use crtmp_relay::{ConnectionId, HomeId, Partial, PlayerId, Relay};
 use mio::net::TcpStream;
 use slog::Logger;
 
 use crate::{
     admission::Ticket,
-    control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication},
+    control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
+    filtering::Filters,
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
+    outbound::Done,
     questions::{Asked, Contested, Wish},
-    report::ConnectionReport,
+    report::{ConnectionReport, StreamReport},
     shared::Shared,
+    sources::tell_stream,
     worker::ConnectionKey,
 };
 
@@ -47,6 +52,16 @@ pub(crate) struct Connection {
     /// Known from the connect request on.
     pub(crate) caller: Option<Arc<Caller>>,
     pub(crate) instance: String,
+    /// It is being made: whom to tell, and until when.
+    pub(crate) connecting: Option<(Done, Instant)>,
+    /// The application of the acceptor has not said yet whether it may stay.
+    pub(crate) admitted: bool,
+    /// Its application wants the frames that it publishes.
+    pub(crate) tapped: bool,
+    /// The server made it.
+    pub(crate) outbound: bool,
+    /// It is one of those that its application may have.
+    pub(crate) counted: bool,
     pub(crate) questions: Vec<Asked>,
     pub(crate) contested: Vec<Contested>,
     pub(crate) publishes: Vec<Published>,
@@ -58,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) state: State,
     /// There may be something to read.
     readable: bool,
+    /// The peer has closed its side, and all that it sent has been read.
+    ended: bool,
     /// The peer has closed its side; what it sent before may still be there to read.
     pub(crate) half_closed: bool,
     /// The socket may take something.
@@ -90,6 +107,9 @@ pub(crate) struct Published {
     pub(crate) slot: StreamSlot,
     pub(crate) name: String,
     pub(crate) home: HomeId,
+    pub(crate) filters: Filters,
+    pub(crate) unique: u64,
+    pub(crate) since: Instant,
 }
 
 /// A stream that the connection plays.
@@ -97,6 +117,8 @@ pub(crate) struct Played {
     pub(crate) slot: StreamSlot,
     pub(crate) name: String,
     pub(crate) player: PlayerId,
+    pub(crate) unique: u64,
+    pub(crate) since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +162,11 @@ impl Connection {
             asked: None,
             caller: None,
             instance: String::new(),
+            connecting: None,
+            admitted: true,
+            tapped: false,
+            counted: false,
+            outbound: false,
             questions: Vec::new(),
             contested: Vec::new(),
             publishes: Vec::new(),
@@ -148,6 +175,7 @@ impl Connection {
             partial: None,
             state: State::Open,
             readable: true,
+            ended: false,
             half_closed: false,
             writable: true,
             resting: false,
@@ -227,7 +255,7 @@ impl Connection {
             let read = self.socket.read(&mut scratch);
             shared.counters.reads += 1;
             match read {
-                Ok(0) => self.end(shared, "closed by the peer"),
+                Ok(0) => self.on_far_end(shared),
                 Ok(count) => {
                     self.unanswered = true;
                     self.on_bytes(&scratch[..count], shared);
@@ -244,8 +272,30 @@ impl Connection {
         shared.again.push(self.key);
     }
 
+    /// The peer has sent all that it will. Some wait for answers all the same.
+    fn on_far_end(&mut self, shared: &mut Shared) {
+        self.readable = false;
+        if self.state != State::Open || self.poisoned {
+            return self.end(shared, "closed by the peer");
+        }
+        self.ended = true;
+        if !self.chain.owes() {
+            if self.chain.queued() > 0 {
+                self.close("closed by the peer", shared);
+            } else {
+                self.end(shared, "closed by the peer");
+            }
+        }
+    }
+
     /// The peer has closed its side, or the socket has failed. Where nothing is read, nobody else would see it.
-    pub(crate) fn on_hang_up(&mut self, shared: &mut Shared) {
+    pub(crate) fn on_hang_up(&mut self, failed: bool, shared: &mut Shared) {
+        if self.connecting.is_some() {
+            return self.settle_outbound(shared);
+        }
+        if !failed && self.state == State::Open && !self.poisoned && self.chain.owes() {
+            return;
+        }
         if self.state != State::Gone && !self.may_read() {
             self.end(shared, "closed by the peer");
         }
@@ -265,6 +315,9 @@ impl Connection {
 
     /// The time that the connection waited for may have come.
     pub(crate) fn on_timeout(&mut self, shared: &mut Shared) {
+        if self.connecting.as_ref().is_some_and(|(_, until)| *until <= shared.now) {
+            return self.expire_outbound(shared);
+        }
         match self.state {
             State::Flushing(until) | State::Draining(until) if until <= shared.now => {
                 self.state = State::Gone
@@ -296,6 +349,7 @@ impl Connection {
         match self.state {
             State::Flushing(until) | State::Draining(until) => Some(until),
             State::Gone => None,
+            State::Open if self.connecting.is_some() => self.connecting.as_ref().map(|(_, until)| *until),
             State::Open => {
                 let stall =
                     self.stalled_since.and_then(|since| since.checked_add(shared.limits.player_cut.get()));
@@ -315,6 +369,9 @@ impl Connection {
         if self.state == State::Open && !self.poisoned && self.chain.closing().is_some() {
             let reason = self.chain.closing().map(ToString::to_string).unwrap_or_default();
             self.close(&reason, shared);
+        }
+        if self.ended && self.state == State::Open && !self.chain.owes() {
+            self.close("closed by the peer", shared);
         }
         if self.readable && self.may_read() {
             shared.again.push(self.key);
@@ -371,9 +428,28 @@ impl Connection {
             publishes: self
                 .publishes
                 .iter()
-                .map(|published| (published.slot, published.name.clone()))
+                .map(|Published { slot, name, unique, since, .. }| StreamReport {
+                    slot: *slot,
+                    name: name.clone(),
+                    unique: *unique,
+                    age: now.saturating_duration_since(*since),
+                })
                 .collect(),
-            plays: self.plays.iter().map(|played| (played.slot, played.name.clone())).collect(),
+            plays: self
+                .plays
+                .iter()
+                .map(|Played { slot, name, unique, since, .. }| StreamReport {
+                    slot: *slot,
+                    name: name.clone(),
+                    unique: *unique,
+                    age: now.saturating_duration_since(*since),
+                })
+                .collect(),
+            local: self.local(),
+            tc_url: self.caller.as_ref().map(|caller| caller.info.tc_url.clone()).unwrap_or_default(),
+            swf_url: self.caller.as_ref().map(|caller| caller.info.swf_url.clone()).unwrap_or_default(),
+            page_url: self.caller.as_ref().map(|caller| caller.info.page_url.clone()).unwrap_or_default(),
+            outbound: self.outbound,
             questions: self.questions.len(),
         }
     }
@@ -386,6 +462,7 @@ impl Connection {
             Happened::Metadata { .. } => application.hooks.metadata,
             Happened::Unpublish { .. } => application.hooks.unpublish,
             Happened::Unplay { .. } => application.hooks.unplay,
+            Happened::Pong { .. } => application.hooks.pong,
             // It also tells the host that no answer is waited for any more, where it was ever asked.
             Happened::Closed { .. } => application.hooks != Hooks::default(),
         };
@@ -395,12 +472,15 @@ impl Connection {
     }
 
     /// Ends a publish, or the wish for one, wherever the order came from.
-    pub(crate) fn unpublish(&mut self, slot: StreamSlot, shared: &mut Shared) {
+    pub(crate) fn unpublish(&mut self, slot: StreamSlot, why: Why, shared: &mut Shared) {
         let name = match self.publishes.iter().position(|published| published.slot == slot) {
             Some(at) => {
                 let Published { name, home, .. } = self.publishes.swap_remove(at);
                 shared.relay.unpublish(home, shared.now);
                 slog::info!(self.log, "unpublished"; "stream" => &name);
+                if let Some(owner) = &self.owner {
+                    tell_stream(owner, self.id, &name, false);
+                }
                 name
             }
             None => match self.take_wish(slot, Wish::Publish) {
@@ -408,11 +488,11 @@ impl Connection {
                 None => return,
             },
         };
-        self.notify(Happened::Unpublish { slot, name });
+        self.notify(Happened::Unpublish { slot, name, why });
     }
 
     /// Ends a play, or the wish for one, wherever the order came from.
-    pub(crate) fn unplay(&mut self, slot: StreamSlot, shared: &mut Shared) {
+    pub(crate) fn unplay(&mut self, slot: StreamSlot, why: Why, shared: &mut Shared) {
         let name = match self.plays.iter().position(|played| played.slot == slot) {
             Some(at) => {
                 let Played { name, player, .. } = self.plays.swap_remove(at);
@@ -425,7 +505,7 @@ impl Connection {
                 None => return,
             },
         };
-        self.notify(Happened::Unplay { slot, name });
+        self.notify(Happened::Unplay { slot, name, why });
     }
 
     fn on_bytes(&mut self, bytes: &[u8], shared: &mut Shared) {
@@ -453,9 +533,15 @@ impl Connection {
     fn on_event(&mut self, event: Event, shared: &mut Shared) {
         match event {
             Event::Frame { slot, frame } => {
-                if let Some(published) = self.publishes.iter().find(|published| published.slot == slot) {
-                    shared.relay.frame(published.home, frame, shared.now);
+                let Some(at) = self.publishes.iter().position(|published| published.slot == slot) else {
+                    return;
+                };
+                let published = &mut self.publishes[at];
+                // What most publications are: nobody but players looks at them.
+                if published.filters.is_empty() && !self.tapped && frame.role != Role::Config {
+                    return shared.relay.frame(published.home, frame, shared.now);
                 }
+                self.on_watched_frame(at, frame, shared);
             }
             Event::Metadata { slot, values } => {
                 if let Some(published) = self.publishes.iter().find(|published| published.slot == slot) {
@@ -470,8 +556,8 @@ impl Connection {
             Event::Message { request, slot, command, args } => {
                 self.on_message(request, slot, command, args, shared);
             }
-            Event::Unpublish { slot } => self.unpublish(slot, shared),
-            Event::Unplay { slot } => self.unplay(slot, shared),
+            Event::Unpublish { slot } => self.unpublish(slot, Why::Peer, shared),
+            Event::Unplay { slot } => self.unplay(slot, Why::Peer, shared),
             Event::Pause { slot, paused } => {
                 if let Some(played) = self.plays.iter().find(|played| played.slot == slot) {
                     shared.relay.set_paused(played.player, paused);
@@ -482,9 +568,72 @@ impl Connection {
                     shared.relay.set_receive(played.player, audio, video);
                 }
             }
-            Event::Pong { rtt_ms } => self.rtt_ms = Some(rtt_ms),
-            Event::CallResult { .. } => {}
+            Event::Pong { rtt_ms } => {
+                self.rtt_ms = Some(rtt_ms);
+                let received = self.bytes_in;
+                self.notify(Happened::Pong { rtt_ms, received });
+            }
+            Event::CallResult { ticket, outcome, args } => {
+                if let Some(owner) = &self.owner {
+                    let connection = self.id;
+                    (owner.post)(ToApplication::CallResult { connection, ticket, outcome, args });
+                }
+            }
             Event::Skipped(what) => shared.skipped(what),
+        }
+    }
+
+    /// A frame that somebody but players looks at: a filter, the application, whoever asks for codec configurations.
+    fn on_watched_frame(&mut self, at: usize, frame: Frame, shared: &mut Shared) {
+        let published = &mut self.publishes[at];
+        let removed = &mut shared.counters.filters_removed;
+        let frame = match published.filters.pass(frame, &self.log, || *removed += 1) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(error) => return self.fail(&error, shared),
+        };
+        if let (Some(owner), Some(caller)) = (&self.owner, &self.caller) {
+            if frame.role == Role::Config && frame.kind != MediaKind::Data && owner.hooks != Hooks::default()
+            {
+                let (connection, kind) = (self.id, frame.kind);
+                (owner.post)(ToApplication::Header { connection, kind, frame: frame.clone() });
+            }
+            if self.tapped {
+                (owner.post)(ToApplication::Frame {
+                    caller: caller.clone(),
+                    slot: published.slot,
+                    name: published.name.clone(),
+                    frame: Arc::new(frame.clone()),
+                });
+            }
+        }
+        shared.relay.frame(published.home, frame, shared.now);
+    }
+
+    /// Ends publishes or plays by order of the server; `slot` none means all.
+    pub(crate) fn stop_streams(
+        &mut self,
+        slot: Option<StreamSlot>,
+        publishes: bool,
+        code: &str,
+        text: &str,
+        shared: &mut Shared,
+    ) {
+        let wanted = |other: StreamSlot| slot.is_none_or(|slot| slot == other);
+        let slots: Vec<StreamSlot> = if publishes {
+            self.publishes.iter().map(|published| published.slot).filter(|slot| wanted(*slot)).collect()
+        } else {
+            self.plays.iter().map(|played| played.slot).filter(|slot| wanted(*slot)).collect()
+        };
+        for slot in slots {
+            let (code, text) = (code.to_owned(), text.to_owned());
+            if publishes {
+                self.unpublish(slot, Why::Server, shared);
+                self.command(Command::StopPublish { slot, code, text }, shared);
+            } else {
+                self.unplay(slot, Why::Server, shared);
+                self.command(Command::StopPlay { slot, code, text }, shared);
+            }
         }
     }
 
@@ -555,14 +704,17 @@ impl Connection {
     /// Ends everything that the connection does for others.
     fn leave(&mut self, reason: &str, shared: &mut Shared) {
         while let Some(slot) = self.publishes.first().map(|published| published.slot) {
-            self.unpublish(slot, shared);
+            self.unpublish(slot, Why::Peer, shared);
         }
         while let Some(slot) = self.plays.first().map(|played| played.slot) {
-            self.unplay(slot, shared);
+            self.unplay(slot, Why::Peer, shared);
         }
         self.contested.clear();
         self.questions.clear();
         self.notify(Happened::Closed { reason: reason.to_owned() });
+        if let Some(owner) = self.owner.as_ref().filter(|_| std::mem::take(&mut self.counted)) {
+            owner.connections.fetch_sub(1, Ordering::Relaxed);
+        }
         shared.counters.closed += 1;
     }
 
@@ -583,7 +735,14 @@ impl Connection {
 
     fn may_read(&self) -> bool {
         match self.state {
-            State::Open => !self.poisoned && !self.chain.is_paused() && self.has_credit(),
+            State::Open => {
+                !self.poisoned
+                    && self.admitted
+                    && !self.ended
+                    && self.connecting.is_none()
+                    && !self.chain.is_paused()
+                    && self.has_credit()
+            }
             State::Draining(_) => true,
             State::Flushing(_) | State::Gone => false,
         }

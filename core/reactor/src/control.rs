@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
-use crtmp_media::{Chain, ConnectInfo, Error, PublishKind, RequestId, StreamSlot, Value};
+use crtmp_media::{
+    CallOutcome, Chain, ConnectInfo, Error, Frame, MediaKind, PublishKind, RequestId, StreamSlot, Value,
+};
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
@@ -31,6 +33,8 @@ pub struct Acceptor {
 /// Which decisions an application wants to make; the worker decides the others itself, without a hop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
+    /// Asked when a connection has been accepted, where the acceptor is the application's.
+    pub accept: bool,
     /// Asked when a peer connects; otherwise everybody is accepted.
     pub connect: bool,
     /// Asked when a connection wants to publish.
@@ -47,6 +51,10 @@ pub struct Hooks {
     pub unplay: bool,
     /// Told when a connection ends.
     pub close: bool,
+    /// Told when a peer answers a ping.
+    pub pong: bool,
+    /// Told when a stream comes or goes.
+    pub stream: bool,
 }
 
 /// An application as the workers see it.
@@ -67,9 +75,44 @@ pub struct Application {
     pub play_wait: Duration,
     /// The socket send buffer in bytes; none: the system's choice.
     pub send_buffer: Option<usize>,
+    /// How often peers are pinged; none: when they are silent.
+    pub ping_interval: Option<Duration>,
+    /// Bytes of one command or description of a peer; none: as the limits say.
+    pub command_bytes: Option<usize>,
+    /// Connections that it has; shared by all its instances.
+    pub connections: Arc<AtomicUsize>,
+    /// How many it may have; none: no limit.
+    pub max_connections: Option<usize>,
+    /// Makes the filters of a new publication; none: there are none.
+    pub make_filters: Option<Box<MakeFilters>>,
     /// Hands a question or notice to the application's thread; never blocks.
     pub post: Box<dyn Fn(ToApplication) + Send + Sync>,
 }
+
+/// Makes the filters of a publication, on its worker.
+pub type MakeFilters = dyn Fn() -> Result<Vec<Filter>, String> + Send + Sync;
+
+/// Looks at frames of one publication before anybody else does.
+pub struct Filter {
+    /// Its name, for the log.
+    pub name: String,
+    /// Looks at a frame. An error ends the connection.
+    pub pass: Box<dyn FnMut(&Frame) -> Result<Filtered, String>>,
+}
+
+/// What becomes of a frame.
+#[derive(Debug)]
+pub enum Filtered {
+    /// It goes on.
+    Kept,
+    /// It is left out.
+    Dropped,
+    /// This one goes on instead.
+    Replaced(Frame),
+}
+
+/// Takes the report of a worker, on that worker: must not block.
+pub type TakeReport = Arc<dyn Fn(WorkerReport) + Send + Sync>;
 
 /// All applications by name and alias.
 #[derive(Default)]
@@ -112,7 +155,9 @@ pub struct Caller {
     pub peer: SocketAddr,
     /// The address that it came to.
     pub local: SocketAddr,
-    /// What the peer said.
+    /// The name of its chain.
+    pub chain: String,
+    /// What the peer said; nothing before it asked to connect.
     pub info: ConnectInfo,
 }
 
@@ -135,11 +180,60 @@ pub enum ToApplication {
         /// What.
         event: Happened,
     },
+    /// A frame of a connection that the application has tapped.
+    Frame {
+        /// Who publishes it.
+        caller: Arc<Caller>,
+        /// On which message stream.
+        slot: StreamSlot,
+        /// The name of the stream.
+        name: String,
+        /// The frame.
+        frame: Arc<Frame>,
+    },
+    /// A publication has a new codec configuration.
+    Header {
+        /// Who publishes it.
+        connection: ConnectionId,
+        /// Audio or video.
+        kind: MediaKind,
+        /// The configuration.
+        frame: Frame,
+    },
+    /// A stream has come or gone.
+    Stream {
+        /// Who publishes it: a connection or a source.
+        publisher: ConnectionId,
+        /// Its name.
+        name: String,
+        /// Whether it has come.
+        live: bool,
+    },
+    /// What has become of a source.
+    Source {
+        /// Which.
+        source: ConnectionId,
+        /// Published, or ended with this text.
+        state: Result<(), String>,
+    },
+    /// What has become of a call to a peer.
+    CallResult {
+        /// Whom it went to.
+        connection: ConnectionId,
+        /// Its ticket.
+        ticket: u64,
+        /// What.
+        outcome: CallOutcome,
+        /// What the peer sent.
+        args: Vec<Value>,
+    },
 }
 
 /// A decision that an application makes.
 #[derive(Debug)]
 pub enum Question {
+    /// May this connection stay? Nothing of it has been read.
+    Accept,
     /// May this peer connect?
     Connect,
     /// May it publish?
@@ -197,6 +291,8 @@ pub enum Happened {
         slot: StreamSlot,
         /// The name.
         name: String,
+        /// Who ended it.
+        why: Why,
     },
     /// A play has ended.
     Unplay {
@@ -204,12 +300,32 @@ pub enum Happened {
         slot: StreamSlot,
         /// The name.
         name: String,
+        /// Who ended it.
+        why: Why,
+    },
+    /// The peer has answered a ping.
+    Pong {
+        /// Round trip time in ms.
+        rtt_ms: u32,
+        /// Bytes received so far.
+        received: u64,
     },
     /// The connection has ended, or another application has it now; nothing more comes of it.
     Closed {
         /// Why, in words.
         reason: String,
     },
+}
+
+/// Who ended a publish or a play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The peer wanted it, or left.
+    Peer,
+    /// The server: an operator, an application, a takeover.
+    Server,
+    /// The stream that was played.
+    Source,
 }
 
 /// An application's answer to a question.
@@ -232,6 +348,8 @@ pub enum Verdict {
     Redirect(String),
     /// The result of a command.
     Result(Value),
+    /// The result (true) or error of a command, in several values.
+    Values(bool, Vec<Value>),
 }
 
 /// Something for a worker.
@@ -265,6 +383,73 @@ pub enum ToWorker {
         /// Why, in words.
         text: String,
     },
+    /// Call a command of a peer.
+    Call {
+        /// Whom.
+        connection: ConnectionId,
+        /// Names the call in the answer; none where nobody wants one.
+        ticket: Option<u64>,
+        /// The command.
+        command: String,
+        /// Its arguments.
+        args: Vec<Value>,
+        /// Called where the connection is no more.
+        gone: Box<dyn FnOnce() + Send>,
+    },
+    /// End publishes or plays of a connection.
+    End {
+        /// Of which connection.
+        connection: ConnectionId,
+        /// Of which message stream; none: all.
+        slot: Option<StreamSlot>,
+        /// Publishes or plays.
+        publishes: bool,
+        /// The status code that the peer is told.
+        code: String,
+        /// Why, in words.
+        text: String,
+    },
+    /// Bring the frames that a connection publishes to its application, or stop that.
+    Tap {
+        /// Of which connection.
+        connection: ConnectionId,
+        /// Whether.
+        on: bool,
+    },
+    /// Publish a stream of an application's own.
+    SourceOpen {
+        /// Its id, of this worker.
+        source: ConnectionId,
+        /// The application.
+        application: Arc<Application>,
+        /// The name of the stream, not yet checked.
+        name: String,
+        /// Bytes of frames on the way; whoever sends frames adds, the worker takes away.
+        in_flight: Arc<AtomicUsize>,
+    },
+    /// A frame of a source.
+    SourceFrame {
+        /// Which source.
+        source: ConnectionId,
+        /// The frame, with the time of its sender.
+        frame: Frame,
+    },
+    /// The source ends.
+    SourceClose {
+        /// Which.
+        source: ConnectionId,
+    },
+    /// Connect to somebody.
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// The chain; its address is where it leads to.
+        acceptor: Arc<Acceptor>,
+        /// The application that has the connection.
+        application: Arc<Application>,
+        /// Called with the connection, or with the reason why there is none.
+        done: Box<dyn FnOnce(Result<ConnectionId, String>) + Send>,
+    },
     /// Listen here.
     Listen {
         /// The bound socket.
@@ -280,7 +465,7 @@ pub enum ToWorker {
     /// The applications have changed; connections keep the ones that they have.
     Routing(Arc<Routing>),
     /// Say what is going on.
-    Report(std::sync::mpsc::Sender<WorkerReport>),
+    Report(TakeReport),
     /// End all connections, telling them, and return when they are gone or the time is up.
     Stop {
         /// How long it may take.

@@ -12,20 +12,27 @@
 mod admission;
 mod connection;
 mod control;
+mod filtering;
 mod flush;
 mod gate;
 mod guard;
 mod mailbox;
+mod outbound;
 mod questions;
 mod report;
 mod shared;
+mod sources;
 mod system;
 mod worker;
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicUsize, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -37,11 +44,11 @@ use slog::Logger;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use control::{
-    Acceptor, Application, Caller, Happened, Hooks, MakeChain, Question, Routing, ToApplication, ToWorker,
-    Verdict,
+    Acceptor, Application, Caller, Filter, Filtered, Happened, Hooks, MakeChain, MakeFilters, Question,
+    Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
 };
 pub use mailbox::Mailbox;
-pub use report::{ConnectionReport, WorkerCounters, WorkerReport};
+pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -65,6 +72,7 @@ pub struct Setup {
 /// The running workers.
 pub struct Reactor {
     mailboxes: Vec<Mailbox>,
+    peers: Arc<worker::Peers>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -72,6 +80,8 @@ pub struct Reactor {
 #[derive(Clone)]
 pub struct Workers {
     mailboxes: Arc<[Mailbox]>,
+    peers: Arc<worker::Peers>,
+    next_source: Arc<AtomicU32>,
 }
 
 impl Reactor {
@@ -90,6 +100,7 @@ impl Reactor {
             .collect::<io::Result<Vec<_>>>()?;
         let peers = Arc::new(worker::Peers {
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            next_stream: Arc::new(AtomicU64::new(1)),
             mailboxes: mailboxes.clone(),
             admission: Arc::new(admission::Admission::new(&setup.limits, setup.descriptors)),
         });
@@ -103,7 +114,14 @@ impl Reactor {
                 let failed = log.clone();
                 let work = || {
                     let relay = Relay::new(id, directory, limits.clone(), Instant::now());
-                    let shared = shared::Shared::new(relay, routing, limits, log, Instant::now());
+                    let shared = shared::Shared::new(
+                        relay,
+                        routing,
+                        limits,
+                        log,
+                        peers.next_stream.clone(),
+                        Instant::now(),
+                    );
                     worker::Worker::new(id, poll, peers, shared).run()
                 };
                 // What a worker shares with others are mailboxes and counters, whole after any panic.
@@ -116,12 +134,13 @@ impl Reactor {
             };
             threads.push(std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?);
         }
-        Ok(Self { mailboxes, threads })
+        Ok(Self { mailboxes, peers, threads })
     }
 
     /// A way to the workers.
     pub fn workers(&self) -> Workers {
-        Workers { mailboxes: self.mailboxes.clone().into() }
+        let (mailboxes, peers) = (self.mailboxes.clone().into(), self.peers.clone());
+        Workers { mailboxes, peers, next_source: Arc::new(AtomicU32::new(1)) }
     }
 
     /// Ends all connections, telling them, and waits for the workers to return. Returns how many did not in
@@ -177,13 +196,20 @@ impl Workers {
         }
     }
 
-    /// What goes on in the workers; of those that answer within `time`.
+    /// Asks every worker what goes on; `take` is called on each of them, some time.
+    pub fn ask_report(&self, take: &TakeReport) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(ToWorker::Report(take.clone()));
+        }
+    }
+
+    /// What goes on in the workers; of those that answer within `time`, for which it waits.
     pub fn report(&self, time: Duration) -> Vec<WorkerReport> {
         let (reply, reports) = mpsc::channel();
-        for mailbox in self.mailboxes.iter() {
-            mailbox.post(ToWorker::Report(reply.clone()));
-        }
-        drop(reply);
+        // Whoever asked may have given up waiting.
+        let take: TakeReport = Arc::new(move |report| drop(reply.send(report)));
+        self.ask_report(&take);
+        drop(take);
         let until = Instant::now() + time;
         let mut all = Vec::new();
         while let Ok(report) = reports.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -198,7 +224,26 @@ impl Workers {
         self.mailboxes.len()
     }
 
-    fn post_to(&self, connection: ConnectionId, message: ToWorker) {
+    /// The id of a new source, on the worker that has the fewest connections.
+    pub fn new_source(&self) -> ConnectionId {
+        sources::id(self.peers.least_loaded(), self.next_source.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Connects to `address` from the worker that has the fewest connections; `done` is called once, on that worker.
+    pub fn connect(
+        &self,
+        address: SocketAddr,
+        acceptor: Arc<Acceptor>,
+        application: Arc<Application>,
+        done: Box<dyn FnOnce(Result<ConnectionId, String>) + Send>,
+    ) {
+        let worker = self.peers.least_loaded();
+        self.peers.loads[worker].fetch_add(1, Ordering::Relaxed);
+        self.mailboxes[worker].post(ToWorker::Connect { address, acceptor, application, done });
+    }
+
+    /// Hands a message to the worker of `connection`, or of a source.
+    pub fn post_to(&self, connection: ConnectionId, message: ToWorker) {
         if let Some(mailbox) = self.mailboxes.get(usize::from(worker::worker_of(connection).0)) {
             mailbox.post(message);
         }

@@ -1,7 +1,7 @@
 //! What a connection asks its application, and what becomes of the answers.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,9 @@ use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
 use crate::{
     connection::{Connection, Played, Published, State},
     control::{Application, Caller, Happened, Question, ToApplication, Verdict},
+    filtering::Filters,
     shared::Shared,
+    sources::tell_stream,
 };
 
 /// Questions of one connection that its application may have unanswered; then nothing is read.
@@ -40,6 +42,7 @@ pub(crate) struct Asked {
 }
 
 enum Subject {
+    Accept,
     Connect {
         hands: u8,
     },
@@ -79,9 +82,28 @@ impl Connection {
         self.questions.len() < CREDIT
     }
 
+    /// The connection as applications know it.
+    fn caller_with(&self, info: ConnectInfo) -> Arc<Caller> {
+        let chain = self.acceptor.chain.clone();
+        Arc::new(Caller { connection: self.id, peer: self.peer, local: self.local(), chain, info })
+    }
+
+    /// Asks the application of the acceptor whether the connection may stay, if it wants to be asked; else the
+    /// chain may speak at once.
+    pub(crate) fn on_accepted(&mut self, shared: &mut Shared) {
+        let application = shared.routing.find(&self.acceptor.application);
+        let Some(application) = application.filter(|application| application.hooks.accept).cloned() else {
+            return self.on_open(shared);
+        };
+        self.admitted = false;
+        self.caller = Some(self.caller_with(ConnectInfo::default()));
+        self.asked = Some(application.clone());
+        let asked = Asked { request: RequestId(u32::MAX), subject: Subject::Accept };
+        self.question(&application, asked, Question::Accept);
+    }
+
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
-        let (connection, peer, local) = (self.id, self.peer, self.local());
-        self.caller = Some(Arc::new(Caller { connection, peer, local, info }));
+        self.caller = Some(self.caller_with(info));
         let Some(application) = shared.routing.find(&self.acceptor.application).cloned() else {
             let text = format!("the application {:?} is gone", self.acceptor.application);
             let answer = |answer| Command::AnswerConnect { request, answer };
@@ -255,6 +277,15 @@ impl Connection {
 
     fn decide(&mut self, request: RequestId, subject: Subject, verdict: Verdict, shared: &mut Shared) {
         match subject {
+            Subject::Accept => match verdict {
+                Verdict::Accept => {
+                    self.admitted = true;
+                    self.on_open(shared);
+                    shared.again.push(self.key);
+                }
+                Verdict::Reject { text, .. } => self.end(shared, &format!("not accepted: {text}")),
+                _ => self.end(shared, "the application gave an answer of another kind"),
+            },
             Subject::Connect { hands } => self.decide_connect(request, hands, verdict, shared),
             Subject::Publish { slot, name } => {
                 let answer = |answer| Command::AnswerPublish { request, answer };
@@ -276,6 +307,9 @@ impl Connection {
             }
             Subject::Message { wants_answer: false } => {}
             Subject::Message { wants_answer: true } => {
+                if let Verdict::Values(ok, args) = verdict {
+                    return self.order(Command::AnswerValues { request, ok, args }, shared);
+                }
                 let result = match verdict {
                     Verdict::Result(value) => Ok(value),
                     Verdict::Accept => Ok(Value::Null),
@@ -299,11 +333,20 @@ impl Connection {
                     let text = format!("the application {:?} takes no connections itself", application.name);
                     return self.reject(answer, INVALID_APP, &text, shared);
                 }
+                if !self.count_for(&application) {
+                    let most = application.max_connections.unwrap_or_default();
+                    let text = format!("the application has {most} connections already (maxConnections)");
+                    return self.reject(answer, CONNECT_REJECTED, &text, shared);
+                }
                 (_, self.instance) = self.named_application();
                 let agent = self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default();
                 slog::info!(self.log, "connected"; "application" => &*application.name, "agent" => agent);
                 if let Some(bytes) = application.send_buffer {
                     shared.set_send_buffer(&self.socket, bytes);
+                }
+                let (ping_interval, command_bytes) = (application.ping_interval, application.command_bytes);
+                if ping_interval.is_some() || command_bytes.is_some() {
+                    self.order(Command::Tune { ping_interval, command_bytes }, shared);
                 }
                 self.owner = Some(application);
                 self.answer_connect(request, Answer::Accept, shared);
@@ -315,7 +358,8 @@ impl Connection {
                 }
                 match shared.routing.find(&name).cloned() {
                     Some(application) => {
-                        if self.asked.as_ref().is_some_and(|asked| asked.hooks.connect) {
+                        let knows = |asked: &Arc<Application>| asked.hooks.connect || asked.hooks.accept;
+                        if self.asked.as_ref().is_some_and(knows) {
                             let reason = format!("handed to {:?}", application.name);
                             self.notify(Happened::Closed { reason });
                         }
@@ -331,11 +375,23 @@ impl Connection {
             Verdict::Reject { code, text } => {
                 self.reject(answer, Code(code).or(CONNECT_REJECTED), &text, shared);
             }
-            Verdict::AcceptAs(_) | Verdict::Result(_) => {
+            Verdict::AcceptAs(_) | Verdict::Result(_) | Verdict::Values(..) => {
                 let text = "the application gave an answer of another kind";
                 self.reject(answer, CONNECT_REJECTED, text, shared);
             }
         }
+    }
+
+    /// Takes one of the places that the application has for connections.
+    fn count_for(&mut self, application: &Application) -> bool {
+        let most = application.max_connections.unwrap_or(usize::MAX);
+        let before = application.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= most {
+            application.connections.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.counted = true;
+        true
     }
 
     fn publish(
@@ -349,12 +405,26 @@ impl Connection {
         let Some(owner) = self.owner.clone() else { return };
         let key = StreamKey { application: owner.name.clone(), name: name.clone() };
         let answer = |answer| Command::AnswerPublish { request, answer };
+        let filters = match owner.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make()) {
+            Ok(filters) => Filters::new(filters),
+            Err(reason) => {
+                slog::error!(self.log, "publish refused: {reason}");
+                return self.reject(
+                    answer,
+                    BAD_NAME,
+                    "the filters of the application cannot be made",
+                    shared,
+                );
+            }
+        };
         match shared.relay.publish(key, self.id, slot, owner.duplicate_publisher, shared.now) {
             Ok(home) => {
                 shared.authorise(&mut self.ticket);
                 slog::info!(self.log, "published"; "stream" => %name);
-                self.publishes.push(Published { slot, name: name.to_string(), home });
+                let (unique, since) = (shared.new_stream(), shared.now);
+                self.publishes.push(Published { slot, name: name.to_string(), home, filters, unique, since });
                 self.order(answer(Answer::Accept), shared);
+                tell_stream(&owner, self.id, name.as_str(), true);
             }
             // Heard of after we asked: it is alive.
             Err(Refusal::Silent(silence)) if silence >= shared.now.saturating_duration_since(since) => {
@@ -390,7 +460,8 @@ impl Connection {
         let (player, live) = shared.relay.play(play, shared.now);
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
         self.newcomer = true;
-        self.plays.push(Played { slot, name: name.to_string(), player });
+        let (unique, since) = (shared.new_stream(), shared.now);
+        self.plays.push(Played { slot, name: name.to_string(), player, unique, since });
     }
 
     /// The application that the peer named, and the instance behind it.
@@ -425,7 +496,7 @@ fn accepted_name(verdict: Verdict, name: StreamName, shared: &Shared) -> Result<
         }),
         Verdict::Reject { code, text } => Err(Refused::Reject(Code(code), text)),
         Verdict::Redirect(url) => Err(Refused::Redirect(url)),
-        Verdict::HandTo(_) | Verdict::Result(_) => Err(Refused::Reject(
+        Verdict::HandTo(_) | Verdict::Result(_) | Verdict::Values(..) => Err(Refused::Reject(
             Code(String::new()),
             "the application gave an answer of another kind".to_owned(),
         )),

@@ -24,6 +24,8 @@ pub struct WorkerReport {
     pub replicas: Vec<ReplicaReport>,
     /// Its players.
     pub players: Vec<PlayerReport>,
+    /// Streams that applications publish themselves: source, and the publish.
+    pub sources: Vec<(ConnectionId, StreamReport)>,
 }
 
 /// What a worker has done since the start.
@@ -53,12 +55,27 @@ pub struct WorkerCounters {
     pub plays_missed: u64,
     /// Publishers that were replaced.
     pub publishers_replaced: u64,
+    /// Filters that were taken out because they took too long.
+    pub filters_removed: u64,
     /// Panics in a chain; each cost one connection.
     pub panics: u64,
     /// Connections ended by a fault, by whose it was and which protocol saw it.
     pub faults: BTreeMap<String, u64>,
     /// Things skipped that a healthy peer does not send.
     pub skipped: BTreeMap<&'static str, u64>,
+}
+
+/// A publish or a play.
+#[derive(Clone, Debug)]
+pub struct StreamReport {
+    /// The message stream.
+    pub slot: StreamSlot,
+    /// The name of the stream.
+    pub name: String,
+    /// Its number, unique in the life of the server.
+    pub unique: u64,
+    /// How long it has been there.
+    pub age: Duration,
 }
 
 /// A connection.
@@ -86,10 +103,20 @@ pub struct ConnectionReport {
     pub unsent: u64,
     /// The newest round trip time in ms.
     pub rtt_ms: Option<u32>,
-    /// The publishing message streams and their names.
-    pub publishes: Vec<(StreamSlot, String)>,
-    /// The playing message streams and their names.
-    pub plays: Vec<(StreamSlot, String)>,
+    /// Our address.
+    pub local: SocketAddr,
+    /// `tcUrl` of its connect request.
+    pub tc_url: String,
+    /// `swfUrl` of the same.
+    pub swf_url: String,
+    /// `pageUrl` of the same.
+    pub page_url: String,
+    /// Whether the server made it.
+    pub outbound: bool,
+    /// What it publishes.
+    pub publishes: Vec<StreamReport>,
+    /// What it plays.
+    pub plays: Vec<StreamReport>,
     /// Questions that its application has not answered yet.
     pub questions: usize,
 }

@@ -1,6 +1,13 @@
 //! What all connections of a worker have in common.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use crtmp_media::{Event, Limits, RequestId, Skipped};
 use crtmp_relay::Relay;
@@ -32,6 +39,7 @@ pub(crate) struct Shared {
     /// Connections that have something to send of their own, each once.
     pub(crate) to_flush: VecDeque<ConnectionKey>,
     unanswered: u32,
+    next_stream: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -40,6 +48,7 @@ impl Shared {
         routing: Arc<Routing>,
         limits: Arc<Limits>,
         log: Logger,
+        next_stream: Arc<AtomicU64>,
         now: Instant,
     ) -> Self {
         Self {
@@ -56,7 +65,13 @@ impl Shared {
             again: Vec::new(),
             to_flush: VecDeque::new(),
             unanswered: 0,
+            next_stream,
         }
+    }
+
+    /// The number of a new publish or play, unique among all.
+    pub(crate) fn new_stream(&self) -> u64 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Counts something that was skipped.

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,12 +21,14 @@ use mio::{
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Ticket},
     connection::{Connection, State},
-    control::{Acceptor, Happened, ToWorker, canonical},
+    control::{Acceptor, Application, Happened, ToWorker, Why, canonical},
     mailbox::Mailbox,
+    outbound,
     report::WorkerReport,
     shared::Shared,
+    sources::Sources,
     system,
 };
 
@@ -70,6 +72,8 @@ pub(crate) struct Peers {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// Connections of each worker; whoever accepts gives the next one to the worker with the fewest.
     pub(crate) loads: Vec<AtomicUsize>,
+    /// The number of the next publish or play, of all workers.
+    pub(crate) next_stream: Arc<AtomicU64>,
     pub(crate) admission: Arc<Admission>,
 }
 
@@ -82,6 +86,7 @@ pub(crate) struct Worker {
     listeners: Vec<Option<Listener>>,
     timers: Wheel<ConnectionKey>,
     shared: Shared,
+    sources: Sources,
     messages: Vec<ToWorker>,
     newcomers: Vec<(TcpStream, SocketAddr, Arc<Acceptor>)>,
     stop_at: Option<Instant>,
@@ -108,6 +113,7 @@ impl Worker {
             listeners: Vec::new(),
             timers: Wheel::new(shared.now),
             shared,
+            sources: Sources::default(),
             messages: Vec::new(),
             newcomers: Vec::new(),
             stop_at: None,
@@ -206,11 +212,14 @@ impl Worker {
     fn on_socket(&mut self, key: ConnectionKey, event: &Event) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.half_closed |= event.is_read_closed();
+        if connection.connecting.is_some() {
+            connection.settle_outbound(&mut self.shared);
+        }
         if event.is_readable() || event.is_read_closed() {
             connection.on_readable(&mut self.shared);
         }
         if event.is_read_closed() || event.is_error() {
-            connection.on_hang_up(&mut self.shared);
+            connection.on_hang_up(event.is_error() || event.is_write_closed(), &mut self.shared);
         }
         // With every readable edge comes a writable one; it says something only to those who wait for it.
         if event.is_writable() && !connection.writable {
@@ -335,6 +344,44 @@ impl Worker {
                     connection.close(&text, &mut self.shared);
                 }
             }
+            ToWorker::Call { connection, ticket, command, args, gone } => {
+                match self.connections.get_mut(key_of(connection)) {
+                    Some(connection) if connection.state == State::Open && connection.owner.is_some() => {
+                        connection.command(Command::Call { ticket, command, args }, &mut self.shared);
+                    }
+                    _ => gone(),
+                }
+            }
+            ToWorker::End { connection, slot, publishes, code, text } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.stop_streams(slot, publishes, &code, &text, &mut self.shared);
+                } else if publishes {
+                    self.sources.close(connection, &text, &mut self.shared);
+                }
+            }
+            ToWorker::Tap { connection, on } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.tapped = on;
+                }
+            }
+            ToWorker::SourceOpen { source, application, name, in_flight } => {
+                if self.stop_at.is_none() {
+                    self.sources.open(source, application, &name, in_flight, &mut self.shared);
+                }
+            }
+            ToWorker::SourceFrame { source, frame } => {
+                self.sources.frame(source, frame, &mut self.shared);
+            }
+            ToWorker::SourceClose { source } => {
+                self.sources.close(source, "its application has ended it", &mut self.shared);
+            }
+            ToWorker::Connect { address, acceptor, application, done } => {
+                if self.stop_at.is_some() {
+                    self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
+                    return done(Err("the server is shutting down".to_owned()));
+                }
+                self.connect(address, acceptor, application, done);
+            }
             ToWorker::Listen { listener, acceptor } => self.listen(listener, acceptor),
             ToWorker::Unlisten { address } => self.unlisten(address),
             ToWorker::Routing(routing) => {
@@ -343,46 +390,89 @@ impl Worker {
                 }
                 self.shared.routing = routing;
             }
-            ToWorker::Report(reply) => {
-                // Whoever asked may have given up waiting.
-                let _ = reply.send(self.report());
-            }
+            ToWorker::Report(take) => take(self.report()),
             ToWorker::Stop { within } => self.stop(within),
         }
     }
 
-    fn adopt(&mut self, mut socket: TcpStream, peer: SocketAddr, acceptor: Arc<Acceptor>) {
-        let load = &self.peers.loads[usize::from(self.id.0)];
-        let log = &self.shared.log;
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, acceptor: Arc<Acceptor>) {
         if self.stop_at.is_some() {
-            load.fetch_sub(1, Ordering::Relaxed);
-            return;
+            return self.give_back();
         }
         let address = canonical(peer);
         let ticket = match self.peers.admission.admit(address) {
             Ok(ticket) => ticket,
             Err(refused) => {
-                load.fetch_sub(1, Ordering::Relaxed);
                 self.shared.counters.refused += 1;
                 if let Some(suppressed) =
                     self.shared.gate.pass(address, ("refused", refused.0), self.shared.now)
                 {
                     let (limit, value) = (refused.0, refused.1);
-                    slog::warn!(log, "refused a connection: {limit} = {value} is reached";
+                    slog::warn!(self.shared.log, "refused a connection: {limit} = {value} is reached";
                         "peer" => %peer, "suppressed" => suppressed);
                 }
-                return;
+                return self.give_back();
             }
         };
+        let Ok(key) = self.place(socket, peer, acceptor, ticket) else { return };
+        self.shared.counters.adopted += 1;
+        let (shared, connection) = (&mut self.shared, &mut self.connections[key]);
+        slog::debug!(connection.log, "accepted");
+        connection.on_accepted(shared);
+        connection.on_readable(shared);
+        connection.wants_flush(shared);
+    }
+
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        acceptor: Arc<Acceptor>,
+        application: Arc<Application>,
+        done: outbound::Done,
+    ) {
+        let socket = match outbound::connect(address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.give_back();
+                return done(Err(format!("cannot connect to {address}: {error}")));
+            }
+        };
+        // Whom the server itself calls is not counted among its address's connections.
+        let ticket = match self.peers.admission.admit_ours() {
+            Ok(ticket) => ticket,
+            Err(refused) => {
+                self.give_back();
+                return done(Err(format!("{} = {} is reached", refused.0, refused.1)));
+            }
+        };
+        match self.place(socket, address, acceptor, ticket) {
+            Ok(key) => {
+                let (shared, connection) = (&mut self.shared, &mut self.connections[key]);
+                connection.begin_outbound(application, done, shared);
+                connection.writable = false;
+                connection.wants_flush(shared);
+            }
+            Err(text) => done(Err(text)),
+        }
+    }
+
+    /// Makes a connection of a socket, or says why not and gives the place back.
+    fn place(
+        &mut self,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        acceptor: Arc<Acceptor>,
+        ticket: Ticket,
+    ) -> Result<ConnectionKey, String> {
         let chain = match (acceptor.make_chain)() {
             Ok(chain) => chain,
             Err(error) => {
-                load.fetch_sub(1, Ordering::Relaxed);
-                slog::error!(log, "no chain for a connection: {error}"; "peer" => %peer);
-                return;
+                self.give_back();
+                slog::error!(self.shared.log, "no chain for a connection: {error}"; "peer" => %peer);
+                return Err(error.to_string());
             }
         };
-        let (id, peers, registry, shared) = (self.id, &self.peers, self.poll.registry(), &mut self.shared);
+        let (id, registry, shared) = (self.id, self.poll.registry(), &mut self.shared);
         let mut failed = None;
         let key = self.connections.insert_with_key(|key| {
             let token = Token(usize::try_from(token_of(key)).unwrap_or(usize::MAX));
@@ -397,16 +487,16 @@ impl Worker {
         }
         if let Some(error) = failed {
             self.connections.remove(key);
-            peers.loads[usize::from(id.0)].fetch_sub(1, Ordering::Relaxed);
-            slog::error!(shared.log, "a connection could not be taken over: {error}"; "peer" => %peer);
-            return;
+            self.give_back();
+            slog::error!(self.shared.log, "a connection could not be taken over: {error}"; "peer" => %peer);
+            return Err(error.to_string());
         }
-        shared.counters.adopted += 1;
-        slog::debug!(self.connections[key].log, "accepted");
-        let connection = &mut self.connections[key];
-        connection.on_open(shared);
-        connection.on_readable(shared);
-        connection.wants_flush(shared);
+        Ok(key)
+    }
+
+    /// The connection that this worker was given has not become one of its own.
+    fn give_back(&self) {
+        self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
     }
 
     fn listen(&mut self, mut socket: TcpListener, acceptor: Arc<Acceptor>) {
@@ -496,24 +586,26 @@ impl Worker {
                 }
                 Notice::Ended { connection, slot } => {
                     if let Some(connection) = self.connections.get_mut(key_of(connection)) {
-                        connection.unplay(slot, shared);
+                        connection.unplay(slot, Why::Source, shared);
                         connection.command(Command::SourceEnded { slot }, shared);
                     }
                 }
                 Notice::Missing { connection, slot, key } => {
                     shared.counters.plays_missed += 1;
                     if let Some(connection) = self.connections.get_mut(key_of(connection)) {
-                        connection.unplay(slot, shared);
+                        connection.unplay(slot, Why::Source, shared);
                         let name = key.name.to_string();
                         connection.command(Command::SourceMissing { slot, name }, shared);
                     }
                 }
                 Notice::Evicted { connection, slot, key } => {
                     shared.counters.publishers_replaced += 1;
-                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    if self.sources.has(connection) {
+                        self.sources.close(connection, "another publisher has taken over", shared);
+                    } else if let Some(connection) = self.connections.get_mut(key_of(connection)) {
                         let text =
                             format!("another publisher has taken over the stream {:?}", key.name.as_str());
-                        connection.unpublish(slot, shared);
+                        connection.unpublish(slot, Why::Server, shared);
                         let code = "NetStream.Publish.BadName".to_owned();
                         connection.command(Command::StopPublish { slot, code, text: text.clone() }, shared);
                         // It may be dead, and then nobody else would notice for long.
@@ -529,6 +621,7 @@ impl Worker {
     fn stop(&mut self, within: Duration) {
         self.stop_at = Some(self.shared.now + within);
         self.listeners.clear();
+        self.sources.close_all("the server is shutting down", &mut self.shared);
         // Streams first, so that players hear of their end before their connections end.
         self.shared.relay.end_all(self.shared.now);
         self.tell_connections();
@@ -555,6 +648,7 @@ impl Worker {
             publishes: self.shared.relay.publishes(),
             replicas: self.shared.relay.replicas(),
             players: self.shared.relay.players(now),
+            sources: self.sources.reports(now),
         }
     }
 }
@@ -569,7 +663,7 @@ impl Drop for Worker {
 }
 
 impl Peers {
-    fn least_loaded(&self) -> usize {
+    pub(crate) fn least_loaded(&self) -> usize {
         let load = |worker: &usize| self.loads[*worker].load(Ordering::Relaxed);
         (0..self.loads.len()).min_by_key(load).unwrap_or_default()
     }

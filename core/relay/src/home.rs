@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crtmp_media::{Encoder, Frame, Limits, MediaKind, References, ahead};
+use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, References, ahead};
 
 use crate::{
     Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
@@ -43,6 +43,14 @@ pub struct HomeCounters {
     pub data_frames: u64,
     /// Bytes of frame bodies.
     pub bytes: u64,
+    /// Bytes of audio frames.
+    pub audio_bytes: u64,
+    /// Bytes of video frames.
+    pub video_bytes: u64,
+    /// The codec of the newest audio frame.
+    pub audio_codec: Option<Codec>,
+    /// The codec of the newest video frame.
+    pub video_codec: Option<Codec>,
     /// The newest decode time on the stream's timeline in ms.
     pub dts: i64,
     /// Frames that were not sent to some worker because its queue was full.
@@ -189,8 +197,16 @@ impl Home {
     fn count(&mut self, frame: &Frame) {
         let counters = &mut self.counters;
         match frame.kind {
-            MediaKind::Audio => counters.audio_frames += 1,
-            MediaKind::Video => counters.video_frames += 1,
+            MediaKind::Audio => {
+                counters.audio_frames += 1;
+                counters.audio_bytes += frame.body.len() as u64;
+                counters.audio_codec = Some(frame.codec);
+            }
+            MediaKind::Video => {
+                counters.video_frames += 1;
+                counters.video_bytes += frame.body.len() as u64;
+                counters.video_codec = Some(frame.codec);
+            }
             MediaKind::Data => counters.data_frames += 1,
         }
         counters.bytes += frame.body.len() as u64;

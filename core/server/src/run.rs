@@ -9,14 +9,16 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
-    time::Duration,
+    time::Instant,
 };
 
 use crtmp_host::{
     chains::Catalogue,
+    commands::{Reply, fail as failed, success},
     config::{ConfigError, Configuration},
-    server::{self, Environment, Server},
+    server::{self, Environment, Order, Reloaded, Server, Wish},
 };
+use serde_json::json;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1},
     iterator::Signals,
@@ -31,11 +33,15 @@ use crate::{
     services,
 };
 
-/// How often replaced applications are looked at while some still have connections.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// What is sent in the place of a signal when a worker has failed.
-const WORKER_FAILED: i32 = 0;
+/// Something for the main thread.
+enum Task {
+    /// A signal has come.
+    Signal(i32),
+    /// The server has something to do for itself.
+    Order(Order),
+    /// A worker has failed.
+    WorkerFailed,
+}
 
 /// Runs the server until it is told to end. A start that fails exits with 1.
 pub(crate) fn run(cli: &Cli) -> ExitCode {
@@ -100,13 +106,13 @@ impl Start<'_> {
             Err(error) => return give_up(verdict, &error.to_string()),
         };
         // Before anybody can know that the server runs: a signal that comes at once must not be lost.
-        let (sender, signals) = mpsc::channel();
+        let (sender, tasks) = mpsc::channel();
         if let Err(reason) = listen_to_signals(sender.clone()) {
             return give_up(verdict, &format!("error: cannot listen to signals: {reason}"));
         }
         let code = match self.start(&log, verdict, sender) {
             Ok((server, pid_file)) => {
-                let code = self.serve(server, signals, &log, &guard);
+                let code = self.serve(server, tasks, &log, &guard);
                 drop(pid_file);
                 code
             }
@@ -128,7 +134,7 @@ impl Start<'_> {
         &self,
         log: &Logger,
         verdict: Option<Verdict>,
-        signals: Sender<i32>,
+        tasks: Sender<Task>,
     ) -> Result<(Server, Option<PidFile>), (Option<Verdict>, Failed)> {
         let file = self.cli.file.display().to_string();
         info!(log, "crtmpserver {} starts", env!("CARGO_PKG_VERSION"); "pid" => std::process::id(), "configuration" => &file);
@@ -136,7 +142,7 @@ impl Start<'_> {
         if let Some(warning) = &files.warning {
             warn!(log, "{warning}");
         }
-        let prepared = self.prepare(log, files.limit, signals);
+        let prepared = self.prepare(log, files.limit, tasks);
         let (server, pid_file) = match prepared {
             Ok(prepared) => prepared,
             Err(failed) => return Err((verdict, failed)),
@@ -167,7 +173,7 @@ impl Start<'_> {
         &self,
         log: &Logger,
         open_files: u64,
-        signals: Sender<i32>,
+        tasks: Sender<Task>,
     ) -> Result<(Server, Option<PidFile>), Failed> {
         let named = |errors: Vec<ConfigError>| Failed::from(self.locate(errors));
         let pid_file = match &self.cli.pid {
@@ -178,15 +184,17 @@ impl Start<'_> {
         if let Some(identity) = &self.identity {
             identity.assume().map_err(Failed)?;
         }
+        let orders = tasks.clone();
         let environment = Environment {
             log: log.clone(),
             catalogue: self.catalogue.clone(),
             open_files,
             program_folder: program_folder(),
             on_failure: Arc::new(move || {
-                // Where nobody minds signals any more, the server ends already.
-                let _ = signals.send(WORKER_FAILED);
+                // Where nobody minds tasks any more, the server ends already.
+                let _ = tasks.send(Task::WorkerFailed);
             }),
+            post: Arc::new(move |order| drop(orders.send(Task::Order(order)))),
         };
         let server = Server::start(self.configuration.clone(), bound, environment).map_err(named)?;
         Ok((server, pid_file))
@@ -210,20 +218,22 @@ impl Start<'_> {
         services::table(&services)
     }
 
-    /// Minds signals until the server is to end, and ends it.
+    /// Minds tasks until the server is to end, and ends it.
     fn serve(
         &self,
         mut server: Server,
-        signals: Receiver<i32>,
+        tasks: Receiver<Task>,
         log: &Logger,
         guard: &logging::Guard,
     ) -> ExitCode {
-        let code = self.mind_signals(&mut server, &signals, log, guard);
+        let code = self.mind_tasks(&mut server, &tasks, log, guard);
         // The second signal ends the process at once, whatever the server is doing.
         thread::spawn(move || {
-            while let Ok(signal) = signals.recv() {
-                if matches!(signal, SIGINT | SIGTERM) {
-                    std::process::exit(1);
+            while let Ok(task) = tasks.recv() {
+                match task {
+                    Task::Signal(SIGINT | SIGTERM) => std::process::exit(1),
+                    Task::Order(Order::Command(job)) => (job.reply)(failed("the server is shutting down")),
+                    _ => {}
                 }
             }
         });
@@ -236,59 +246,90 @@ impl Start<'_> {
         code
     }
 
-    fn mind_signals(
+    fn mind_tasks(
         &self,
         server: &mut Server,
-        signals: &Receiver<i32>,
+        tasks: &Receiver<Task>,
         log: &Logger,
         guard: &logging::Guard,
     ) -> ExitCode {
         loop {
-            let retired = server.sweep();
-            let signal = if retired {
-                match signals.recv_timeout(SWEEP) {
-                    Ok(signal) => signal,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
-                }
-            } else {
-                match signals.recv() {
-                    Ok(signal) => signal,
-                    Err(_) => return ExitCode::FAILURE,
-                }
+            let task = match server.poll_timeout() {
+                Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            match signal {
-                SIGHUP => {
+            let wishes = match task {
+                Ok(Task::Signal(SIGHUP)) => {
                     guard.reopen();
-                    self.reload(server, log, guard);
+                    server.events().reopen();
+                    let _ = self.reload(server, log, guard);
+                    Vec::new()
                 }
-                SIGUSR1 => show_counters(server, log),
-                WORKER_FAILED => {
-                    crit!(log, "the server ends: without one of its workers it would serve only some");
-                    return ExitCode::FAILURE;
+                Ok(Task::Signal(SIGUSR1)) => {
+                    show_counters(server, log);
+                    Vec::new()
                 }
-                _ => {
+                Ok(Task::Signal(signal)) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
                     info!(log, "{name}: the server ends");
                     return ExitCode::SUCCESS;
+                }
+                Ok(Task::WorkerFailed) => {
+                    crit!(log, "the server ends: without one of its workers it would serve only some");
+                    return ExitCode::FAILURE;
+                }
+                Ok(Task::Order(order)) => server.on_order(order),
+                Err(RecvTimeoutError::Timeout) => Vec::new(),
+                Err(RecvTimeoutError::Disconnected) => return ExitCode::FAILURE,
+            };
+            for wish in wishes.into_iter().chain(server.on_time()) {
+                match wish {
+                    Wish::Reload { plan: true, reply } => reply(self.plan(server)),
+                    Wish::Reload { plan: false, reply } => self.reload_by_command(server, log, guard, reply),
+                    Wish::LogLevel { level, reply } => {
+                        guard.set_level(level);
+                        reply(success("", json!({ "level": level })));
+                    }
+                    Wish::End { reply } => {
+                        info!(log, "the server ends by command");
+                        reply(success("the server ends", json!(null)));
+                        return ExitCode::SUCCESS;
+                    }
                 }
             }
         }
     }
 
-    fn reload(&self, server: &mut Server, log: &Logger, guard: &logging::Guard) {
-        let file = self.folder.join(&self.cli.file);
-        let new = match load(&file, &self.folder) {
-            Ok(new) => new,
-            Err(text) => return error!(log, "reload: nothing is changed: {text}"),
-        };
-        let appenders =
-            (new.log_appenders != server.configuration().log_appenders).then(|| new.log_appenders.clone());
-        let before = server.configuration().log_appenders.clone();
-        if let Some(Err(error)) = appenders.as_ref().map(|appenders| guard.replace(appenders)) {
-            return error!(log, "reload: nothing is changed: {error}");
+    fn reload_by_command(&self, server: &mut Server, log: &Logger, guard: &logging::Guard, reply: Reply) {
+        reply(match self.reload(server, log, guard) {
+            Ok(done) => success(
+                "",
+                json!({
+                    "opened": done.opened,
+                    "closed": done.closed,
+                    "started": done.started,
+                    "retuned": done.retuned,
+                    "ended": done.ended,
+                    "restart": done.restart.iter().map(|change| &change.path).collect::<Vec<_>>(),
+                }),
+            ),
+            Err(text) => failed(format!("nothing is changed: {text}")),
+        });
+    }
+
+    /// What a reload would do.
+    fn plan(&self, server: &Server) -> serde_json::Value {
+        let planned = load(&self.folder.join(&self.cli.file), &self.folder)
+            .and_then(|new| server.plan(&new).map_err(|errors| Failed::from(self.locate(errors)).0));
+        match planned {
+            Ok(plan) => success("this is what `reload` would do", json!(plan)),
+            Err(text) => failed(text),
         }
-        match server.reload(new) {
+    }
+
+    fn reload(&self, server: &mut Server, log: &Logger, guard: &logging::Guard) -> Result<Reloaded, String> {
+        let done = self.try_reload(server, guard);
+        match &done {
             Ok(done) => {
                 for change in &done.restart {
                     warn!(
@@ -304,15 +345,25 @@ impl Start<'_> {
                     "ended" => done.ended.join(" "));
                 info!(log, "services\n{}", self.table(server));
             }
-            Err(errors) => {
-                if appenders.is_some() && guard.replace(&before).is_err() {
-                    error!(log, "reload: the old log appenders cannot be opened again");
-                }
-                for error in self.locate(errors) {
-                    error!(log, "reload: nothing is changed: {error}");
-                }
-            }
+            Err(text) => text.lines().for_each(|line| error!(log, "reload: nothing is changed: {line}")),
         }
+        done
+    }
+
+    fn try_reload(&self, server: &mut Server, guard: &logging::Guard) -> Result<Reloaded, String> {
+        let new = load(&self.folder.join(&self.cli.file), &self.folder)?;
+        let before = server.configuration().log_appenders.clone();
+        let changed = (new.log_appenders != before).then(|| new.log_appenders.clone());
+        if let Some(appenders) = &changed {
+            guard.replace(appenders).map_err(|error| error.to_string())?;
+        }
+        server.reload(new).map_err(|errors| {
+            let mut text = Failed::from(self.locate(errors)).0;
+            if changed.is_some() && guard.replace(&before).is_err() {
+                text.push_str("\nthe old log appenders cannot be opened again");
+            }
+            text
+        })
     }
 }
 
@@ -337,11 +388,11 @@ fn check(configuration: &Configuration, catalogue: &Catalogue, cli: &Cli) -> Exi
 }
 
 /// Sends the signals that come to whoever minds them.
-fn listen_to_signals(to: Sender<i32>) -> Result<(), String> {
+fn listen_to_signals(to: Sender<Task>) -> Result<(), String> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map_err(|error| error.to_string())?;
     let forward = move || {
         for signal in signals.forever() {
-            if to.send(signal).is_err() {
+            if to.send(Task::Signal(signal)).is_err() {
                 return;
             }
         }

@@ -228,6 +228,10 @@ impl Layer for HttpJsonCli {
         Ok(())
     }
 
+    fn owes(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(Some(_)) | Phase::Running(_))
+    }
+
     fn on_data(&mut self, data: &[u8], _cx: &mut Cx<'_>) -> Result<usize, Error> {
         let Some(Ok(request)) = self.request.as_mut().filter(|_| self.phase == Phase::Ready) else {
             return Ok(data.len());
@@ -260,7 +264,7 @@ impl Layer for HttpJsonCli {
     }
 
     fn on_command(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
-        match (command, self.phase) {
+        match (command.in_one_value(), self.phase) {
             (Command::Call { ticket: Some(ticket), .. }, _) => refuse_call(ticket, cx),
             (_, Phase::Closed) => {}
             (Command::AnswerConnect { request, answer }, Phase::Connecting(Some(asked)))

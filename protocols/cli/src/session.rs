@@ -117,6 +117,10 @@ impl<F: Face> Layer for Session<F> {
         Ok(())
     }
 
+    fn owes(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(Some(_)) | Phase::Running(_))
+    }
+
     fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
         let mut used = 0;
         while used < data.len() {
@@ -148,7 +152,7 @@ impl<F: Face> Layer for Session<F> {
     }
 
     fn on_command(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
-        match (command, self.phase) {
+        match (command.in_one_value(), self.phase) {
             (Command::Call { ticket: Some(ticket), .. }, _) => refuse_call(ticket, cx),
             (_, Phase::Closed) => {}
             (Command::AnswerConnect { request, answer }, Phase::Connecting(Some(asked)))

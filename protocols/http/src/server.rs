@@ -226,6 +226,10 @@ impl Layer for InboundHttp {
         Ok(taken)
     }
 
+    fn owes(&self) -> bool {
+        matches!(self.reading, Reading::Nothing)
+    }
+
     fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) -> Result<(), Error> {
         while let Some(piece) = near.pop() {
             // After the last response there is nobody to hear more, and after a fault nobody who would understand it.

@@ -7,8 +7,8 @@
 
 use std::time::Instant;
 
-use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
 use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
+use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
 use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
 use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
 use crtmp_variant::{
@@ -23,14 +23,12 @@ pub fn layers() -> Vec<LayerRow> {
         row("httpbody", Port::Http, Port::Bytes, &[], http_body),
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
         row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
-        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
         row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
         row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
         row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
         row("httpxmlvariant", Port::Http, Port::Server, &[], http_xml_variant),
         row("httpbinvariant", Port::Http, Port::Server, &[], http_binary_variant),
         row("httpjsonvariant", Port::Http, Port::Server, &[], http_json_variant),
-        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
         row("txtcli", Port::Bytes, Port::Server, txtcli::KEYS, txtcli::layer),
         row("jsoncli", Port::Bytes, Port::Server, jsoncli::KEYS, jsoncli::layer),
         row("asciicli", Port::Bytes, Port::Server, asciicli::KEYS, asciicli::layer),
@@ -50,9 +48,13 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
+    ("inboundHttpXmlVariant", &["http", "httpxmlvariant"]),
+    ("inboundHttpBinVariant", &["http", "httpbinvariant"]),
+    ("inboundHttpJsonVariant", &["http", "httpjsonvariant"]),
     ("inboundTxtCli", &["txtcli"]),
     ("inboundJsonCli", &["jsoncli"]),
     ("inboundAsciiCli", &["asciicli"]),
+    ("inboundHttpJsonCli", &["http", "httpjsoncli"]),
 ];
 
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
@@ -84,9 +86,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("outboundXmlVariant", "the variant protocols"),
     ("outboundBinVariant", "the variant protocols"),
     ("outboundJsonVariant", "the variant protocols"),
-    ("inboundHttpXmlVariant", "the variant protocols"),
-    ("inboundHttpBinVariant", "the variant protocols"),
-    ("inboundHttpJsonVariant", "the variant protocols"),
     ("outboundHttpXmlVariant", "the variant protocols"),
     ("outboundHttpBinVariant", "the variant protocols"),
     ("outboundHttpJsonVariant", "the variant protocols"),
@@ -96,7 +95,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("outboundHttpsXmlVariant", "the variant protocols"),
     ("outboundHttpsBinVariant", "the variant protocols"),
     ("outboundHttpsJsonVariant", "the variant protocols"),
-    ("inboundHttpJsonCli", "the command line interface over HTTP"),
     ("inboundJsonMeta", "metadata streams"),
     ("wsJsonMeta", "metadata streams"),
     ("inboundWSFMP4", "fragmented MP4 over WebSocket"),

@@ -5,13 +5,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use crtmp_plugin::foreign::{AppEntry, Failure, Instance, Outcome, Services};
-use crtmp_plugin::{self as plugin, Gone, Level, Message, Metadata, Play, Publish, RequestId, Stream};
+use crtmp_media::{Frame, MediaKind};
+use crtmp_plugin::foreign::{AppEntry, Failure, Instance, Outcome, Services, SourceState, What as Told};
+use crtmp_plugin::{
+    self as plugin, CommandCall, Gone, Level, Message, Metadata, NotTaken, Play, Publish, RequestId, Rights,
+    Stream,
+};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use slog::{Logger, error};
 
 use super::mailbox::{Job, What};
-use super::request::{Effect, MessageInfo, NoticeKind, PlayInfo, PublishInfo, RequestKind, Sink};
+use super::request::{Effect, MessageInfo, NoticeKind, Outside, PlayInfo, PublishInfo, RequestKind};
 use super::state::{Next, State};
 use super::watchdog::Alarm;
 
@@ -24,20 +29,26 @@ pub(super) struct Shared {
     wake: Condvar,
     /// The thread is over.
     over: Condvar,
-    sink: Sink,
+    outside: Outside,
     alarm: Arc<Alarm>,
     started: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(name: &str, state: State, logger: Logger, sink: Sink, alarm: Arc<Alarm>) -> Arc<Self> {
+    pub(super) fn new(
+        name: &str,
+        state: State,
+        logger: Logger,
+        outside: Outside,
+        alarm: Arc<Alarm>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             logger,
             state: Mutex::new(state),
             wake: Condvar::new(),
             over: Condvar::new(),
-            sink,
+            outside,
             alarm,
             started: Instant::now(),
         })
@@ -61,12 +72,18 @@ impl Shared {
     fn with<R>(&self, work: impl FnOnce(&mut State, &mut Vec<Effect>) -> R) -> R {
         let mut effects = Vec::new();
         let result = work(&mut self.state(), &mut effects);
-        effects.into_iter().for_each(&self.sink);
+        effects.into_iter().for_each(|effect| self.say(effect));
         result
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what the application, or the server for it, has decided.
+    fn say(&self, effect: Effect) {
+        // Answers are always taken.
+        let _ = (self.outside.effect)(effect);
     }
 
     /// For the watchdog.
@@ -75,6 +92,12 @@ impl Shared {
         // What is called off must be told.
         self.wake.notify_one();
         next
+    }
+
+    /// Refuses all from now on.
+    pub(super) fn disable(&self) {
+        self.with(|state, effects| state.disable(effects));
+        self.wake.notify_one();
     }
 
     /// From now on, all that the application says is late.
@@ -120,21 +143,28 @@ impl Shared {
                 let mut state = self.state();
                 loop {
                     match state.next(Instant::now(), &mut effects) {
-                        Next::Wait if effects.is_empty() => {
+                        Next::Wait(until) if effects.is_empty() => {
                             state.asleep = true;
-                            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                            state = match until {
+                                None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                                Some(until) => {
+                                    let time = until.saturating_duration_since(Instant::now());
+                                    let waited = self.wake.wait_timeout(state, time);
+                                    waited.unwrap_or_else(PoisonError::into_inner).0
+                                }
+                            };
                         }
                         next => break next,
                     }
                 }
             };
-            effects.into_iter().for_each(&self.sink);
+            effects.into_iter().for_each(|effect| self.say(effect));
             match next {
                 Next::Call(job, deadline) => {
                     self.alarm.set(deadline);
                     return Some(job);
                 }
-                Next::Wait => {}
+                Next::Wait(_) => {}
                 Next::End => return None,
             }
         }
@@ -178,18 +208,103 @@ impl Services for Door {
     fn respond(&self, request: u64, answer: Option<plugin::Answer>) -> Result<(), Gone> {
         let shared = self.0.upgrade().ok_or(Gone)?;
         let effect = shared.state().respond(request, answer)?;
-        (shared.sink)(effect);
+        shared.say(effect);
         Ok(())
     }
 
     fn close_connection(&self, conn: u64, code: &str, text: &str) -> Result<(), Gone> {
-        let shared = self.0.upgrade().ok_or(Gone)?;
-        if shared.state().is_over() {
-            return Err(Gone);
-        }
-        (shared.sink)(Effect::Close { conn, code: code.to_owned(), text: text.to_owned() });
-        Ok(())
+        let effect = Effect::Close { conn, code: code.to_owned(), text: text.to_owned() };
+        self.ask(effect).map_err(|_| Gone)
     }
+
+    fn call(&self, conn: u64, name: &str, args: &str, ticket: u64) -> Result<(), NotTaken> {
+        self.ask(Effect::Call { conn, name: name.to_owned(), args: read(args)?, ticket })
+    }
+
+    fn unpublish(&self, conn: u64, stream_id: u32, code: &str, text: &str) -> Result<(), Gone> {
+        self.end(conn, stream_id, true, code, text)
+    }
+
+    fn unplay(&self, conn: u64, stream_id: u32, code: &str, text: &str) -> Result<(), Gone> {
+        self.end(conn, stream_id, false, code, text)
+    }
+
+    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
+        self.ask(Effect::Tap { conn, on }).map_err(|_| Gone)
+    }
+
+    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
+        (self.alive().ok()?.outside.header)(conn, kind)
+    }
+
+    fn timer_set(&self, timer: u64, delay_ms: u64, period_ms: u64) -> Result<(), NotTaken> {
+        let (delay, period) = (Duration::from_millis(delay_ms), Duration::from_millis(period_ms));
+        let period = Some(period).filter(|period| !period.is_zero());
+        let shared = self.alive().map_err(|Gone| NotTaken::Gone)?;
+        let set = shared.change(|state| state.timers.set(timer, delay, period, Instant::now()));
+        if set { Ok(()) } else { Err(NotTaken::Full) }
+    }
+
+    fn timer_cancel(&self, timer: u64) -> Result<(), Gone> {
+        let cancelled = self.alive()?.change(|state| state.timers.cancel(timer));
+        if cancelled { Ok(()) } else { Err(Gone) }
+    }
+
+    fn command(&self, name: &str, params: &str, rights: Rights, ticket: u64) -> Result<(), NotTaken> {
+        let params = if params.is_empty() { Default::default() } else { read(params)? };
+        self.ask(Effect::Run { name: name.to_owned(), params, rights, ticket })
+    }
+
+    fn command_add(&self, command: &str) -> Result<(), String> {
+        let shared = self.alive().map_err(|Gone| "the application has ended".to_owned())?;
+        let command = serde_json::from_str(command).map_err(|error| format!("not JSON: {error}"))?;
+        (shared.outside.add_command)(command)
+            .inspect_err(|reason| error!(shared.logger, "application `{}`: {reason}", shared.name))
+    }
+
+    fn source_open(&self, name: &str) -> Option<u64> {
+        (self.alive().ok()?.outside.source)(name)
+    }
+
+    fn source_frame(&self, source: u64, kind: MediaKind, dts: i64, body: &[u8]) -> Result<(), NotTaken> {
+        self.ask(Effect::SourceFrame(source, kind, dts, body.to_vec()))
+    }
+
+    fn source_close(&self, source: u64) -> Result<(), Gone> {
+        self.ask(Effect::SourceClose(source)).map_err(|_| Gone)
+    }
+
+    fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
+        let keys = if keys.is_empty() { Default::default() } else { read(keys)? };
+        self.ask(Effect::Connect { address: address.to_owned(), chain: chain.to_owned(), keys, ticket })
+    }
+
+    fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {
+        self.ask(Effect::Http { request: read(request)?, body: body.to_vec(), ticket })
+    }
+}
+
+impl Door {
+    /// What the application shares with the server, if it has not ended.
+    fn alive(&self) -> Result<Arc<Shared>, Gone> {
+        let shared = self.0.upgrade().ok_or(Gone)?;
+        let over = shared.state().is_over();
+        if over { Err(Gone) } else { Ok(shared) }
+    }
+
+    fn ask(&self, effect: Effect) -> Result<(), NotTaken> {
+        let shared = self.alive().map_err(|Gone| NotTaken::Gone)?;
+        (shared.outside.effect)(effect)
+    }
+
+    fn end(&self, conn: u64, stream_id: u32, publishes: bool, code: &str, text: &str) -> Result<(), Gone> {
+        let (code, text) = (code.to_owned(), text.to_owned());
+        self.ask(Effect::End { conn, stream_id, publishes, code, text }).map_err(|_| Gone)
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, NotTaken> {
+    serde_json::from_str(json).map_err(|_| NotTaken::Invalid)
 }
 
 /// Writes an application's line. slog has no level for the two finest of ours: a tag tells them apart.
@@ -212,6 +327,10 @@ fn call(instance: &mut Instance, job: &Job) -> Result<Outcome, Failure> {
         What::Request { ticket, kind } => {
             let request = RequestId(*ticket);
             match kind {
+                RequestKind::Accept => instance.accept(conn, request),
+                RequestKind::Command(name, params_json) => {
+                    instance.tell(&Told::Command(CommandCall { request, name, params_json }))
+                }
                 RequestKind::Connect => instance.connect(conn, request),
                 RequestKind::Publish(PublishInfo { stream_id, name, query, kind }) => {
                     let publish = Publish { request, stream_id: *stream_id, name, query, kind: *kind };
@@ -232,13 +351,35 @@ fn call(instance: &mut Instance, job: &Job) -> Result<Outcome, Failure> {
             let values_json = &serde_json::json!(values).to_string();
             instance.metadata(conn, &Metadata { stream_id: *stream_id, name, values_json })
         }
-        What::Notice(NoticeKind::Unpublish { stream_id, name }) => {
-            instance.unpublish(conn, &Stream { stream_id: *stream_id, name })
+        What::Notice(NoticeKind::Unpublish { stream_id, name, why }) => {
+            instance.unpublish(conn, &Stream { stream_id: *stream_id, name, why: *why })
         }
-        What::Notice(NoticeKind::Unplay { stream_id, name }) => {
-            instance.unplay(conn, &Stream { stream_id: *stream_id, name })
+        What::Notice(NoticeKind::Unplay { stream_id, name, why }) => {
+            instance.unplay(conn, &Stream { stream_id: *stream_id, name, why: *why })
         }
-        What::Notice(NoticeKind::Close) => instance.close(conn),
+        What::Notice(NoticeKind::Pong(pong)) => instance.pong(conn, *pong),
+        What::Notice(NoticeKind::Frame { stream_id, name, left_out, frame }) => {
+            instance.frame(conn, *stream_id, name, *left_out, frame)
+        }
+        What::Notice(NoticeKind::Stream { publisher, name, live }) => {
+            instance.tell(&Told::Stream { publisher: *publisher, name, live: *live })
+        }
+        What::Notice(NoticeKind::Source { source, state }) => {
+            let state = match state {
+                Ok(()) => SourceState::Live,
+                Err(text) => SourceState::Ended(text),
+            };
+            instance.tell(&Told::Source { source: *source, state })
+        }
+        What::Notice(NoticeKind::Timer(timer)) => instance.tell(&Told::Timer(*timer)),
+        What::Notice(NoticeKind::Result { ticket, outcome }) => instance.tell(&Told::Result {
+            ticket: *ticket,
+            status: outcome.status,
+            conn: outcome.connection,
+            value: &outcome.value,
+            body: &outcome.body,
+        }),
+        What::Notice(NoticeKind::Close { reason }) => instance.close(conn, reason),
         What::Cancel { ticket } => instance.cancel(conn, RequestId(*ticket)),
     }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use crtmp_plugin::foreign::{AppEntry, Failure, Services};
-use crtmp_plugin::{self as plugin, Gone, Hooks, Level};
+use crtmp_plugin::{Hooks, Level};
 use slog::{Logger, info, warn};
 
 use super::actor::{self, Shared};
-use super::request::{Answer, Notice, Request, Sink};
+use super::request::{Answer, Notice, NoticeKind, Outside, Request, RequestKind};
 use super::state::{Health, State};
 use super::watchdog::{Alarm, Watchdog};
 use super::{AppConfig, Limits};
@@ -42,13 +42,13 @@ impl AppHandle {
         entry: &AppEntry,
         watchdog: &Watchdog,
         logger: &Logger,
-        sink: Sink,
+        outside: Outside,
     ) -> Result<Self, StartError> {
         let fail = |reason| StartError::new(config, reason);
         let logger = logger.new(slog::o!("application" => config.name.clone()));
         let (hooks, limits, alarm) = (entry.hooks(), config.limits, watchdog.alarm());
         let state = State::new(&config.name, hooks, limits, logger.clone());
-        let shared = Shared::new(&config.name, state, logger, sink, alarm.clone());
+        let shared = Shared::new(&config.name, state, logger, outside, alarm.clone());
         let this = Self { shared: shared.clone(), hooks, limits, alarm, thread: Arc::default() };
 
         let (started, start) = bounded(1);
@@ -106,10 +106,10 @@ impl AppHandle {
     }
 
     /// Asks the application. `Some`: the answer is known already, because it has no such hook, or because it cannot
-    /// take the request (the decision says why). `None`: the answer comes through the [`Sink`].
+    /// take the request (the decision says why). `None`: the answer comes through the [`Outside`].
     ///
     /// Keep to a few requests in flight per connection; the mailbox is fair between connections, but not large.
-    #[must_use = "an answer that is given here does not come through the sink"]
+    #[must_use = "an answer that is given here does not come through `Outside`"]
     pub fn request(&self, request: Request) -> Option<Answer> {
         self.shared.change(|state| state.request(request))
     }
@@ -117,6 +117,23 @@ impl AppHandle {
     /// Tells the application. Comes after what the same connection has asked and told before.
     pub fn notify(&self, notice: Notice) {
         self.shared.change(|state| state.notify(notice));
+    }
+
+    /// Tells the application something that is about no connection.
+    pub fn tell(&self, kind: NoticeKind) {
+        self.shared.change(|state| {
+            let conn = state.nobody.clone();
+            state.notify(Notice { conn, kind });
+        });
+    }
+
+    /// Asks the application to run a command that it has added; `id` comes back in the answer.
+    #[must_use = "an answer that is given here does not come through `Outside`"]
+    pub fn run_command(&self, id: u64, name: String, params: String) -> Option<Answer> {
+        self.shared.change(|state| {
+            let conn = state.nobody.clone();
+            state.request(Request { conn, id, kind: RequestKind::Command(name, params) })
+        })
     }
 
     /// Refuses new requests, lets the application finish its mailbox, ends it on its thread, and waits for that at
@@ -134,6 +151,11 @@ impl AppHandle {
         warn!(self.shared.logger, "application `{}` does not end; its thread is left behind", self.name());
         self.leave_behind();
         Stopped::LeftBehind
+    }
+
+    /// Refuses all from now on, by order of an operator. The instance ends when its hook returns.
+    pub fn disable(&self) {
+        self.shared.disable();
     }
 
     fn leave_behind(&self) {
@@ -197,18 +219,6 @@ struct LogOnly(Logger);
 impl Services for LogOnly {
     fn log(&self, level: Level, text: &str) {
         actor::log(&self.0, level, text);
-    }
-
-    fn now_ms(&self) -> u64 {
-        0
-    }
-
-    fn respond(&self, _request: u64, _answer: Option<plugin::Answer>) -> Result<(), Gone> {
-        Err(Gone)
-    }
-
-    fn close_connection(&self, _conn: u64, _code: &str, _text: &str) -> Result<(), Gone> {
-        Err(Gone)
     }
 }
 

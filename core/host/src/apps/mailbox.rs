@@ -62,13 +62,13 @@ impl Mailbox {
     pub(super) fn push(&mut self, job: Job) {
         let id = job.conn.id;
         let line = self.lines.entry(id).or_default();
-        if matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close), .. })) {
+        if matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close { .. }), .. })) {
             return;
         }
         if line.is_empty() {
             self.turns.push_back(id);
         }
-        let Some(job) = newer_description(line, job) else { return };
+        let Some(job) = newer_pong(line, job).and_then(|job| newer_description(line, job)) else { return };
         self.requests += usize::from(job.what.is_request());
         line.push_back(job);
     }
@@ -115,6 +115,18 @@ impl Mailbox {
     }
 }
 
+/// Puts a newer answer to a ping into the place of an older one; gives back any other job.
+fn newer_pong(line: &mut VecDeque<Job>, job: Job) -> Option<Job> {
+    if !matches!(job.what, What::Notice(NoticeKind::Pong(_))) {
+        return Some(job);
+    }
+    match line.iter_mut().find(|waiting| matches!(waiting.what, What::Notice(NoticeKind::Pong(_)))) {
+        Some(waiting) => *waiting = job,
+        None => return Some(job),
+    }
+    None
+}
+
 /// Puts a newer description into the place of an older one; gives back any other job.
 fn newer_description(line: &mut VecDeque<Job>, job: Job) -> Option<Job> {
     let What::Notice(NoticeKind::Metadata { stream_id, .. }) = &job.what else { return Some(job) };
@@ -148,6 +160,14 @@ mod tests {
         Job { conn: conn(conn_id), what: What::Notice(kind) }
     }
 
+    fn close() -> NoticeKind {
+        NoticeKind::Close { reason: String::new() }
+    }
+
+    fn unpublish() -> NoticeKind {
+        NoticeKind::Unpublish { stream_id: 1, name: String::new(), why: crtmp_plugin::Ended::ByPeer }
+    }
+
     fn metadata(conn_id: u64, stream_id: u32, name: &str) -> Job {
         notice(conn_id, NoticeKind::Metadata { stream_id, name: name.to_owned(), values: Default::default() })
     }
@@ -160,7 +180,9 @@ mod tests {
                 What::Notice(NoticeKind::Metadata { name, .. }) => format!("{}:{name}", job.conn.id),
                 What::Notice(NoticeKind::Unpublish { .. }) => format!("{}:unpublish", job.conn.id),
                 What::Notice(NoticeKind::Unplay { .. }) => format!("{}:unplay", job.conn.id),
-                What::Notice(NoticeKind::Close) => format!("{}:close", job.conn.id),
+                What::Notice(NoticeKind::Close { .. }) => format!("{}:close", job.conn.id),
+                What::Notice(NoticeKind::Pong(pong)) => format!("{}:pong {}", job.conn.id, pong.received),
+                What::Notice(other) => format!("{}:{other:?}", job.conn.id),
             })
             .collect()
     }
@@ -181,7 +203,7 @@ mod tests {
     fn requests_are_counted_and_events_are_not() {
         let mut mailbox = Mailbox::new(2);
         mailbox.push(request(1, 0));
-        mailbox.push(notice(1, NoticeKind::Unpublish { stream_id: 1, name: String::new() }));
+        mailbox.push(notice(1, unpublish()));
         assert!(!mailbox.is_full());
         mailbox.push(request(2, 1));
         assert!(mailbox.is_full());
@@ -192,7 +214,7 @@ mod tests {
     #[test]
     fn close_is_the_last_of_its_connection() {
         let mut mailbox = Mailbox::new(10);
-        mailbox.push(notice(1, NoticeKind::Close));
+        mailbox.push(notice(1, close()));
         mailbox.push(request(1, 0));
         mailbox.push(Job { conn: conn(1), what: What::Cancel { ticket: 5 } });
         mailbox.push(request(2, 1));
@@ -207,9 +229,21 @@ mod tests {
         mailbox.push(request(1, 0));
         mailbox.push(metadata(1, 2, "other stream"));
         mailbox.push(metadata(1, 1, "new"));
-        mailbox.push(notice(1, NoticeKind::Unpublish { stream_id: 1, name: String::new() }));
+        mailbox.push(notice(1, unpublish()));
         mailbox.push(metadata(1, 1, "next"));
         assert_eq!(drain(&mut mailbox), ["1:new", "1:0", "1:other stream", "1:unpublish", "1:next"]);
+    }
+
+    #[test]
+    fn the_latest_pong_takes_the_place_of_the_first() {
+        let pong =
+            |received| NoticeKind::Pong(crtmp_plugin::Pong { rtt: std::time::Duration::ZERO, received });
+        let mut mailbox = Mailbox::new(10);
+        mailbox.push(notice(1, pong(1)));
+        mailbox.push(request(1, 7));
+        mailbox.push(notice(1, pong(2)));
+        mailbox.push(notice(2, pong(3)));
+        assert_eq!(drain(&mut mailbox), ["1:pong 2", "2:pong 3", "1:7"]);
     }
 
     #[test]
@@ -217,7 +251,7 @@ mod tests {
         let mut mailbox = Mailbox::new(10);
         mailbox.push(request(1, 0));
         mailbox.push(request(2, 1));
-        mailbox.push(notice(2, NoticeKind::Close));
+        mailbox.push(notice(2, close()));
         mailbox.push(request(3, 2));
         mailbox.drop_requests_of(1);
         assert_eq!(mailbox.requests(), 2);

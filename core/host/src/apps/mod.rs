@@ -1,7 +1,7 @@
 //! Applications at work: each on a thread of its own, behind a bounded mailbox.
 //!
 //! A worker asks with [`AppHandle::request`] and tells with [`AppHandle::notify`]; neither waits. What a hook decides
-//! comes back through the [`Sink`] that the application was started with, from whatever thread decided. Every
+//! comes back through the [`Outside`] that the application was started with, from whatever thread decided. Every
 //! request gets exactly one answer, unless its connection was reported closed before.
 //!
 //! # What can go wrong with an application, and what happens then
@@ -27,8 +27,10 @@ mod handle;
 mod mailbox;
 mod request;
 mod state;
+mod taps;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -39,8 +41,8 @@ pub use crtmp_plugin::{AppPath, Hooks, PlayStart, PublishKind};
 
 pub use self::handle::{AppHandle, StartError, Stopped, check_settings};
 pub use self::request::{
-    Answer, Asked, Decision, Effect, MessageInfo, Notice, NoticeKind, PlayInfo, PublishInfo, Request,
-    RequestKind, Sink,
+    Answer, Asked, CallOutcome, Decision, Effect, MessageInfo, Notice, NoticeKind, Outside, PlayInfo,
+    PublishInfo, Request, RequestKind,
 };
 pub use self::state::Health;
 pub use self::watchdog::Watchdog;
@@ -73,6 +75,8 @@ pub struct Limits {
     pub panics: usize,
     /// ... within this time disable the application.
     pub panic_window: Duration,
+    /// Bytes of frames that may wait for the application; then frames are left out, by groups of pictures.
+    pub tap_bytes: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +88,7 @@ impl Default for Limits {
             start_timeout: Duration::from_secs(30),
             panics: 10,
             panic_window: Duration::from_secs(60),
+            tap_bytes: 8 * 1024 * 1024,
         }
     }
 }

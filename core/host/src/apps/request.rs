@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crtmp_media::{Frame, MediaKind};
 use crtmp_plugin::foreign::ConnInfo;
-use crtmp_plugin::{self as plugin, Hooks, PlayStart, PublishKind, Reply, Verdict};
+use crtmp_plugin::{
+    self as plugin, Ended, Hooks, NotTaken, PlayStart, Pong, PublishKind, Reply, Rights, Verdict,
+};
 use serde_json::{Map, Value, json};
 
 /// A question to an application. Numbers are the asker's own; both come back in the answer.
@@ -21,6 +24,8 @@ pub struct Request {
 /// What a connection wants.
 #[derive(Clone, Debug)]
 pub enum RequestKind {
+    /// To stay: a connection of which nothing has been read.
+    Accept,
     /// To connect, as [`Request::conn`] describes.
     Connect,
     /// To publish a stream.
@@ -29,6 +34,8 @@ pub enum RequestKind {
     Play(PlayInfo),
     /// Something that the server does not know.
     Message(MessageInfo),
+    /// A command that the application has added: its name, and JSON text of its parameters. Of no connection.
+    Command(String, String),
 }
 
 /// A publication that is asked for.
@@ -101,6 +108,8 @@ pub enum NoticeKind {
         stream_id: u32,
         /// Name of the stream.
         name: String,
+        /// Who ended it.
+        why: Ended,
     },
     /// A playback that was allowed has ended.
     Unplay {
@@ -108,10 +117,89 @@ pub enum NoticeKind {
         stream_id: u32,
         /// Name of the stream.
         name: String,
+        /// Who ended it.
+        why: Ended,
+    },
+    /// The peer has answered a ping; of several that wait, the last one counts.
+    Pong(Pong),
+    /// A frame that the application has asked for; left out where too many wait.
+    Frame {
+        /// The connection's message stream.
+        stream_id: u32,
+        /// Name of the stream.
+        name: String,
+        /// Frames that were left out before it.
+        left_out: u64,
+        /// The frame.
+        frame: Arc<Frame>,
+    },
+    /// A stream has come or gone. This and what follows is of no connection.
+    Stream {
+        /// Who publishes it.
+        publisher: u64,
+        /// Its name.
+        name: String,
+        /// Whether it has come.
+        live: bool,
+    },
+    /// A source is published, or was refused or has ended with this text.
+    Source {
+        /// Which.
+        source: u64,
+        /// What.
+        state: Result<(), String>,
+    },
+    /// A timer is due.
+    Timer(u64),
+    /// What has become of a call.
+    Result {
+        /// Its ticket.
+        ticket: u64,
+        /// What.
+        outcome: CallOutcome,
     },
     /// The connection is gone. Must be told for each connection that the application was asked or told about, and
     /// is the last: what was asked before and not decided gets no answer any more.
-    Close,
+    Close {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// What has become of a call with a ticket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallOutcome {
+    /// One of the `RESULT_…` constants of the plugin tables.
+    pub status: u32,
+    /// The connection that was made, or 0.
+    pub connection: u64,
+    /// JSON text.
+    pub value: String,
+    /// The body of an HTTP answer.
+    pub body: Vec<u8>,
+}
+
+impl CallOutcome {
+    /// It has been done, with this JSON text.
+    pub fn done(value: String) -> Self {
+        Self { status: crtmp_plugin::abi::RESULT_OK, connection: 0, value, body: Vec::new() }
+    }
+
+    /// It failed.
+    pub fn failed(text: &str) -> Self {
+        let value = Value::from(text).to_string();
+        Self { status: crtmp_plugin::abi::RESULT_ERROR, connection: 0, value, body: Vec::new() }
+    }
+
+    /// Whom it was for is no more.
+    pub fn gone() -> Self {
+        Self {
+            status: crtmp_plugin::abi::RESULT_GONE,
+            connection: 0,
+            value: "null".to_owned(),
+            body: Vec::new(),
+        }
+    }
 }
 
 impl NoticeKind {
@@ -121,19 +209,51 @@ impl NoticeKind {
             Self::Metadata { .. } => Hooks::METADATA,
             Self::Unpublish { .. } => Hooks::UNPUBLISH,
             Self::Unplay { .. } => Hooks::UNPLAY,
-            Self::Close => Hooks::CLOSE,
+            Self::Pong(_) => Hooks::PONG,
+            Self::Frame { .. } => Hooks::FRAME,
+            Self::Stream { .. } => Hooks::STREAM,
+            Self::Source { .. } => Hooks::SOURCE,
+            Self::Timer(_) => Hooks::TIMER,
+            Self::Result { .. } => Hooks::RESULT,
+            Self::Close { .. } => Hooks::CLOSE,
         }
     }
 }
 
-/// What an application wants done. Called from its threads: must not block.
-pub type Sink = Box<dyn Fn(Effect) + Send + Sync>;
+/// What an application reaches outside of itself. Called from its threads: must not block.
+pub struct Outside {
+    /// Does what it wants done.
+    pub effect: Box<dyn Fn(Effect) -> Result<(), NotTaken> + Send + Sync>,
+    /// The newest codec configuration of what a connection publishes.
+    pub header: Box<dyn Fn(u64, MediaKind) -> Option<Frame> + Send + Sync>,
+    /// Begins to publish a stream; gives the number of the source.
+    pub source: Box<dyn Fn(&str) -> Option<u64> + Send + Sync>,
+    /// Adds a command; the text says why not.
+    pub add_command: Box<dyn Fn(Value) -> Result<(), String> + Send + Sync>,
+}
+
+impl Outside {
+    /// A server that only hears what is wanted: nothing is there.
+    pub fn hearing(effect: impl Fn(Effect) + Send + Sync + 'static) -> Self {
+        Self {
+            effect: Box::new(move |wanted| {
+                effect(wanted);
+                Ok(())
+            }),
+            header: Box::new(|_, _| None),
+            source: Box::new(|_| None),
+            add_command: Box::new(|_| Err("there is no server".to_owned())),
+        }
+    }
+}
 
 /// One thing that an application wants done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A request is decided.
     Answer(Answer),
+    /// A command that the application has added is answered: the number of the request, and its result or error.
+    Command(u64, Result<Value, String>),
     /// A connection shall be closed; it may be gone already.
     Close {
         /// Which.
@@ -142,6 +262,72 @@ pub enum Effect {
         code: String,
         /// Reason for the far end.
         text: String,
+    },
+    /// A command of a peer shall be called.
+    Call {
+        /// Whose.
+        conn: u64,
+        /// The command.
+        name: String,
+        /// Its arguments.
+        args: Vec<Value>,
+        /// Whom to bring the result to; 0: nobody.
+        ticket: u64,
+    },
+    /// Publications or playbacks of a connection shall end.
+    End {
+        /// Which.
+        conn: u64,
+        /// Its message stream; 0: all.
+        stream_id: u32,
+        /// Publications or playbacks.
+        publishes: bool,
+        /// Status code for the far end.
+        code: String,
+        /// Reason for the far end.
+        text: String,
+    },
+    /// The frames that a connection publishes are wanted, or not any more.
+    Tap {
+        /// Which.
+        conn: u64,
+        /// Whether.
+        on: bool,
+    },
+    /// A command of the server shall run.
+    Run {
+        /// The command.
+        name: String,
+        /// Its parameters.
+        params: Map<String, Value>,
+        /// What the caller may do.
+        rights: Rights,
+        /// Whom to bring the reply to; 0: nobody.
+        ticket: u64,
+    },
+    /// A frame of a source: kind, time in ms, body of its FLV tag.
+    SourceFrame(u64, MediaKind, i64, Vec<u8>),
+    /// A source ends.
+    SourceClose(u64),
+    /// A connection shall be made.
+    Connect {
+        /// Host and port.
+        address: String,
+        /// The chain.
+        chain: String,
+        /// The keys of its layers.
+        keys: Map<String, Value>,
+        /// Whom to bring the result to; 0: nobody.
+        ticket: u64,
+    },
+    /// An HTTP request shall be sent.
+    Http {
+        /// Its head.
+        request: Map<String, Value>,
+        /// Its body.
+        body: Vec<u8>,
+        /// Whom to bring the answer to; 0: nobody.
+        ticket: u64,
     },
 }
 
@@ -178,14 +364,18 @@ pub enum Decision {
     Result(Value),
     /// Message: its error.
     Error(Value),
+    /// Message: its result (true) or error, in several values.
+    Values(bool, Vec<Value>),
     /// Message: the application does not know it either.
     Unknown,
 }
 
-/// The four questions without their details.
+/// The questions without their details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "see `RequestKind`")]
 pub enum Asked {
+    Accept,
+    Command,
     Connect,
     Publish,
     Play,
@@ -196,6 +386,8 @@ impl RequestKind {
     /// Which question it is.
     pub fn asked(&self) -> Asked {
         match self {
+            Self::Accept => Asked::Accept,
+            Self::Command(..) => Asked::Command,
             Self::Connect => Asked::Connect,
             Self::Publish(_) => Asked::Publish,
             Self::Play(_) => Asked::Play,
@@ -208,6 +400,8 @@ impl Asked {
     /// The hook that decides it.
     pub fn hook(self) -> Hooks {
         match self {
+            Self::Accept => Hooks::ACCEPT,
+            Self::Command => Hooks::COMMAND,
             Self::Connect => Hooks::CONNECT,
             Self::Publish => Hooks::PUBLISH,
             Self::Play => Hooks::PLAY,
@@ -218,17 +412,17 @@ impl Asked {
     /// What holds where an application has no such hook.
     pub fn undecided(self) -> Decision {
         match self {
-            Self::Connect | Self::Publish | Self::Play => Decision::Accept,
-            Self::Message => Decision::Unknown,
+            Self::Accept | Self::Connect | Self::Publish | Self::Play => Decision::Accept,
+            Self::Message | Self::Command => Decision::Unknown,
         }
     }
 
     /// A refusal by the server, because the application cannot decide.
     pub fn refusal(self, text: impl Into<String>) -> Decision {
         let code = match self {
-            Self::Connect => "NetConnection.Connect.Rejected",
+            Self::Accept | Self::Connect => "NetConnection.Connect.Rejected",
             Self::Publish | Self::Play => "NetStream.Failed",
-            Self::Message => return call_failed(&text.into()),
+            Self::Message | Self::Command => return call_failed(&text.into()),
         };
         Decision::Reject { code: code.to_owned(), text: text.into() }
     }
@@ -237,19 +431,21 @@ impl Asked {
     pub(super) fn decide(self, answer: Option<plugin::Answer>) -> Result<Decision, String> {
         let verdict = match (self, answer) {
             (_, None) => return Err("an answer that cannot be read".to_owned()),
-            (Self::Message, Some(plugin::Answer::Reply(reply))) => {
+            (Self::Message | Self::Command, Some(plugin::Answer::Reply(reply))) => {
                 return Ok(match reply {
                     Reply::Result(value) => Decision::Result(value),
                     Reply::Error(value) => Decision::Error(value),
+                    Reply::ResultValues(values) => Decision::Values(true, values),
+                    Reply::ErrorValues(values) => Decision::Values(false, values),
                     Reply::Ignore => Decision::Unknown,
                     Reply::Later => return Err("`later` as an answer".to_owned()),
                 });
             }
             // A client that called something gets a refusal, whichever way the application says no.
-            (Self::Message, Some(plugin::Answer::Verdict(Verdict::Reject { text, .. }))) => {
+            (Self::Message | Self::Command, Some(plugin::Answer::Verdict(Verdict::Reject { text, .. }))) => {
                 return Ok(call_failed(&text));
             }
-            (Self::Message, Some(plugin::Answer::Verdict(verdict))) => {
+            (Self::Message | Self::Command, Some(plugin::Answer::Verdict(verdict))) => {
                 return Err(format!("{verdict:?} to a command"));
             }
             (_, Some(plugin::Answer::Reply(reply))) => return Err(format!("{reply:?} to {self:?}")),
@@ -257,11 +453,11 @@ impl Asked {
         };
         match verdict {
             Verdict::Accept => Ok(Decision::Accept),
-            Verdict::AcceptAs(name) if self != Self::Connect && !name.is_empty() => {
+            Verdict::AcceptAs(name) if matches!(self, Self::Publish | Self::Play) && !name.is_empty() => {
                 Ok(Decision::AcceptAs(name))
             }
             Verdict::HandTo(name) if self == Self::Connect && !name.is_empty() => Ok(Decision::HandTo(name)),
-            Verdict::Redirect(url) if !url.is_empty() => Ok(Decision::Redirect(url)),
+            Verdict::Redirect(url) if self != Self::Accept && !url.is_empty() => Ok(Decision::Redirect(url)),
             Verdict::Reject { code, text } if code.is_empty() => {
                 Ok(Decision::Reject { code: self.usual_code().to_owned(), text })
             }
@@ -273,10 +469,10 @@ impl Asked {
     /// What clients understand when an application says no.
     fn usual_code(self) -> &'static str {
         match self {
-            Self::Connect => "NetConnection.Connect.Rejected",
+            Self::Accept | Self::Connect => "NetConnection.Connect.Rejected",
             Self::Publish => "NetStream.Publish.BadName",
             Self::Play => "NetStream.Play.Failed",
-            Self::Message => "NetConnection.Call.Failed",
+            Self::Message | Self::Command => "NetConnection.Call.Failed",
         }
     }
 }

@@ -11,7 +11,9 @@ use slog::{Logger, error, info, warn};
 
 use super::Limits;
 use super::mailbox::{Job, Mailbox, What};
-use super::request::{Answer, Asked, Effect, Notice, NoticeKind, Request};
+use super::request::{Answer, Asked, Decision, Effect, Notice, NoticeKind, Request};
+use super::taps::Taps;
+use super::timers::Timers;
 
 /// How an application is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +37,8 @@ static NEXT_TICKET: AtomicU64 = AtomicU64::new(1);
 pub(super) enum Next {
     /// Calls this hook, which must return by this time.
     Call(Job, Instant),
-    /// Waits until something comes.
-    Wait,
+    /// Waits until something comes, or this time.
+    Wait(Option<Instant>),
     /// Ends the instance.
     End,
 }
@@ -49,6 +51,10 @@ pub(super) struct State {
     mailbox: Mailbox,
     /// A hook to call before all others.
     urgent: Option<Job>,
+    pub(super) timers: Timers,
+    taps: Taps,
+    /// Whom events come from that are of no connection.
+    pub(super) nobody: Arc<ConnInfo>,
     /// Requests without an answer, by ticket.
     open: BTreeMap<u64, Open>,
     running: Option<Running>,
@@ -98,6 +104,9 @@ impl State {
             logger,
             mailbox: Mailbox::new(limits.mailbox),
             urgent: None,
+            timers: Timers::default(),
+            taps: Taps::new(limits.tap_bytes),
+            nobody: Arc::default(),
             open: BTreeMap::new(),
             running: None,
             panics: VecDeque::new(),
@@ -142,12 +151,19 @@ impl State {
     }
 
     /// Takes an event into the mailbox.
-    pub(super) fn notify(&mut self, notice: Notice) {
+    pub(super) fn notify(&mut self, mut notice: Notice) {
         if matches!(self.life, Life::Disabled | Life::Ended) {
             return;
         }
-        if matches!(notice.kind, NoticeKind::Close) {
+        if let NoticeKind::Frame { frame, left_out, .. } = &mut notice.kind {
+            match self.taps.take(notice.conn.id, frame) {
+                Some(count) => *left_out = count,
+                None => return,
+            }
+        }
+        if matches!(notice.kind, NoticeKind::Close { .. }) {
             self.call_off(&notice.conn);
+            self.taps.forget(notice.conn.id);
         }
         if self.hooks.contains(notice.kind.hook()) {
             self.mailbox.push(Job { conn: notice.conn, what: What::Notice(notice.kind) });
@@ -182,9 +198,13 @@ impl State {
             if matches!(self.life, Life::Disabled | Life::Ended) {
                 return Next::End;
             }
+            for timer in self.timers.due(now) {
+                let what = What::Notice(NoticeKind::Timer(timer));
+                self.mailbox.push(Job { conn: self.nobody.clone(), what });
+            }
             let Some(job) = self.urgent.take().or_else(|| self.mailbox.pop()) else {
                 if self.life != Life::Stopping {
-                    return Next::Wait;
+                    return Next::Wait(self.timers.next());
                 }
                 // All hooks are done. What is put off is refused, and the application told, before it ends.
                 if self.open.is_empty() {
@@ -193,6 +213,9 @@ impl State {
                 self.refuse_all("is stopping", effects);
                 continue;
             };
+            if let What::Notice(NoticeKind::Frame { frame, .. }) = &job.what {
+                self.taps.taken(frame);
+            }
             let ticket = match job.what {
                 What::Request { ticket, .. } => Some(ticket),
                 What::Notice(_) | What::Cancel { .. } => None,
@@ -256,7 +279,7 @@ impl State {
             error!(self.logger, "application `{}` answered {fault}", self.name);
             open.asked.refusal(self.says("failed"))
         });
-        Ok(Effect::Answer(Answer { conn: open.conn.id, id: open.id, decision }))
+        Ok(effect_of(Answer { conn: open.conn.id, id: open.id, decision }, open.asked))
     }
 
     /// Looks for time that is up; says when to look again.
@@ -334,9 +357,16 @@ impl State {
             "application `{}` is disabled: {count} panics within {seconds} s; what it allowed goes on, all else is refused",
             self.name
         );
-        self.life = Life::Disabled;
-        self.refuse_all("is disabled", effects);
-        self.mailbox.clear();
+        self.disable(effects);
+    }
+
+    /// Refuses all from now on.
+    pub(super) fn disable(&mut self, effects: &mut Vec<Effect>) {
+        if matches!(self.life, Life::Working | Life::Disabled) {
+            self.life = Life::Disabled;
+            self.refuse_all("is disabled", effects);
+            self.mailbox.clear();
+        }
     }
 
     fn refuse(&mut self, ticket: Option<u64>, trouble: &str, effects: &mut Vec<Effect>) {
@@ -360,8 +390,27 @@ impl State {
 
 impl Open {
     fn refusal(&self, text: String) -> Effect {
-        Effect::Answer(Answer { conn: self.conn.id, id: self.id, decision: self.asked.refusal(text) })
+        let decision = self.asked.refusal(text);
+        effect_of(Answer { conn: self.conn.id, id: self.id, decision }, self.asked)
     }
+}
+
+/// Commands are of no connection: whoever called waits for their answers elsewhere.
+fn effect_of(answer: Answer, asked: Asked) -> Effect {
+    if asked != Asked::Command {
+        return Effect::Answer(answer);
+    }
+    let result = match answer.decision {
+        Decision::Result(value) => Ok(value),
+        Decision::Values(true, values) => Ok(values.into()),
+        Decision::Values(false, values) => Err(serde_json::Value::from(values).to_string()),
+        Decision::Error(value) => {
+            let text = value.get("description").and_then(serde_json::Value::as_str);
+            Err(text.or(value.as_str()).map_or_else(|| value.to_string(), str::to_owned))
+        }
+        _ => Err("the application does not know this command".to_owned()),
+    };
+    Effect::Command(answer.id, result)
 }
 
 impl What {
@@ -372,11 +421,19 @@ impl What {
                 Asked::Publish => "on_publish",
                 Asked::Play => "on_play",
                 Asked::Message => "on_message",
+                Asked::Accept => "on_accept",
+                Asked::Command => "on_command",
             },
+            Self::Notice(NoticeKind::Pong(_)) => "on_pong",
+            Self::Notice(NoticeKind::Frame { .. }) => "on_frame",
+            Self::Notice(NoticeKind::Stream { .. }) => "on_stream",
+            Self::Notice(NoticeKind::Source { .. }) => "on_source",
+            Self::Notice(NoticeKind::Timer(_)) => "on_timer",
+            Self::Notice(NoticeKind::Result { .. }) => "on_result",
             Self::Notice(NoticeKind::Metadata { .. }) => "on_metadata",
             Self::Notice(NoticeKind::Unpublish { .. }) => "on_unpublish",
             Self::Notice(NoticeKind::Unplay { .. }) => "on_unplay",
-            Self::Notice(NoticeKind::Close) => "on_close",
+            Self::Notice(NoticeKind::Close { .. }) => "on_close",
             Self::Cancel { .. } => "on_cancel",
         }
     }

@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use crtmp_plugin::foreign::{AppEntry, Failure, Outcome};
-use crtmp_plugin::{App, Conn, Gone, Hooks, Host, Metadata, NoSettings, Publish, RequestId, Stream, Verdict};
+use crtmp_plugin::{
+    App, Conn, Ended, Gone, Hooks, Host, Metadata, NoSettings, Publish, RequestId, Stream, Verdict,
+};
 use slog::{Discard, Logger, o};
 
 use super::request::{Effect, Notice, NoticeKind, PublishInfo, Request, RequestKind};
 use super::state::{Next, State};
-use super::{AppConfig, AppHandle, ConnInfo, Decision, Health, Limits, PublishKind, Stopped, Watchdog};
+use super::{
+    AppConfig, AppHandle, ConnInfo, Decision, Health, Limits, Outside, PublishKind, Stopped, Watchdog,
+};
 
 /// Reports what reaches it; the name of a stream is an order.
 struct Reporter {
@@ -72,7 +76,7 @@ fn start() -> (AppHandle, Receiver<Effect>, Watchdog) {
         settings: String::new(),
         limits: Limits { hook_timeout: Duration::from_secs(20), ..Limits::default() },
     };
-    let sink = Box::new(move |effect| drop(sink.send(effect)));
+    let sink = Outside::hearing(move |effect| drop(sink.send(effect)));
     let entry = AppEntry::of::<Reporter>();
     let app = AppHandle::start(&config, &entry, &watchdog, &quiet(), sink).expect("it starts");
     (app, effects, watchdog)
@@ -111,6 +115,7 @@ fn next(effects: &Receiver<Effect>) -> String {
             };
             format!("{}/{} {decision}", answer.conn, answer.id)
         }
+        other => format!("{other:?}"),
     }
 }
 
@@ -131,11 +136,11 @@ fn hooks_know_their_connection_and_keep_its_order() {
     app.notify(metadata(3, "one"));
     app.notify(Notice {
         conn: conn(3),
-        kind: NoticeKind::Unplay { stream_id: 1, name: "no hook".to_owned() },
+        kind: NoticeKind::Unplay { stream_id: 1, name: "no hook".to_owned(), why: Ended::ByPeer },
     });
     app.notify(Notice {
         conn: conn(3),
-        kind: NoticeKind::Unpublish { stream_id: 1, name: "news".to_owned() },
+        kind: NoticeKind::Unpublish { stream_id: 1, name: "news".to_owned(), why: Ended::ByPeer },
     });
     assert_eq!(next(&effects), "3/1 as news of 3 from peer 3");
     assert_eq!(next(&effects), "3 close metadata one");
@@ -165,7 +170,7 @@ fn a_put_off_request_is_answered_once_and_not_after_its_connection_has_left() {
     // Both must have had their hook before the connection leaves.
     assert_eq!(app.request(publish(4, 1, "x")), None);
     assert_eq!(next(&effects), "4/1 as x of 4 from peer 4");
-    app.notify(Notice { conn: conn(1), kind: NoticeKind::Close });
+    app.notify(Notice { conn: conn(1), kind: NoticeKind::Close { reason: String::new() } });
     assert_eq!(app.request(publish(3, 1, "now")), None);
     assert_eq!(next(&effects), "2/1 accept");
     assert_eq!(next(&effects), "3/1 reject [Err(Gone), Ok(())]");
@@ -206,7 +211,7 @@ fn every_request_gets_exactly_one_answer() {
         .try_iter()
         .map(|effect| match effect {
             Effect::Answer(answer) => (answer.conn, answer.id),
-            Effect::Close { .. } => panic!("nothing was closed"),
+            other => panic!("{other:?}"),
         })
         .collect();
     let count = answered.len();

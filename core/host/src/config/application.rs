@@ -62,6 +62,16 @@ pub struct Application {
     pub start_lag: Seconds,
     /// Seconds that a player may be behind live; then it skips to the next key frame.
     pub max_lag: Seconds,
+    /// Seconds between two pings of a peer, whether or not it is silent; without it, only silent peers are pinged.
+    pub ping_interval: Option<Seconds>,
+    /// Connections that the application may have; without it, as many as the server.
+    pub max_connections: Option<usize>,
+    /// Bytes of one command or description (`onMetaData`) of a peer; without it, as the limits say.
+    pub max_command_bytes: Option<usize>,
+    /// Filters that look at every frame of its publications, first to last; plugins bring them.
+    pub filters: Vec<String>,
+    /// Settings of filters, by their names.
+    pub filter_settings: Map<String, Value>,
     /// Every other key of the block, for the application itself. The library refuses what it does not know.
     pub settings: Map<String, Value>,
 }
@@ -81,6 +91,12 @@ impl Application {
     pub const CHUNK_SIZE: RangeInclusive<u64> = 128..=65_536;
     /// The range of `mergeWrite`, where it is a number, and `mergeWriteMax`, in milliseconds.
     pub const MERGE: RangeInclusive<u64> = 0..=1000;
+    /// The range of `pingInterval`, in seconds.
+    pub const PING_INTERVAL: RangeInclusive<f64> = 0.05..=86_400.0;
+    /// The range of `maxConnections`.
+    pub const MAX_CONNECTIONS: RangeInclusive<u64> = 1..=10_000_000;
+    /// The range of `maxCommandBytes`, in bytes.
+    pub const MAX_COMMAND_BYTES: RangeInclusive<u64> = 256..=16 * 1024 * 1024;
     /// The range of `startLag`, in seconds.
     pub const START_LAG: RangeInclusive<f64> = 0.0..=60.0;
     /// The range of `maxLag`, in seconds.
@@ -141,6 +157,11 @@ impl Default for Application {
             start_policy: StartPolicy::Auto,
             start_lag: Seconds(Duration::from_millis(700)),
             max_lag: Seconds::new(10),
+            ping_interval: None,
+            max_connections: None,
+            max_command_bytes: None,
+            filters: Vec::new(),
+            filter_settings: Map::new(),
             settings: Map::new(),
         }
     }

@@ -14,6 +14,7 @@ mod keys;
 mod library;
 mod validate;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,10 @@ pub struct Configuration {
     pub event_logger: EventLogger,
     /// The applications and their folder.
     pub applications: Applications,
+    /// Libraries that bring layers, chains or filters and no application that is configured.
+    pub plugins: Vec<PathBuf>,
+    /// Further chains: each a name, and the names of its layers behind the carrier, far to near.
+    pub chains: BTreeMap<String, Vec<String>>,
     /// Worker threads; without it, one for each core.
     pub workers: Option<u16>,
     /// What guards the server against too much of anything.
@@ -68,6 +73,7 @@ impl Configuration {
         let sinks = self.event_logger.sinks.iter_mut();
         sinks.filter_map(|sink| sink.filename.as_mut()).for_each(absolute);
         self.counters_file.as_mut().into_iter().for_each(absolute);
+        self.plugins.iter_mut().for_each(absolute);
         absolute(&mut self.applications.root_directory);
         for application in &mut self.applications.list {
             application.library.as_mut().into_iter().for_each(absolute);
@@ -84,6 +90,8 @@ impl Default for Configuration {
             log_appenders: Vec::new(),
             event_logger: EventLogger::default(),
             applications: Applications::default(),
+            plugins: Vec::new(),
+            chains: BTreeMap::new(),
             workers: None,
             limits: Limits::default(),
             shutdown_timeout: Seconds::new(10),

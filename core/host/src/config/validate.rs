@@ -185,6 +185,12 @@ impl Check {
         self.whole(key("mergeWriteMax"), Some(application.merge_write_max), Application::MERGE);
         self.seconds(key("startLag"), application.start_lag, Application::START_LAG);
         self.seconds(key("maxLag"), application.max_lag, Application::MAX_LAG);
+        if let Some(interval) = application.ping_interval {
+            self.seconds(key("pingInterval"), interval, Application::PING_INTERVAL);
+        }
+        let (most, bytes) = (application.max_connections, application.max_command_bytes);
+        self.whole(key("maxConnections"), most.map(|most| most as u64), Application::MAX_CONNECTIONS);
+        self.whole(key("maxCommandBytes"), bytes.map(|bytes| bytes as u64), Application::MAX_COMMAND_BYTES);
         for setting in application.settings.keys() {
             self.setting(path, setting);
         }
@@ -297,6 +303,11 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "startPolicy",
     "startLag",
     "maxLag",
+    "pingInterval",
+    "maxConnections",
+    "maxCommandBytes",
+    "filters",
+    "filterSettings",
     "playWait",
     "hookTimeout",
     "laterTimeout",

@@ -9,8 +9,9 @@ use std::ffi::c_int;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crtmp_media::{ChainRow, LayerRow};
 use crtmp_plugin::abi::{PluginTable, SYMBOL};
-use crtmp_plugin::foreign::{AppEntry, Descriptor, Unfit};
+use crtmp_plugin::foreign::{AppEntry, Descriptor, FilterEntry, Unfit};
 use libloading::os::unix;
 
 /// `dlopen`'s "no delete": the system keeps the library, whoever closes it.
@@ -70,6 +71,21 @@ impl Library {
     /// All applications that it brings.
     pub fn apps(&self) -> &[AppEntry] {
         &self.descriptor.apps
+    }
+
+    /// The layers that it brings.
+    pub fn layers(&self) -> Vec<LayerRow> {
+        self.descriptor.layers()
+    }
+
+    /// The chains that it brings.
+    pub fn chains(&self) -> &[ChainRow] {
+        self.descriptor.chains()
+    }
+
+    /// The filters that it brings.
+    pub fn filters(&self) -> &[FilterEntry] {
+        &self.descriptor.filters
     }
 
     /// The application for a configuration block of this name. A library's only application serves any name, so

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crtmp_reactor::{ConnectionReport, WorkerCounters, WorkerReport};
+use crtmp_reactor::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 use crtmp_relay::{Delays, Level, MergeReport, PlayerReport, PublishReport, ReplicaReport};
 use serde_json::{Value, json};
 
@@ -79,6 +79,7 @@ fn worker_json(report: &WorkerReport) -> Value {
         "playersCut": counters.players_cut,
         "playsMissed": counters.plays_missed,
         "publishersReplaced": counters.publishers_replaced,
+        "filtersRemoved": counters.filters_removed,
         "panics": counters.panics,
         "faults": counters.faults,
         "skipped": counters.skipped,
@@ -108,8 +109,9 @@ fn delays_json(delays: &Delays) -> Value {
 }
 
 fn connection_json(connection: &ConnectionReport, worker: u16) -> Value {
-    let names = |list: &[(crtmp_media::StreamSlot, String)]| {
-        list.iter().map(|(slot, name)| json!({ "slot": slot.0, "name": name })).collect::<Vec<_>>()
+    let names = |list: &[StreamReport]| {
+        let name = |stream: &StreamReport| json!({ "slot": stream.slot.0, "name": stream.name });
+        list.iter().map(name).collect::<Vec<_>>()
     };
     json!({
         "id": connection.id.0,

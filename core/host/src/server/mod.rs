@@ -5,37 +5,48 @@
 
 mod bind;
 mod bridge;
+mod commands;
+mod control;
 mod counters;
+mod libraries;
 mod reload;
 
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use crtmp_media::{LayerSettings, Limits};
 use crtmp_reactor::{Acceptor, Reactor, Routing, Setup, Workers};
-use serde_json::Value;
+use serde_json::{Value, json};
 use slog::Logger;
 
 pub use self::bind::{Bound, bind};
-use self::bridge::Running;
-pub use self::reload::Reloaded;
+use self::bridge::{Ground, Running};
+use self::control::Gathering;
+pub use self::control::{Order, Post, Wish};
+use self::libraries::Libraries;
+pub use self::reload::{Plan, Reloaded};
 use crate::{
     apps::Watchdog,
     chains::{Catalogue, layer_keys},
-    config::{Application, ApplicationAcceptor, ConfigError, Configuration, find_library},
-    plugins::Library,
+    commands::Control,
+    config::{Application, ApplicationAcceptor, ConfigError, Configuration},
+    events::{Event, Events, Kind},
+    web::Client,
 };
 
 /// Descriptors that the server keeps for itself: logs, listeners, libraries, polls.
 const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// How long workers may take to say what is going on.
+/// How long workers may take to say what is going on, where somebody waits for them.
 const REPORT_TIME: Duration = Duration::from_secs(2);
+
+/// How often replaced applications are looked at while some still have connections.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the program hands in.
 #[derive(Clone)]
@@ -50,6 +61,8 @@ pub struct Environment {
     pub program_folder: Option<PathBuf>,
     /// Called when a worker has failed: its connections are gone, and the server should end.
     pub on_failure: Arc<dyn Fn() + Send + Sync>,
+    /// Hands an order to whoever calls [`Server::on_order`].
+    pub post: Post,
 }
 
 /// An acceptor that is open.
@@ -67,6 +80,11 @@ pub struct Service {
 pub struct Server {
     configuration: Configuration,
     environment: Environment,
+    libraries: Libraries,
+    control: Control,
+    events: Events,
+    gathering: Gathering,
+    swept: Instant,
     limits: Arc<Limits>,
     reactor: Reactor,
     workers: Workers,
@@ -75,11 +93,17 @@ pub struct Server {
     /// Applications that have been replaced or removed and still have connections.
     retired: Vec<Running>,
     ports: Vec<Port>,
+    /// Connections of each application, over all its instances.
+    connections: HashMap<String, Arc<AtomicUsize>>,
+    state: commands::State,
     started: Instant,
 }
 
 /// An open port.
 struct Port {
+    /// Its number, for commands.
+    id: u64,
+    enabled: bool,
     wanted: ApplicationAcceptor,
     address: SocketAddr,
     /// Kept so that another application or chain can take over the port without closing it.
@@ -106,10 +130,8 @@ impl Server {
         bound: Vec<Bound>,
         environment: Environment,
     ) -> Result<Self, Vec<ConfigError>> {
-        let errors = environment.catalogue.check(&configuration);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        let libraries =
+            Libraries::load(&configuration, &environment.catalogue, environment.program_folder.as_deref())?;
         let limits = Arc::new(configuration.limits.clone());
         let system = |error: std::io::Error| {
             let path = "configuration.workers";
@@ -128,10 +150,22 @@ impl Server {
         })
         .map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
+        let web = Client::start(&limits).map_err(system)?;
+        let events = Events::new(environment.log.clone(), &limits, web.clone());
+        events.configure(&configuration.event_logger)?;
+        let post = environment.post.clone();
+        let control = Control::new(commands::specs(), web, Box::new(move |job| post(Order::Command(job))));
         let mut server = Self {
             workers: reactor.workers(),
             configuration,
             environment,
+            libraries,
+            control,
+            events,
+            gathering: Gathering::default(),
+            swept: Instant::now(),
+            connections: HashMap::new(),
+            state: commands::State::default(),
             limits,
             reactor,
             watchdog,
@@ -141,7 +175,7 @@ impl Server {
             started: Instant::now(),
         };
         let list = server.configuration.applications.list.clone();
-        match server.start_applications(&server.configuration, &list) {
+        match server.start_applications(&server.libraries.clone(), &server.configuration.clone(), &list) {
             Ok(running) => server.applications.extend(running),
             Err(errors) => {
                 server.stop();
@@ -149,9 +183,11 @@ impl Server {
             }
         }
         server.route();
-        for Bound { wanted, address, listener } in bound {
-            server.open(Port { wanted, address, listener });
+        for bound in bound {
+            server.open_bound(bound);
         }
+        server.resume_state();
+        server.tell(Kind::ServerStarted, banner());
         Ok(server)
     }
 
@@ -187,10 +223,27 @@ impl Server {
         !self.retired.is_empty()
     }
 
+    /// The way to its commands, for whoever is not an application.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The event logger.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn tell(&self, kind: Kind, payload: Value) {
+        if self.events.wants(kind) {
+            self.events.emit(Event { kind, stream: None, payload });
+        }
+    }
+
     /// Ends everything: ports, connections (which are told), workers, applications.
     pub fn stop(self) -> Stopped {
         let time = self.configuration.shutdown_timeout.get();
         let until = Instant::now() + time;
+        self.tell(Kind::ServerStopping, banner());
         let workers = self.reactor.stop(time);
         // Connections are gone; what applications still have to do about them gets a little time of its own.
         let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
@@ -200,24 +253,29 @@ impl Server {
             let patience = until.saturating_duration_since(Instant::now());
             applications += usize::from(running.handle.stop(patience) == crate::apps::Stopped::LeftBehind);
         }
+        self.events.stop(crate::events::PATIENCE);
         Stopped { workers, applications }
     }
 
     /// Starts applications; all of them, or none.
     fn start_applications(
-        &self,
+        &mut self,
+        libraries: &Libraries,
         configuration: &Configuration,
         wanted: &[Application],
     ) -> Result<Vec<(String, Running)>, Vec<ConfigError>> {
         let mut running = Vec::new();
         let mut errors = Vec::new();
         for application in wanted {
-            match self.start_application(configuration, application) {
+            match self.start_application(libraries, configuration, application) {
                 Ok(started) => running.push((application.name.clone(), started)),
                 Err(error) => errors.push(*error),
             }
         }
         if errors.is_empty() {
+            for (name, _) in &running {
+                self.tell(Kind::ApplicationStart, json!({ "id": name, "name": name }));
+            }
             return Ok(running);
         }
         for (_, started) in running {
@@ -227,16 +285,27 @@ impl Server {
     }
 
     fn start_application(
-        &self,
+        &mut self,
+        libraries: &Libraries,
         configuration: &Configuration,
         application: &Application,
     ) -> Result<Running, Box<ConfigError>> {
-        let environment = &self.environment;
-        let (library, path) =
-            load_library(configuration, application, environment.program_folder.as_deref())?;
-        bridge::start(application, &library, &self.watchdog, &environment.log, &self.workers).map_err(
-            |error| Box::new(ConfigError::new(path, error.to_string(), "an application that starts")),
-        )
+        let list = &configuration.applications.list;
+        let index = list.iter().position(|other| other.name == application.name).unwrap_or_default();
+        let path = format!("configuration.applications[{}]", index + 1);
+        let error = |text: String| Box::new(ConfigError::new(&path, text, "an application that starts"));
+        let library = libraries.of(application).ok_or_else(|| error("no library".to_owned()))?;
+        let ground = Ground {
+            workers: self.workers.clone(),
+            control: self.control.clone(),
+            catalogue: libraries.catalogue.clone(),
+            limits: self.limits.clone(),
+            log: self.environment.log.clone(),
+            connections: self.connections.entry(application.name.clone()).or_default().clone(),
+        };
+        let filters = libraries.filters(application);
+        bridge::start(application, library, filters, &self.watchdog, &ground)
+            .map_err(|failure| error(failure.to_string()))
     }
 
     /// Tells the workers which applications there are.
@@ -251,7 +320,16 @@ impl Server {
         self.workers.set_routing(&Arc::new(routing));
     }
 
+    fn open_bound(&mut self, bound: Bound) {
+        let Bound { wanted, address, listener } = bound;
+        let id = self.state.next_id();
+        self.open(Port { id, enabled: true, wanted, address, listener });
+    }
+
     fn open(&mut self, port: Port) {
+        if !port.enabled {
+            return self.ports.push(port);
+        }
         let Some(application) =
             self.configuration.applications.list.iter().find(|other| other.name == port.wanted.application)
         else {
@@ -271,7 +349,7 @@ impl Server {
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
             keys: layer_keys(&port.wanted.acceptor.keys),
         };
-        let (catalogue, name) = (self.environment.catalogue.clone(), chain.clone());
+        let (catalogue, name) = (self.libraries.catalogue.clone(), chain.clone());
         let acceptor = Acceptor {
             address: port.address,
             chain,
@@ -294,29 +372,19 @@ pub fn check(
     program_folder: Option<&Path>,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
-    let mut errors = catalogue.check(configuration);
-    for application in &configuration.applications.list {
-        let checked = load_library(configuration, application, program_folder).and_then(|(library, path)| {
-            bridge::check(application, &library, log).map_err(|error| {
-                Box::new(ConfigError::new(path, error.to_string(), "settings that it accepts"))
-            })
-        });
-        errors.extend(checked.err().map(|error| *error));
+    let libraries = Libraries::load(configuration, catalogue, program_folder)?;
+    let mut errors = Vec::new();
+    for (index, application) in configuration.applications.list.iter().enumerate() {
+        let path = format!("configuration.applications[{}]", index + 1);
+        let Some(library) = libraries.of(application) else { continue };
+        if let Err(error) = bridge::check(application, library, log) {
+            errors.push(ConfigError::new(path, error.to_string(), "settings that it accepts"));
+        }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// The library of an application, and the place of the application in the configuration.
-fn load_library(
-    configuration: &Configuration,
-    application: &Application,
-    program_folder: Option<&Path>,
-) -> Result<(Library, String), Box<ConfigError>> {
-    let list = &configuration.applications.list;
-    let index = list.iter().position(|other| other.name == application.name).unwrap_or_default();
-    let path = format!("configuration.applications[{}]", index + 1);
-    let file = find_library(&configuration.applications, index, program_folder)?;
-    let library = Library::load(&file)
-        .map_err(|error| Box::new(ConfigError::new(&path, error.to_string(), "a plugin of this server")))?;
-    Ok((library, path))
+fn banner() -> Value {
+    let release = env!("CARGO_PKG_VERSION");
+    json!({ "releaseNumber": release, "banner": format!("crtmpserver {release}") })
 }

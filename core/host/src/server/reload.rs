@@ -1,7 +1,33 @@
 //! From one configuration to the next.
 
-use super::{Port, Server, bind::bind_one, bridge::Running};
+use std::time::Duration;
+
+use super::{Port, Server, bind::bind_one, bridge::Running, libraries::Libraries};
 use crate::config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff};
+
+/// What a reload would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Acceptors that would be opened: address, chain, application.
+    pub open: Vec<String>,
+    /// Acceptors that would be closed; their connections stay.
+    pub close: Vec<String>,
+    /// Applications that would be started, anew or in the place of the running instance.
+    pub start: Vec<String>,
+    /// Applications that would take no new connections any more.
+    pub end: Vec<String>,
+    /// Applications whose streams would be handed to players in another way.
+    pub retune: Vec<String>,
+    /// What would wait for a restart.
+    pub restart: Vec<String>,
+    /// Whether log appenders would change.
+    pub log_appenders: bool,
+    /// Whether the event logger would change.
+    pub event_logger: bool,
+    /// Connections that would keep an application that has been replaced or removed. None is ever closed.
+    pub sessions_with_old_application: usize,
+}
 
 /// What a reload has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +52,40 @@ impl Server {
         &self.configuration
     }
 
+    /// What going to another configuration would do, and whether it could be done, as far as that can be told without
+    /// opening ports and starting applications.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn plan(&self, new: &Configuration) -> Result<Plan, Vec<ConfigError>> {
+        let environment = &self.environment;
+        super::check(new, &environment.catalogue, environment.program_folder.as_deref(), &environment.log)?;
+        let diff = diff(&self.configuration, new);
+        let acceptor = |wanted: &ApplicationAcceptor| {
+            let ApplicationAcceptor { application, acceptor } = wanted;
+            format!("{} {} {application}", acceptor.address(), acceptor.protocol)
+        };
+        let start = diff.added_applications.iter().chain(&diff.changed_applications);
+        let start: Vec<String> = start.map(|application| application.name.clone()).collect();
+        let touched = start.iter().chain(&diff.removed_applications);
+        let sessions = touched
+            .filter_map(|name| self.connections.get(name))
+            .map(|count| count.load(std::sync::atomic::Ordering::Relaxed))
+            .sum();
+        Ok(Plan {
+            open: diff.added_acceptors.iter().map(acceptor).collect(),
+            close: diff.removed_acceptors.iter().map(acceptor).collect(),
+            start,
+            end: diff.removed_applications,
+            retune: diff.retuned_applications,
+            restart: diff.restart.into_iter().map(|change| change.path).collect(),
+            log_appenders: diff.log_appenders.is_some(),
+            event_logger: diff.event_logger.is_some(),
+            sessions_with_old_application: sessions,
+        })
+    }
+
     /// Goes to another configuration. Sessions that it does not name are not touched; connections of an
     /// application that is replaced or removed keep its old instance until they end.
     ///
@@ -44,10 +104,9 @@ impl Server {
 
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();
-        let mut errors = self.environment.catalogue.check(&new);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        let environment = &self.environment;
+        let libraries = Libraries::load(&new, &environment.catalogue, environment.program_folder.as_deref())?;
+        let mut errors = Vec::new();
         for acceptor in fresh {
             let path = path_of(&new, &acceptor);
             match bind_one(acceptor, &path) {
@@ -58,7 +117,16 @@ impl Server {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let started = self.start_applications(&new, &wanted)?;
+        let started = self.start_applications(&libraries, &new, &wanted)?;
+        if let Some(logger) = &diff.event_logger
+            && let Err(errors) = self.events.configure(logger)
+        {
+            for (_, running) in started {
+                running.handle.stop(Duration::ZERO);
+            }
+            return Err(errors);
+        }
+        self.libraries = libraries;
 
         let mut reloaded = Reloaded {
             opened: bound.len() + taken_over.len(),
@@ -101,7 +169,7 @@ impl Server {
             }
         }
         for bound in bound {
-            self.open(Port { wanted: bound.wanted, address: bound.address, listener: bound.listener });
+            self.open_bound(bound);
         }
         // Acceptors of changed applications make chains from the new settings.
         for name in &reloaded.started {

@@ -88,6 +88,12 @@ impl Guard {
         Ok(())
     }
 
+    /// Sets what all appenders take: what is at least as important as `level`, from -1 (nothing) to 6. A replacement
+    /// of the appenders ends that.
+    pub(crate) fn set_level(&self, level: i64) {
+        self.order(|orders| orders.level = Some(level));
+    }
+
     /// How many lines have been lost since the start: dropped for want of room, or not written.
     pub(crate) fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
@@ -146,6 +152,7 @@ struct Shared {
 struct Orders {
     reopen: bool,
     replace: Option<Vec<Sink>>,
+    level: Option<i64>,
 }
 
 /// The near side of the queue.

@@ -15,6 +15,8 @@ use super::{Message, Shared, levels, line, number};
 /// An appender that is open.
 pub(super) struct Sink {
     appender: Appender,
+    /// What it takes by command, whatever its configuration says.
+    level: Option<i64>,
     target: Target,
     coloured: bool,
     newline: String,
@@ -42,11 +44,14 @@ impl Sink {
         // Colours are for eyes: not for a pipe or a file behind the shell's `>`.
         let coloured = appender.kind == AppenderKind::ColoredConsole && io::stdout().is_terminal();
         let newline = appender.new_line_characters.clone().unwrap_or_else(|| "\n".into());
-        Ok(Self { appender: appender.clone(), target, coloured, newline, lost: 0 })
+        Ok(Self { appender: appender.clone(), level: None, target, coloured, newline, lost: 0 })
     }
 
     pub(super) fn takes(&self, level: u8) -> bool {
-        self.appender.takes(level)
+        match self.level {
+            Some(most) => i64::from(level) <= most,
+            None => self.appender.takes(level),
+        }
     }
 
     fn log(
@@ -199,6 +204,11 @@ impl Writer {
         if let Some(sinks) = orders.replace {
             self.flush();
             self.sinks = sinks;
+            self.shared.levels.store(levels(&self.sinks), Ordering::Relaxed);
+        }
+        if let Some(level) = orders.level {
+            self.flush();
+            self.sinks.iter_mut().for_each(|sink| sink.level = Some(level));
             self.shared.levels.store(levels(&self.sinks), Ordering::Relaxed);
         }
         if orders.reopen {

@@ -48,6 +48,9 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
     if let Some(limits) = top.get_mut("limits") {
         table(limits, &join(path, "limits"), "a table of limits", &json!({}), mistakes);
     }
+    if matches!(top.get("plugins"), Some(Value::Object(map)) if map.is_empty()) {
+        top.insert("plugins".into(), json!([]));
+    }
     entries(top, "logAppenders", path, mistakes, |appender, path, mistakes| {
         if let Some(appender) =
             table(appender, path, "a table with `type`", &json!({ "type": "console" }), mistakes)
@@ -88,8 +91,10 @@ fn shape_event_logger(top: &mut Map<String, Value>, path: &str, mistakes: &mut V
 
 fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
     refuse(application, Scope::Application, path, mistakes);
-    if matches!(application.get("aliases"), Some(Value::Object(map)) if map.is_empty()) {
-        application.insert("aliases".into(), json!([]));
+    for list in ["aliases", "filters"] {
+        if matches!(application.get(list), Some(Value::Object(map)) if map.is_empty()) {
+            application.insert(list.into(), json!([]));
+        }
     }
     entries(application, "acceptors", path, mistakes, |acceptor, path, mistakes| {
         let harmless = json!({ "ip": "::", "port": 0, "protocol": "" });
@@ -98,9 +103,21 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
         {
             refuse(acceptor, Scope::Acceptor, path, mistakes);
             set_apart(acceptor, ACCEPTOR_KEYS, "keys");
+            misspelt_back(acceptor);
         }
     });
     set_apart(application, APPLICATION_KEYS, "settings");
+}
+
+/// Puts keys of an acceptor back that stand for a key which is missing, so that the mistake is named as what it is.
+fn misspelt_back(acceptor: &mut Map<String, Value>) {
+    let missing: Vec<&str> =
+        ACCEPTOR_KEYS.iter().copied().filter(|key| !acceptor.contains_key(*key)).collect();
+    let Some(Value::Object(keys)) = acceptor.get_mut("keys") else { return };
+    let meant = |key: &str| did_you_mean(key, missing.iter().copied()).is_some();
+    let back: Vec<String> = keys.keys().filter(|key| meant(key)).cloned().collect();
+    let back: Vec<_> = back.into_iter().filter_map(|key| keys.remove_entry(&key)).collect();
+    acceptor.extend(back);
 }
 
 /// Puts all keys that are not `known` into a table of their own, under `into`.
@@ -354,7 +371,10 @@ fn expectation(key: &str, message: &str) -> String {
         |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
     match key {
         "daemon" | "default" | "validateHandshake" | "singleLine" => "true or false".into(),
-        "aliases" => "a list of strings".into(),
+        "aliases" | "filters" | "plugins" => "a list of strings".into(),
+        "maxConnections" => whole(Application::MAX_CONNECTIONS),
+        "maxCommandBytes" => whole(Application::MAX_COMMAND_BYTES),
+        "pingInterval" => seconds(Application::PING_INTERVAL),
         "ip" => "an IP address such as \"0.0.0.0\" or \"::\"".into(),
         "port" => whole(0..=65535),
         "workers" => whole(Configuration::WORKERS),

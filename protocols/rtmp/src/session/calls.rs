@@ -79,9 +79,7 @@ impl ServerSession {
         let Some(outcome) = outcome(&name) else { return };
         let Some(Open { ticket, .. }) = self.calls.open.remove(&whole(transaction)) else { return };
         self.clock.commanded(cx.now());
-        if object != Value::Null {
-            args.insert(0, object);
-        }
+        args.insert(0, object);
         cx.emit(Event::CallResult { ticket, outcome, args });
     }
 

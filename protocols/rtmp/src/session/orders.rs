@@ -66,6 +66,12 @@ impl ServerSession {
                     );
                 }
             }
+            Order::AnswerValues { request, ok, args } => {
+                if let Some(&Pending::Message { slot, transaction }) = self.requests.get(&request) {
+                    self.requests.remove(&request);
+                    self.answer_values(slot, transaction, ok, args, cx);
+                }
+            }
             Order::Call { ticket, command, args } => self.call(ticket, &command, args, cx),
             Order::Tune { ping_interval, command_bytes } => {
                 self.clock.tune(ping_interval);
@@ -259,6 +265,24 @@ impl ServerSession {
             Err((code, text)) => Command::error(transaction, Status::error(code, text)),
         };
         self.send_command(stream, &command, cx);
+    }
+
+    fn answer_values(
+        &mut self,
+        slot: u32,
+        transaction: f64,
+        ok: bool,
+        mut args: Vec<Value>,
+        cx: &mut Cx<'_>,
+    ) {
+        self.clock.commanded(cx.now());
+        let stream = if self.slots.contains_key(slot) { slot } else { 0 };
+        if ok {
+            self.commands = self.commands.saturating_sub(1);
+        }
+        let object = if args.is_empty() { Value::Null } else { args.remove(0) };
+        let name = if ok { "_result" } else { "_error" };
+        self.send_command(stream, &Command::call(name, transaction, object, args), cx);
     }
 
     pub(super) fn status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {

@@ -98,7 +98,7 @@ impl Endpoint {
 
     /// Takes an order; gives the message that is to be sent.
     fn on_command(&mut self, command: Command, cx: &mut Cx<'_>) -> Option<Vec<u8>> {
-        match command {
+        match command.in_one_value() {
             Command::AnswerConnect { request, answer } if self.phase == Phase::Connecting(request) => {
                 match answer {
                     Answer::Accept => self.go_on(cx),

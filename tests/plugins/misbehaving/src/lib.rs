@@ -82,7 +82,7 @@ impl App for Misbehaving {
         at_the_end(stream.name);
     }
 
-    fn on_close(&mut self, conn: &Conn<'_>) {
+    fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
         self.host.info(format_args!("close {}", conn.id()));
         at_the_end(conn.instance());
     }

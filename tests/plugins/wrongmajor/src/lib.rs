@@ -15,4 +15,10 @@ pub static CRTMP_PLUGIN_V1: PluginTable = PluginTable {
     version: Str::EMPTY,
     apps: ptr::null(),
     app_count: 0,
+    layers: ptr::null(),
+    layer_count: 0,
+    chains: ptr::null(),
+    chain_count: 0,
+    filters: ptr::null(),
+    filter_count: 0,
 };

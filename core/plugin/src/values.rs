@@ -5,7 +5,7 @@ use serde_json::{Map, Number};
 
 /// As JSON. What JSON cannot say becomes what comes nearest: NaN, infinities and undefined become null, a date
 /// its milliseconds since 1970, bytes that are no text get replacement characters.
-pub(crate) fn to_json(value: &Value) -> serde_json::Value {
+pub fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Number(number) => json_number(*number),
         Value::Boolean(flag) => (*flag).into(),
@@ -21,12 +21,12 @@ pub(crate) fn to_json(value: &Value) -> serde_json::Value {
 }
 
 /// Members as a JSON object; the last of equal keys counts.
-pub(crate) fn to_map(members: &[(String, Value)]) -> Map<String, serde_json::Value> {
+pub fn to_map(members: &[(String, Value)]) -> Map<String, serde_json::Value> {
     members.iter().map(|(key, value)| (key.clone(), to_json(value))).collect()
 }
 
 /// From JSON.
-pub(crate) fn from_json(value: &serde_json::Value) -> Value {
+pub fn from_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Null,
         serde_json::Value::Bool(flag) => (*flag).into(),

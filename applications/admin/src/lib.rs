@@ -1,0 +1,289 @@
+//! The command line interfaces: takes commands from sessions and has the server run them, as far as a session may.
+//!
+//! The chains `inboundTxtCli`, `inboundJsonCli`, `inboundAsciiCli` and `inboundHttpJsonCli` read and write;
+//! who may do what is decided here:
+//!
+//! | session | no secret is set | a secret is set, not shown | shown |
+//! |---|---|---|---|
+//! | from this machine | looks and changes | looks | everything |
+//! | from elsewhere | refused | nothing but `auth` | everything |
+//!
+//! "Everything" includes what always needs the secret: `launchProcess`, `createService`, `shutdownServer` …
+
+#![forbid(unsafe_code)]
+
+mod guard;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crtmp_plugin::{
+    App, CallError, Conn, Hooks, Host, Message, Reply, RequestId, Rights, TimerId, Verdict, export_plugin,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::guard::{Guard, Shown};
+
+/// How long a wrong secret waits for its answer.
+const PENALTY: Duration = Duration::from_millis(500);
+
+/// Whether the command line interfaces of a session's chain are ours.
+const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
+
+/// The settings of the application.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// What a session must show to do everything. None: sessions from this machine look and change, others are
+    /// refused.
+    secret: Option<String>,
+    /// Sessions at once.
+    max_sessions: usize,
+    /// Wrong secrets of one address within `lockoutSeconds` before it is refused for as long.
+    max_failures: usize,
+    /// Seconds for which an address is refused.
+    lockout_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { secret: None, max_sessions: 16, max_failures: 5, lockout_seconds: 60 }
+    }
+}
+
+/// The application.
+pub struct Admin {
+    host: Host,
+    settings: Settings,
+    guard: Guard,
+    sessions: usize,
+    /// Answers to wrong secrets, by their timers.
+    late: HashMap<u64, RequestId>,
+    next_timer: u64,
+}
+
+/// What is known of a session.
+#[derive(Default)]
+struct Session {
+    counted: bool,
+    authenticated: bool,
+}
+
+impl App for Admin {
+    const NAME: &'static str = "admin";
+    const HOOKS: Hooks = Hooks::CONNECT.and(Hooks::MESSAGE).and(Hooks::CLOSE).and(Hooks::DATA);
+    type Settings = Settings;
+
+    fn new(host: Host, settings: Settings) -> Result<Self, String> {
+        let lockout = Duration::from_secs(settings.lockout_seconds);
+        let guard = Guard::new(settings.secret.as_deref(), settings.max_failures, lockout)?;
+        Ok(Self { host, settings, guard, sessions: 0, late: HashMap::new(), next_timer: 1 })
+    }
+
+    fn validate(settings: &Settings) -> Result<(), String> {
+        if settings.secret.as_ref().is_some_and(|secret| secret.len() < guard::SHORTEST) {
+            return Err(format!("`secret` needs at least {} bytes", guard::SHORTEST));
+        }
+        if settings.max_sessions == 0 {
+            return Err("`maxSessions` must be at least 1".to_owned());
+        }
+        if settings.max_failures == 0 {
+            return Err("`maxFailures` must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    fn on_connect(&mut self, conn: &Conn<'_>, _request: RequestId) -> Verdict {
+        if !CHAINS.contains(&conn.chain()) {
+            return Verdict::refuse("this application takes command lines, not streams");
+        }
+        if !is_local(conn) && !self.guard.has_secret() {
+            return Verdict::refuse(
+                "sessions from other machines need a secret, and none is set: see `secret` of the application",
+            );
+        }
+        if self.sessions >= self.settings.max_sessions {
+            return Verdict::refuse(format!("there are {} sessions already (maxSessions)", self.sessions));
+        }
+        self.sessions += 1;
+        conn.data::<Session>().counted = true;
+        Verdict::Accept
+    }
+
+    fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
+        if conn.data::<Session>().counted {
+            self.sessions -= 1;
+        }
+    }
+
+    fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
+        let args = message.args();
+        let object = |at: usize| -> Map<String, Value> {
+            args.get(at)
+                .and_then(Value::as_str)
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_default()
+        };
+        let (params, http) = (object(0), object(1));
+        if !http.is_empty() {
+            return self.http(conn, &message, &params, &http);
+        }
+        if message.name.eq_ignore_ascii_case("auth") {
+            let shown = params.get("secret").and_then(Value::as_str).unwrap_or_default();
+            return match self.show(conn, shown) {
+                Ok(()) => {
+                    conn.data::<Session>().authenticated = true;
+                    answer(&json!({ "status": "SUCCESS", "description": "welcome", "data": null }))
+                }
+                Err(reply) => self.penalised(message.request, reply),
+            };
+        }
+        let authenticated = conn.data::<Session>().authenticated;
+        match self.rights(conn, authenticated) {
+            Some(rights) => self.run(conn, &message, &params, rights),
+            None => auth_required("this session must begin with `auth secret=…`"),
+        }
+    }
+
+    fn on_timer(&mut self, timer: TimerId) {
+        if let Some(request) = self.late.remove(&timer.0) {
+            let _ = self.host.respond(request, auth_required("that is not the secret"));
+        }
+    }
+}
+
+impl Admin {
+    /// A command by HTTP: each request shows the secret for itself, in its header and nowhere else.
+    fn http(
+        &mut self,
+        conn: &Conn<'_>,
+        message: &Message<'_>,
+        params: &Map<String, Value>,
+        http: &Map<String, Value>,
+    ) -> Reply {
+        let authorization = http.get("authorization").and_then(Value::as_str);
+        let mut authenticated = false;
+        if let Some(header) = authorization {
+            let Some(shown) = bearer(header) else {
+                return auth_required("the header must be `Authorization: Bearer <secret>`");
+            };
+            match self.show(conn, shown) {
+                Ok(()) => authenticated = true,
+                Err(reply) => return self.penalised(message.request, reply),
+            }
+        }
+        let Some(rights) = self.rights(conn, authenticated) else {
+            return auth_required("show the secret: `Authorization: Bearer <secret>`");
+        };
+        let read_only = http.get("readOnly") == Some(&Value::Bool(true));
+        self.run(conn, message, params, if read_only { Rights::Read } else { rights })
+    }
+
+    /// What a session may do; none: nothing.
+    fn rights(&self, conn: &Conn<'_>, authenticated: bool) -> Option<Rights> {
+        match (authenticated, is_local(conn), self.guard.has_secret()) {
+            (true, ..) => Some(Rights::All),
+            (false, true, false) => Some(Rights::Change),
+            (false, true, true) => Some(Rights::Read),
+            (false, false, _) => None,
+        }
+    }
+
+    fn show(&mut self, conn: &Conn<'_>, shown: &str) -> Result<(), Option<Reply>> {
+        match self.guard.show(address(conn.peer()), shown, self.host.now()) {
+            Shown::Right => Ok(()),
+            Shown::Wrong => {
+                self.host.warn(format_args!("a wrong secret from {}", conn.peer()));
+                Err(None)
+            }
+            Shown::LockedOut => {
+                Err(Some(Reply::error("Auth.Throttled", "too many wrong secrets; try again later")))
+            }
+            Shown::NoSecret => Err(Some(auth_required("no secret is set, so none can be shown"))),
+        }
+    }
+
+    /// Lets a wrong secret wait for its answer.
+    fn penalised(&mut self, request: RequestId, reply: Option<Reply>) -> Reply {
+        if let Some(reply) = reply {
+            return reply;
+        }
+        let timer = self.next_timer;
+        self.next_timer += 1;
+        match self.host.set_timer(TimerId(timer), PENALTY, None) {
+            Ok(()) => {
+                self.late.insert(timer, request);
+                Reply::Later
+            }
+            Err(_) => Reply::error("Auth.Throttled", "too many wrong secrets; try again later"),
+        }
+    }
+
+    fn run(
+        &mut self,
+        conn: &Conn<'_>,
+        message: &Message<'_>,
+        params: &Map<String, Value>,
+        rights: Rights,
+    ) -> Reply {
+        let (request, conn) = (message.request, conn.id());
+        let quits = message.name.eq_ignore_ascii_case("quit");
+        let done = move |admin: &mut Self, reply: Result<String, CallError>| {
+            let reply = match reply {
+                Ok(text) if needs_more(&text, rights) => auth_required(&description(&text)),
+                Ok(text) => Reply::Result(text.into()),
+                Err(error) => Reply::error("Call.Failed", &error.to_string()),
+            };
+            // Gone: the session has left.
+            let _ = admin.host.respond(request, reply);
+            if quits {
+                let _ = admin.host.close(conn, "", "");
+            }
+        };
+        match self.host.command_json(message.name, params, rights, done) {
+            Ok(()) => Reply::Later,
+            Err(error) => Reply::error("Call.Failed", &error.to_string()),
+        }
+    }
+}
+
+/// Whether the session comes from this machine.
+fn is_local(conn: &Conn<'_>) -> bool {
+    address(conn.peer()).is_some_and(|peer| peer.is_loopback())
+        && address(conn.local()).is_some_and(|local| local.is_loopback())
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse::<SocketAddr>().ok().map(|address| address.ip().to_canonical())
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, secret) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
+}
+
+/// Whether a reply says that the caller may not, and showing the secret would help.
+fn needs_more(reply: &str, rights: Rights) -> bool {
+    rights < Rights::All
+        && serde_json::from_str::<Value>(reply).is_ok_and(|reply| reply["data"]["needsSecret"] == true)
+}
+
+fn description(reply: &str) -> String {
+    let reply: Value = serde_json::from_str(reply).unwrap_or_default();
+    reply["description"].as_str().unwrap_or_default().to_owned()
+}
+
+fn answer(reply: &Value) -> Reply {
+    Reply::Result(reply.to_string().into())
+}
+
+fn auth_required(text: &str) -> Reply {
+    Reply::error("Auth.Required", text)
+}
+
+export_plugin!(name: "admin", apps: [Admin]);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Sessions of all kinds, without a server.
+
+use crtmp_plugin::Answer;
+use crtmp_plugin::testing::{Called, ConnInfo, FakeHost, conn};
+
+use super::*;
+
+const SECRET: &str = r#"{"secret":"open sesame"}"#;
+
+fn session(id: u64, peer: &str, chain: &str) -> ConnInfo {
+    ConnInfo {
+        peer: format!("{peer}:4000"),
+        local: format!("{peer}:1112"),
+        chain: chain.to_owned(),
+        ..conn(id, "")
+    }
+}
+
+fn text(id: u64) -> ConnInfo {
+    session(id, "127.0.0.1", "inboundTxtCli")
+}
+
+fn run(host: &mut FakeHost, conn: &ConnInfo, command: &str, params: Value, http: Option<Value>) -> Reply {
+    let mut args = vec![Value::from(params.to_string())];
+    args.extend(http.map(|http| Value::from(http.to_string())));
+    host.message(conn, command, &args)
+}
+
+fn code(reply: &Reply) -> &str {
+    match reply {
+        Reply::Error(value) => value["code"].as_str().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn commands_go_to_the_server_and_replies_come_back_untouched() {
+    let mut host = FakeHost::new::<Admin>("{}").unwrap();
+    let conn = text(1);
+    assert_eq!(host.connect(&conn), Verdict::Accept);
+    assert_eq!(run(&mut host, &conn, "listStreams", json!({ "a": "1" }), None), Reply::Later);
+    let request = host.last_request();
+    let call = host.calls().pop().unwrap();
+    assert_eq!(call.what, Called::Command("listStreams".to_owned(), json!({ "a": "1" })));
+    let reply = json!({ "status": "SUCCESS", "description": "", "data": [18_446_744_073_709_551_615_u64] });
+    host.answer_call(call.ticket, Ok(reply.clone()));
+    assert_eq!(host.answer_to(request), Some(Answer::Reply(Reply::Result(reply.to_string().into()))));
+}
+
+#[test]
+fn quit_ends_the_session_after_its_answer() {
+    let mut host = FakeHost::new::<Admin>("{}").unwrap();
+    let conn = text(1);
+    host.connect(&conn);
+    run(&mut host, &conn, "QUIT", json!({}), None);
+    let call = host.calls().pop().unwrap();
+    host.answer_call(call.ticket, Ok(json!({ "status": "SUCCESS" })));
+    assert_eq!(host.closed().len(), 1);
+}
+
+#[test]
+fn once_a_secret_is_set_it_has_to_be_shown() {
+    let mut host = FakeHost::new::<Admin>(SECRET).unwrap();
+    let far = session(2, "192.0.2.9", "inboundTxtCli");
+    assert_eq!(host.connect(&far), Verdict::Accept);
+    assert_eq!(code(&run(&mut host, &far, "version", json!({}), None)), "Auth.Required");
+    assert_eq!(run(&mut host, &far, "auth", json!({ "secret": "wrong" }), None), Reply::Later);
+    let request = host.last_request();
+    assert_eq!(host.answer_to(request), None, "a guess waits");
+    host.timer(1);
+    assert!(matches!(host.answer_to(request), Some(Answer::Reply(reply)) if code(&reply) == "Auth.Required"));
+    assert!(matches!(
+        run(&mut host, &far, "auth", json!({ "secret": "open sesame" }), None),
+        Reply::Result(_)
+    ));
+    assert_eq!(run(&mut host, &far, "version", json!({}), None), Reply::Later);
+    // Another session has to show it for itself.
+    let second = session(3, "192.0.2.9", "inboundTxtCli");
+    host.connect(&second);
+    assert_eq!(code(&run(&mut host, &second, "version", json!({}), None)), "Auth.Required");
+}
+
+#[test]
+fn a_command_that_needs_more_says_so_in_a_way_that_faces_understand() {
+    let mut host = FakeHost::new::<Admin>(SECRET).unwrap();
+    let conn = text(1);
+    host.connect(&conn);
+    run(&mut host, &conn, "closeConnection", json!({ "id": 1 }), None);
+    let request = host.last_request();
+    let call = host.calls().pop().unwrap();
+    let refusal = json!({ "status": "FAIL", "description": "may not", "data": { "needsSecret": true } });
+    host.answer_call(call.ticket, Ok(refusal));
+    assert!(matches!(host.answer_to(request), Some(Answer::Reply(reply)) if code(&reply) == "Auth.Required"));
+}
+
+#[test]
+fn http_shows_the_secret_with_each_request_and_only_in_its_header() {
+    let mut host = FakeHost::new::<Admin>(SECRET).unwrap();
+    let far = session(2, "192.0.2.9", "inboundHttpJsonCli");
+    host.connect(&far);
+    let with = |header: &str| Some(json!({ "method": "POST", "authorization": header, "readOnly": false }));
+    let without = || Some(json!({ "method": "POST", "readOnly": false }));
+    assert_eq!(run(&mut host, &far, "version", json!({}), with("Bearer open sesame")), Reply::Later);
+    for wrong in ["Basic open sesame", "open sesame", "Bearer"] {
+        assert_eq!(
+            code(&run(&mut host, &far, "version", json!({}), with(wrong))),
+            "Auth.Required",
+            "{wrong}"
+        );
+    }
+    assert_eq!(code(&run(&mut host, &far, "version", json!({}), without())), "Auth.Required");
+    let in_parameters = json!({ "secret": "open sesame" });
+    assert_eq!(code(&run(&mut host, &far, "version", in_parameters, without())), "Auth.Required");
+    for _ in 0..5 {
+        run(&mut host, &far, "version", json!({}), with("Bearer guess"));
+    }
+    assert_eq!(
+        code(&run(&mut host, &far, "version", json!({}), with("Bearer open sesame"))),
+        "Auth.Throttled"
+    );
+}
+
+#[test]
+fn who_may_not_come_in_is_told_why() {
+    let mut host = FakeHost::new::<Admin>(r#"{"maxSessions":1}"#).unwrap();
+    let refused = |verdict| matches!(verdict, Verdict::Reject { .. });
+    assert!(refused(host.connect(&session(1, "192.0.2.9", "inboundTxtCli"))), "no secret is set");
+    assert!(refused(host.connect(&session(2, "127.0.0.1", "inboundRtmp"))));
+    assert_eq!(host.connect(&text(3)), Verdict::Accept);
+    assert!(refused(host.connect(&text(4))), "one at a time");
+    host.close(&text(3));
+    assert!(refused(host.connect(&text(5))), "another place for the data: it was not counted");
+}
+
+#[test]
+fn mistakes_in_the_settings_are_named() {
+    for (settings, expected) in [
+        (r#"{"secret":"short"}"#, "`secret` needs at least 8 bytes"),
+        (r#"{"maxSessions":0}"#, "`maxSessions` must be at least 1"),
+        (r#"{"maxFailures":0}"#, "`maxFailures` must be at least 1"),
+        (r#"{"secrets":"x"}"#, "unknown setting `secrets`"),
+    ] {
+        let error = FakeHost::new::<Admin>(settings).err().unwrap().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}

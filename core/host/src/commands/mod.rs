@@ -1,0 +1,293 @@
+//! The one place where commands are known: those of the server and those that applications add.
+//!
+//! Whoever wants something done, a session of a command line, a script, a plugin, has a [`Control`] and makes a
+//! [`Call`]; the reply comes once, later, as the JSON object that all faces show:
+//! `{"status":"SUCCESS"|"FAIL","description":…,"data":…}`. Names and parameters are checked here
+//! ([`spec`]); the work is done by the server on its own thread, one command after the other, or by the application
+//! that added the command.
+
+mod background;
+mod spec;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crtmp_plugin::{NotTaken, Rights};
+use serde_json::{Map, Value, json};
+
+pub use self::spec::{Access, Kind, Param, Params, Spec};
+use crate::{apps::CallOutcome, config::did_you_mean, web::Client};
+
+/// Commands that may wait for their reply, over all callers.
+pub const OPEN_COMMANDS: usize = 1024;
+
+/// Commands that one application may add.
+const ADDED: usize = 256;
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// For the log and for events.
+    pub name: String,
+    /// What it may do.
+    pub rights: Rights,
+}
+
+/// A command to run.
+pub struct Call {
+    /// Its name, in any case.
+    pub name: String,
+    /// Its parameters, not yet checked; names in any case.
+    pub params: Map<String, Value>,
+    /// Who calls.
+    pub caller: Caller,
+    /// Called once, with the reply; from any thread.
+    pub reply: Reply,
+}
+
+/// Takes the reply of a command.
+pub type Reply = Box<dyn FnOnce(Value) + Send>;
+
+/// A command of the server that has been checked, on its way to the server's thread.
+pub struct Job {
+    /// Its place among [`Control::new`]'s.
+    pub index: usize,
+    /// Its parameters, with all defaults.
+    pub params: Params,
+    /// Who calls.
+    pub caller: Caller,
+    /// Takes the reply.
+    pub reply: Reply,
+}
+
+/// Asks an application to run a command of its own: the number to answer, the name, JSON text of the parameters.
+pub type Ask = Arc<dyn Fn(u64, String, String) + Send + Sync>;
+
+/// The way to all commands; clones are the same.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+struct Inner {
+    /// The server's own, by name in lower case.
+    own: HashMap<String, usize>,
+    specs: Vec<Spec>,
+    added: Mutex<BTreeMap<String, Added>>,
+    /// Calls that an application has not answered.
+    asked: Mutex<HashMap<u64, Asked>>,
+    next: AtomicU64,
+    open: AtomicUsize,
+    /// Hands a command to the server's thread.
+    post: Box<dyn Fn(Job) + Send + Sync>,
+    web: Client,
+    background: background::Pool,
+}
+
+/// A command of an application.
+struct Added {
+    application: String,
+    spec: Spec,
+    ask: Ask,
+}
+
+struct Asked {
+    application: String,
+    reply: Reply,
+}
+
+impl Control {
+    /// Knows the server's commands and how to have them run.
+    pub fn new(specs: Vec<Spec>, web: Client, post: Box<dyn Fn(Job) + Send + Sync>) -> Self {
+        let own = specs.iter().enumerate().map(|(index, spec)| (spec.name.to_lowercase(), index)).collect();
+        Self(Arc::new(Inner {
+            own,
+            specs,
+            added: Mutex::default(),
+            asked: Mutex::default(),
+            next: AtomicU64::new(1),
+            open: AtomicUsize::new(0),
+            post,
+            web,
+            background: background::Pool::default(),
+        }))
+    }
+
+    /// Runs a command.
+    pub fn run(&self, call: Call) {
+        let Call { name, params, caller, reply } = call;
+        let before = self.0.open.fetch_add(1, Ordering::Relaxed);
+        let this = self.clone();
+        let reply: Reply = Box::new(move |value| {
+            this.0.open.fetch_sub(1, Ordering::Relaxed);
+            reply(value);
+        });
+        if before >= OPEN_COMMANDS {
+            return reply(fail(format!("{OPEN_COMMANDS} commands wait for their replies; try again later")));
+        }
+        let key = name.to_lowercase();
+        if let Some(&index) = self.0.own.get(&key) {
+            let spec = &self.0.specs[index];
+            return match checked(spec, &caller, &params) {
+                Ok(params) => (self.0.post)(Job { index, params, caller, reply }),
+                Err(refusal) => reply(refusal.reply()),
+            };
+        }
+        let (ask, application, name, params) = {
+            let added = lock(&self.0.added);
+            let Some(Added { application, spec, ask }) = added.get(&key) else {
+                drop(added);
+                return reply(fail(self.unknown(&name)));
+            };
+            match checked(spec, &caller, &params) {
+                Ok(params) => (ask.clone(), application.clone(), spec.name.to_string(), params.json()),
+                Err(refusal) => {
+                    drop(added);
+                    return reply(refusal.reply());
+                }
+            }
+        };
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        lock(&self.0.asked).insert(id, Asked { application, reply });
+        ask(id, name, params);
+    }
+
+    /// Takes the answer of an application to a command of its own.
+    pub fn answered(&self, id: u64, result: Result<Value, String>) {
+        let Some(Asked { reply, .. }) = lock(&self.0.asked).remove(&id) else { return };
+        reply(match result {
+            Ok(data) => success("", data),
+            Err(text) => fail(text),
+        });
+    }
+
+    /// Adds a command of an application, or replaces that which an older instance of it has added.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn add(&self, application: &str, command: &Value, ask: Ask) -> Result<(), String> {
+        let spec = Spec::read(command)?;
+        let key = spec.name.to_lowercase();
+        let taken = |by: &str| Err(format!("the command `{}` cannot be added: {by} has it", spec.name));
+        if self.0.own.contains_key(&key) {
+            return taken("the server");
+        }
+        let mut added = lock(&self.0.added);
+        if let Some(other) = added.get(&key).filter(|other| other.application != application) {
+            return taken(&format!("the application `{}`", other.application));
+        }
+        if added.values().filter(|other| other.application == application).count() >= ADDED {
+            return Err(format!("an application may add {ADDED} commands"));
+        }
+        added.insert(key, Added { application: application.to_owned(), spec, ask });
+        Ok(())
+    }
+
+    /// The application has ended: its commands are gone, its open calls fail.
+    pub fn forget(&self, application: &str) {
+        lock(&self.0.added).retain(|_, added| added.application != application);
+        let mut gone = Vec::new();
+        lock(&self.0.asked).retain(|_, asked| {
+            asked.application != application || {
+                gone.push(std::mem::replace(&mut asked.reply, Box::new(drop)));
+                false
+            }
+        });
+        for reply in gone {
+            reply(fail("the application has ended"));
+        }
+    }
+
+    /// All commands, in the order of their names, each as `help` shows it.
+    pub fn help(&self) -> Value {
+        let added = lock(&self.0.added);
+        let mut all: Vec<(&str, Value)> =
+            self.0.specs.iter().map(|spec| (&*spec.name, spec.help("server"))).collect();
+        all.extend(added.values().map(|added| (&*added.spec.name, added.spec.help(&added.application))));
+        all.sort_by_key(|(name, _)| name.to_lowercase());
+        all.into_iter().map(|(_, help)| help).collect()
+    }
+
+    /// Runs what may wait, a name lookup or the like, on a thread of its own kind; `Err`: too much waits already.
+    pub fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), NotTaken> {
+        self.0.background.run(work)
+    }
+
+    /// Sends an HTTP request of an application.
+    ///
+    /// # Errors
+    ///
+    /// If the request makes no sense, or too many wait.
+    pub fn http(
+        &self,
+        request: &Map<String, Value>,
+        body: Vec<u8>,
+        done: Box<dyn FnOnce(CallOutcome) + Send>,
+    ) -> Result<(), NotTaken> {
+        background::http(&self.0.web, request, body, done)
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let shown: String = name.chars().take(64).collect();
+        let added = lock(&self.0.added);
+        let names = self.0.specs.iter().map(|spec| &*spec.name);
+        let names: Vec<&str> = names.chain(added.values().map(|added| &*added.spec.name)).collect();
+        match did_you_mean(name, names) {
+            Some(near) => format!("there is no command {shown:?}; did you mean `{near}`?"),
+            None => format!("there is no command {shown:?}; `help` lists all"),
+        }
+    }
+}
+
+/// Why a command is not even begun.
+enum Refusal {
+    /// The caller may not; showing the secret would help.
+    Rights(String),
+    /// Something is wrong with its parameters.
+    Params(String),
+}
+
+impl Refusal {
+    fn reply(self) -> Value {
+        match self {
+            Self::Rights(text) => {
+                json!({ "status": "FAIL", "description": text, "data": { "needsSecret": true } })
+            }
+            Self::Params(text) => fail(text),
+        }
+    }
+}
+
+fn checked(spec: &Spec, caller: &Caller, params: &Map<String, Value>) -> Result<Params, Refusal> {
+    let needed = match spec.access {
+        Access::Read => Rights::Read,
+        Access::Change => Rights::Change,
+        Access::Secret => Rights::All,
+    };
+    if caller.rights < needed {
+        let what = if needed == Rights::All { "always needs the secret" } else { "changes something" };
+        return Err(Refusal::Rights(format!("`{}` {what}, and the caller may not", spec.name)));
+    }
+    spec.check(params).map_err(Refusal::Params)
+}
+
+/// The reply of a command that was done.
+pub fn success(description: &str, data: Value) -> Value {
+    json!({ "status": "SUCCESS", "description": description, "data": data })
+}
+
+/// The reply of a command that was not.
+pub fn fail(description: impl Into<String>) -> Value {
+    json!({ "status": "FAIL", "description": description.into(), "data": null })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

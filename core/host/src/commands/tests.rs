@@ -1,0 +1,152 @@
+//! Commands that are found, checked, run and answered.
+
+use std::sync::mpsc;
+
+use super::*;
+
+fn specs() -> Vec<Spec> {
+    vec![
+        Spec::new(
+            "listThings",
+            Access::Read,
+            &[Param::optional("all", Kind::Flag, "true", "all of them")],
+            "Lists.",
+        ),
+        Spec::new(
+            "setThing",
+            Access::Change,
+            &[
+                Param::required("id", Kind::Whole, "which"),
+                Param::optional("factor", Kind::Number, "1.5", "how much"),
+                Param::optional("names", Kind::List, "[]", "of what"),
+                Param::optional("delta", Kind::Signed, "-600", "from where"),
+                Param::optional("note", Kind::Text, "null", "why"),
+                Param::optional("extra", Kind::Json, "null", "more"),
+            ],
+            "Sets.",
+        ),
+        Spec::new("explode", Access::Secret, &[], "Ends it all."),
+    ]
+}
+
+/// A control whose server answers with the parameters.
+fn control() -> Control {
+    let web = Client::start(&crtmp_media::Limits::default()).unwrap();
+    Control::new(
+        specs(),
+        web,
+        Box::new(|job| (job.reply)(success("", Value::Object(job.params.map().clone())))),
+    )
+}
+
+fn run_as(control: &Control, rights: Rights, name: &str, params: Value) -> Value {
+    let (sender, replies) = mpsc::channel();
+    let Value::Object(params) = params else { panic!("parameters are an object") };
+    let caller = Caller { name: "test".to_owned(), rights };
+    let reply = Box::new(move |reply| sender.send(reply).unwrap());
+    control.run(Call { name: name.to_owned(), params, caller, reply });
+    replies.try_recv().expect("the reply is there")
+}
+
+fn run(name: &str, params: Value) -> Value {
+    run_as(&control(), Rights::All, name, params)
+}
+
+#[test]
+fn names_of_commands_and_parameters_have_no_case_and_texts_become_what_they_should() {
+    let reply =
+        run("SETTHING", json!({ "ID": "18446744073709551615", "Names": "a", "delta": "-5", "note": 7 }));
+    assert_eq!(reply["status"], "SUCCESS");
+    assert_eq!(
+        reply["data"],
+        json!({ "id": u64::MAX, "factor": 1.5, "names": ["a"], "delta": -5, "note": "7", "extra": null })
+    );
+    for (given, flag) in [(json!(1), true), (json!("0"), false), (json!("true"), true), (json!(false), false)]
+    {
+        assert_eq!(run("listThings", json!({ "all": given }))["data"]["all"], flag);
+    }
+}
+
+#[test]
+fn every_mistake_is_named_with_a_remedy() {
+    let long = "x".repeat(70_000);
+    let cases = [
+        ("listThing", json!({}), "there is no command \"listThing\"; did you mean `listThings`?"),
+        ("nonsense", json!({}), "there is no command \"nonsense\"; `help` lists all"),
+        ("setThing", json!({}), "`setThing` needs `id`: which"),
+        ("setThing", json!({ "id": -1 }), "`id` of `setThing` must be a whole number from 0 on, not -1"),
+        ("setThing", json!({ "id": 1.5 }), "`id` of `setThing` must be a whole number from 0 on, not 1.5"),
+        ("setThing", json!({ "id": 1, "ID": 2 }), "`id` of `setThing` is given twice"),
+        (
+            "setThing",
+            json!({ "id": 1, "nmaes": [] }),
+            "`setThing` has no parameter \"nmaes\"; did you mean `names`?",
+        ),
+        (
+            "setThing",
+            json!({ "id": 1, "names": [1] }),
+            "`names` of `setThing` must be a list of texts, not [1]",
+        ),
+        (
+            "setThing",
+            json!({ "id": 1, "factor": "inf" }),
+            "`factor` of `setThing` must be a number, not \"inf\"",
+        ),
+        ("listThings", json!({ "all": 2 }), "`all` of `listThings` must be true or false, not 2"),
+        ("explode", json!({ "x": 1 }), "`explode` takes no parameters, but \"x\" was given"),
+        ("setThing", json!({ "id": 1, "note": long }), "`note` of `setThing` must be a text, not \"xxxxx"),
+    ];
+    for (name, params, expected) in cases {
+        let reply = run(name, params);
+        assert_eq!(reply["status"], "FAIL");
+        let found = reply["description"].as_str().unwrap();
+        assert!(found.starts_with(expected) && found.len() < 200, "{found}");
+    }
+}
+
+#[test]
+fn a_caller_needs_the_rights() {
+    let control = control();
+    let works = |rights, name| run_as(&control, rights, name, json!({}))["status"] == "SUCCESS";
+    assert!(works(Rights::Read, "listThings") && works(Rights::All, "explode"));
+    assert!(!works(Rights::Read, "explode") && !works(Rights::Change, "explode"));
+    let refused = run_as(&control, Rights::Read, "setThing", json!({ "id": 1 }));
+    assert_eq!(refused["description"], "`setThing` changes something, and the caller may not");
+}
+
+#[test]
+fn applications_add_commands_that_end_with_them() {
+    let control = control();
+    let answering = control.clone();
+    let ask: Ask = Arc::new(move |id, name, params| answering.answered(id, Ok(json!([name, params]))));
+    let command =
+        json!({ "name": "hello", "readOnly": true, "parameters": [{ "name": "who", "mandatory": true }] });
+    control.add("app", &command, ask.clone()).unwrap();
+    control.add("app", &command, ask.clone()).expect("a newer instance takes its place");
+    assert!(control.add("other", &command, ask.clone()).unwrap_err().contains("application `app` has it"));
+    assert!(
+        control.add("app", &json!({ "name": "EXPLODE" }), ask.clone()).unwrap_err().contains("the server")
+    );
+    assert!(control.add("app", &json!({ "name": "no name" }), ask.clone()).is_err());
+    let odd = json!({ "name": "odd", "parameters": [{ "name": "x", "type": "strange" }] });
+    assert!(control.add("app", &odd, ask).unwrap_err().contains("unknown type \"strange\""));
+    let reply = run_as(&control, Rights::Read, "Hello", json!({ "who": "you" }));
+    assert_eq!(reply["data"], json!(["hello", "{\"who\":\"you\"}"]));
+    assert_eq!(control.help().as_array().unwrap().len(), specs().len() + 1);
+    assert_eq!(control.help()[1]["owner"], "app");
+    control.forget("app");
+    assert_eq!(run_as(&control, Rights::Read, "hello", json!({}))["status"], "FAIL");
+}
+
+#[test]
+fn an_application_that_ends_leaves_no_caller_waiting() {
+    let control = control();
+    control.add("app", &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();
+    let (sender, replies) = mpsc::channel();
+    let caller = Caller { name: "test".to_owned(), rights: Rights::All };
+    let reply = Box::new(move |reply: Value| sender.send(reply).unwrap());
+    control.run(Call { name: "wait".to_owned(), params: Map::new(), caller, reply });
+    assert!(replies.try_recv().is_err());
+    control.forget("app");
+    assert_eq!(replies.try_recv().unwrap()["description"], "the application has ended");
+}

@@ -1,0 +1,373 @@
+//! Between workers and applications: each side speaks its own words, here they are translated.
+
+mod outside;
+mod sources;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use crtmp_media::{CallOutcome as Called, Frame, MediaKind};
+use crtmp_plugin::{
+    Ended, Pong, abi,
+    foreign::{FilterEntry, Passed, UserPlace, read_frame},
+    values::{to_json, to_map},
+};
+use crtmp_reactor::{
+    Application as Seen, Caller, Filter, Filtered, Happened, Hooks as SeenHooks, MakeFilters, Question,
+    ToApplication, Why, Workers,
+};
+use crtmp_relay::{ConnectionId, DuplicatePublisher};
+use serde_json::{Map, Value};
+use slog::Logger;
+
+use self::{outside::Reach, sources::Sources};
+use crate::{
+    apps::{
+        AppConfig, AppHandle, AppPath, CallOutcome, ConnInfo, Effect, Hooks, Limits, MessageInfo, Notice,
+        NoticeKind, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind, StartError,
+        Watchdog, check_settings,
+    },
+    chains::Catalogue,
+    commands::Control,
+    config::{self, Application},
+    plugins::Library,
+};
+
+/// An application that runs.
+pub(super) struct Running {
+    pub(super) handle: Arc<AppHandle>,
+    /// As the workers see it; they keep it as long as a connection has it.
+    pub(super) seen: Arc<Seen>,
+    pub(super) aliases: Vec<String>,
+}
+
+impl Running {
+    /// Whether a connection still has it. Only for one that the workers are not sent to any more.
+    pub(super) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.seen) > 1
+    }
+}
+
+/// What applications need of the server.
+#[derive(Clone)]
+pub(super) struct Ground {
+    pub(super) workers: Workers,
+    pub(super) control: Control,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) limits: Arc<crtmp_media::Limits>,
+    pub(super) log: Logger,
+    /// Connections of each application, whichever of its instances has them.
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+/// Starts an application. `filters` are those that its block lists, first to last.
+pub(super) fn start(
+    application: &Application,
+    library: &Library,
+    filters: Vec<FilterEntry>,
+    watchdog: &Watchdog,
+    ground: &Ground,
+) -> Result<Running, StartError> {
+    let config = app_config(application, library);
+    let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
+    let selects = entry.selects();
+    let state = Arc::new(State::default());
+    let reach = Reach::new(&application.name, ground.clone(), state.clone());
+    let handle = Arc::new(AppHandle::start(&config, entry, watchdog, &ground.log, reach.clone().outside())?);
+    let bridge =
+        Bridge { name: application.name.clone(), handle: handle.clone(), state, reach: reach.clone() };
+    let duplicate_publisher = match application.duplicate_publisher {
+        config::DuplicatePublisher::Reject => DuplicatePublisher::Reject,
+        config::DuplicatePublisher::Replace => DuplicatePublisher::Replace,
+        config::DuplicatePublisher::ReplaceIfIdle => DuplicatePublisher::ReplaceIfIdle,
+    };
+    let seen = Seen {
+        name: application.name.as_str().into(),
+        hooks: SeenHooks {
+            accept: handle.has(Hooks::ACCEPT),
+            connect: handle.has(Hooks::CONNECT),
+            publish: handle.has(Hooks::PUBLISH),
+            play: handle.has(Hooks::PLAY),
+            metadata: handle.has(Hooks::METADATA),
+            message: handle.has(Hooks::MESSAGE),
+            unpublish: handle.has(Hooks::UNPUBLISH),
+            unplay: handle.has(Hooks::UNPLAY),
+            close: handle.has(Hooks::CLOSE),
+            pong: handle.has(Hooks::PONG),
+            stream: handle.has(Hooks::STREAM),
+        },
+        is_default: application.default,
+        selects,
+        duplicate_publisher,
+        publisher_return: application.publisher_return.get(),
+        play_wait: application.play_wait.get(),
+        send_buffer: application.send_buffer,
+        ping_interval: application.ping_interval.map(crtmp_media::Seconds::get),
+        command_bytes: application.max_command_bytes,
+        connections: ground.connections.clone(),
+        max_connections: application.max_connections,
+        make_filters: make_filters(application, filters, ground.limits.clone()),
+        post: Box::new(move |message| bridge.post(message)),
+    };
+    let seen = Arc::new(seen);
+    reach.is_running(&handle, &seen);
+    Ok(Running { handle, seen, aliases: application.aliases.clone() })
+}
+
+/// Makes the filters of a publication; none where the application lists none.
+fn make_filters(
+    application: &Application,
+    entries: Vec<FilterEntry>,
+    limits: Arc<crtmp_media::Limits>,
+) -> Option<Box<MakeFilters>> {
+    if entries.is_empty() {
+        return None;
+    }
+    let settings = application.filter_settings.clone();
+    Some(Box::new(move || {
+        let make = |entry: &FilterEntry| {
+            let settings = settings.get(entry.name()).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+            let mut filter = entry
+                .create(&settings.to_string())
+                .map_err(|failure| format!("filter {:?}: {failure}", entry.name()))?;
+            let limits = limits.clone();
+            let pass =
+                move |frame: &Frame| match filter.frame(frame).map_err(|failure| failure.to_string())? {
+                    Passed::Kept => Ok(Filtered::Kept),
+                    Passed::Dropped => Ok(Filtered::Dropped),
+                    Passed::Replaced(body) => read_frame(frame.kind, frame.dts, &body, &limits)
+                        .map(Filtered::Replaced)
+                        .ok_or_else(|| "its frame is no body of an FLV tag, or too large".to_owned()),
+                };
+            Ok(Filter { name: entry.name().to_owned(), pass: Box::new(pass) })
+        };
+        entries.iter().map(make).collect()
+    }))
+}
+
+/// Lets an application look at its settings without starting it.
+pub(super) fn check(application: &Application, library: &Library, log: &Logger) -> Result<(), StartError> {
+    let config = app_config(application, library);
+    let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
+    check_settings(&config, entry, log)
+}
+
+fn app_config(application: &Application, library: &Library) -> AppConfig {
+    AppConfig {
+        name: application.name.clone(),
+        library: library.path().to_owned(),
+        settings: Value::Object(application.settings.clone()).to_string(),
+        limits: Limits {
+            mailbox: application.mailbox,
+            hook_timeout: application.hook_timeout.get(),
+            later_timeout: application.later_timeout.get(),
+            ..Limits::default()
+        },
+    }
+}
+
+/// What is known of the connections of an application.
+#[derive(Default)]
+struct State {
+    callers: Mutex<HashMap<u64, Known>>,
+    /// Calls to peers without a result.
+    calls: Mutex<HashMap<u64, Vec<u64>>>,
+    /// The newest codec configurations.
+    headers: Mutex<HashMap<(u64, MediaKind), Frame>>,
+    sources: Sources,
+}
+
+/// What a connection's peer said, in the words of applications; made once for what it said, gone with the
+/// connection.
+struct Known {
+    caller: Arc<Caller>,
+    info: Arc<ConnInfo>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Takes a call that has its result; false: it had it already.
+    fn end_call(&self, conn: u64, ticket: u64) -> bool {
+        let mut calls = lock(&self.calls);
+        let Some(open) = calls.get_mut(&conn) else { return false };
+        let Some(at) = open.iter().position(|other| *other == ticket) else { return false };
+        open.swap_remove(at);
+        if open.is_empty() {
+            calls.remove(&conn);
+        }
+        true
+    }
+}
+
+/// What workers hand messages for one application to.
+struct Bridge {
+    name: String,
+    handle: Arc<AppHandle>,
+    state: Arc<State>,
+    reach: Reach,
+}
+
+impl Bridge {
+    fn post(&self, message: ToApplication) {
+        match message {
+            ToApplication::Question { caller, request, question } => {
+                let conn = self.caller(&caller);
+                let request = Request { conn, id: u64::from(request.0), kind: kind_of(question) };
+                if let Some(answer) = self.handle.request(request) {
+                    let _ = self.reach.effect(Effect::Answer(answer));
+                }
+            }
+            ToApplication::Notice { caller, event } => self.notice(&caller, event),
+            ToApplication::Frame { caller, slot, name, frame } => {
+                let conn = self.caller(&caller);
+                let kind = NoticeKind::Frame { stream_id: slot.0, name, left_out: 0, frame };
+                self.handle.notify(Notice { conn, kind });
+            }
+            ToApplication::Header { connection, kind, frame } => {
+                lock(&self.state.headers).insert((connection.0, kind), frame);
+            }
+            ToApplication::Stream { publisher, name, live } => {
+                self.handle.tell(NoticeKind::Stream { publisher: publisher.0, name, live });
+            }
+            ToApplication::Source { source, state } => {
+                if state.is_err() {
+                    self.state.sources.forget(source.0);
+                }
+                self.handle.tell(NoticeKind::Source { source: source.0, state });
+            }
+            ToApplication::CallResult { connection, ticket, outcome, args } => {
+                if self.state.end_call(connection.0, ticket) {
+                    self.handle.tell(NoticeKind::Result { ticket, outcome: called(outcome, &args) });
+                }
+            }
+        }
+    }
+
+    fn notice(&self, caller: &Arc<Caller>, event: Happened) {
+        let conn = self.caller(caller);
+        let kind = match event {
+            Happened::Metadata { slot, name, values } => {
+                NoticeKind::Metadata { stream_id: slot.0, name, values: to_map(&values) }
+            }
+            Happened::Unpublish { slot, name, why } => {
+                lock(&self.state.headers).retain(|(conn, _), _| *conn != caller.connection.0);
+                NoticeKind::Unpublish { stream_id: slot.0, name, why: ended(why) }
+            }
+            Happened::Unplay { slot, name, why } => {
+                NoticeKind::Unplay { stream_id: slot.0, name, why: ended(why) }
+            }
+            Happened::Pong { rtt_ms, received } => {
+                NoticeKind::Pong(Pong { rtt: Duration::from_millis(rtt_ms.into()), received })
+            }
+            Happened::Closed { reason } => {
+                self.forget(caller.connection);
+                NoticeKind::Close { reason }
+            }
+        };
+        self.handle.notify(Notice { conn, kind });
+    }
+
+    /// The connection has left: nobody answers its calls any more.
+    fn forget(&self, connection: ConnectionId) {
+        lock(&self.state.callers).remove(&connection.0);
+        lock(&self.state.headers).retain(|(conn, _), _| *conn != connection.0);
+        let open = lock(&self.state.calls).remove(&connection.0);
+        for ticket in open.into_iter().flatten() {
+            self.handle.tell(NoticeKind::Result { ticket, outcome: CallOutcome::gone() });
+        }
+    }
+
+    fn caller(&self, caller: &Arc<Caller>) -> Arc<ConnInfo> {
+        let mut callers = lock(&self.state.callers);
+        let known = callers.get(&caller.connection.0);
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.caller, caller)) {
+            return known.info.clone();
+        }
+        // It has said more since; the application's place stays the same.
+        let user = known.map(|known| known.info.user.clone()).unwrap_or_default();
+        let info = Arc::new(self.conn_info(caller, user));
+        callers.insert(caller.connection.0, Known { caller: caller.clone(), info: info.clone() });
+        info
+    }
+
+    fn conn_info(&self, caller: &Caller, user: UserPlace) -> ConnInfo {
+        let info = &caller.info;
+        let path = AppPath::split(&info.app);
+        let known = ["app", "tcUrl", "swfUrl", "pageUrl", "flashVer"];
+        let unknown = info.members.iter().filter(|(key, _)| !known.contains(&key.as_str()));
+        let extra = unknown.map(|(key, value)| (key.clone(), to_json(value))).collect();
+        ConnInfo {
+            id: caller.connection.0,
+            application: self.name.clone(),
+            chain: caller.chain.clone(),
+            peer: caller.peer.to_string(),
+            local: caller.local.to_string(),
+            app: info.app.clone(),
+            instance: path.instance.to_owned(),
+            query: path.query.to_owned(),
+            tc_url: info.tc_url.clone(),
+            swf_url: info.swf_url.clone(),
+            page_url: info.page_url.clone(),
+            agent: info.agent.clone(),
+            extra,
+            user,
+        }
+    }
+}
+
+fn kind_of(question: Question) -> RequestKind {
+    match question {
+        Question::Accept => RequestKind::Accept,
+        Question::Connect => RequestKind::Connect,
+        Question::Publish { slot, name, query, kind } => {
+            let kind = match kind {
+                crtmp_media::PublishKind::Live => PublishKind::Live,
+                crtmp_media::PublishKind::Record => PublishKind::Record,
+                crtmp_media::PublishKind::Append => PublishKind::Append,
+            };
+            RequestKind::Publish(PublishInfo { stream_id: slot.0, name, query, kind })
+        }
+        Question::Play { slot, name, query, start_ms, duration_ms } => {
+            let start = match u64::try_from(start_ms) {
+                Ok(ms) => PlayStart::At(Duration::from_millis(ms)),
+                Err(_) if start_ms == -1000 => PlayStart::Live,
+                Err(_) => PlayStart::Any,
+            };
+            let duration = u64::try_from(duration_ms).ok().map(Duration::from_millis);
+            RequestKind::Play(PlayInfo { stream_id: slot.0, name, query, start, duration, reset: true })
+        }
+        Question::Message { slot, command, args, wants_answer } => RequestKind::Message(MessageInfo {
+            stream_id: slot.0,
+            name: command,
+            args: args.iter().map(to_json).collect(),
+            wants_reply: wants_answer,
+        }),
+    }
+}
+
+fn ended(why: Why) -> Ended {
+    match why {
+        Why::Peer => Ended::ByPeer,
+        Why::Server => Ended::ByServer,
+        Why::Source => Ended::BySource,
+    }
+}
+
+/// What has become of a call to a peer.
+fn called(outcome: Called, args: &[crtmp_media::Value]) -> CallOutcome {
+    let args: Value = args.iter().map(to_json).collect();
+    match outcome {
+        Called::Result => CallOutcome::done(args.to_string()),
+        Called::Error => CallOutcome { status: abi::RESULT_ERROR, ..CallOutcome::done(args.to_string()) },
+        Called::Timeout => CallOutcome { status: abi::RESULT_TIMEOUT, ..CallOutcome::gone() },
+        Called::Refused => CallOutcome::failed(
+            "the peer cannot be called: its protocol has no calls, or more than openCalls wait for it",
+        ),
+    }
+}

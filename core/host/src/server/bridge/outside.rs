@@ -1,0 +1,236 @@
+//! What an application reaches through the server: its effects, done.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    sync::{Arc, OnceLock, Weak},
+    time::Instant,
+};
+
+use crtmp_media::{LayerSettings, RequestId, StreamSlot};
+use crtmp_plugin::{NotTaken, Rights, foreign::read_frame, values::from_json};
+use crtmp_reactor::{Acceptor, Application as Seen, ToWorker, Verdict};
+use crtmp_relay::ConnectionId;
+use serde_json::{Map, Value};
+
+use super::{Ground, State, lock};
+use crate::{
+    apps::{Answer, AppHandle, CallOutcome, Decision, Effect, NoticeKind, Outside},
+    chains::layer_keys,
+    commands::{Call, Caller},
+};
+
+/// The way from an application to the server.
+#[derive(Clone)]
+pub(super) struct Reach(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    ground: Ground,
+    state: Arc<State>,
+    running: OnceLock<(Weak<AppHandle>, Weak<Seen>)>,
+}
+
+impl Reach {
+    pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
+        Self(Arc::new(Inner { name: name.to_owned(), ground, state, running: OnceLock::new() }))
+    }
+
+    /// The application has started. What it asked for in `new` and needs it running is refused.
+    pub(super) fn is_running(&self, handle: &Arc<AppHandle>, seen: &Arc<Seen>) {
+        let _ = self.0.running.set((Arc::downgrade(handle), Arc::downgrade(seen)));
+    }
+
+    pub(super) fn outside(self) -> Outside {
+        let (effects, headers, sources, commands) = (self.clone(), self.clone(), self.clone(), self);
+        Outside {
+            effect: Box::new(move |effect| effects.effect(effect)),
+            header: Box::new(move |conn, kind| lock(&headers.0.state.headers).get(&(conn, kind)).cloned()),
+            source: Box::new(move |name| sources.source(name)),
+            add_command: Box::new(move |command| commands.add_command(&command)),
+        }
+    }
+
+    /// Does what the application wants done.
+    pub(super) fn effect(&self, effect: Effect) -> Result<(), NotTaken> {
+        let Inner { ground, state, .. } = &*self.0;
+        let workers = &ground.workers;
+        match effect {
+            Effect::Answer(Answer { conn, id, decision }) => {
+                let request = RequestId(u32::try_from(id).unwrap_or(u32::MAX));
+                workers.answer(ConnectionId(conn), request, verdict(decision));
+            }
+            Effect::Command(id, result) => ground.control.answered(id, result),
+            Effect::Close { conn, code, text } => workers.close(ConnectionId(conn), code, text),
+            Effect::Call { conn, name, args, ticket } => self.call(conn, name, &args, ticket)?,
+            Effect::End { conn, stream_id, publishes, code, text } => {
+                let slot = Some(StreamSlot(stream_id)).filter(|slot| slot.0 != 0);
+                let connection = ConnectionId(conn);
+                workers.post_to(connection, ToWorker::End { connection, slot, publishes, code, text });
+            }
+            Effect::Tap { conn, on } => {
+                let connection = ConnectionId(conn);
+                workers.post_to(connection, ToWorker::Tap { connection, on });
+            }
+            Effect::Run { name, params, rights, ticket } => self.run(name, params, rights, ticket),
+            Effect::SourceFrame(source, kind, dts, body) => {
+                let frame = read_frame(kind, dts, &body, &ground.limits).ok_or(NotTaken::Invalid)?;
+                state.sources.frame(source, frame, workers, &ground.limits)?;
+            }
+            Effect::SourceClose(source) => {
+                state.sources.forget(source);
+                let source = ConnectionId(source);
+                workers.post_to(source, ToWorker::SourceClose { source });
+            }
+            Effect::Connect { address, chain, keys, ticket } => self.connect(address, chain, keys, ticket)?,
+            Effect::Http { request, body, ticket } => self.http(&request, body, ticket)?,
+        }
+        Ok(())
+    }
+
+    fn handle(&self) -> Result<Arc<AppHandle>, NotTaken> {
+        self.0.running.get().and_then(|(handle, _)| handle.upgrade()).ok_or(NotTaken::Gone)
+    }
+
+    fn seen(&self) -> Result<Arc<Seen>, NotTaken> {
+        self.0.running.get().and_then(|(_, seen)| seen.upgrade()).ok_or(NotTaken::Gone)
+    }
+
+    /// Brings a result to the application, if it wants one.
+    fn tell(&self, ticket: u64, outcome: CallOutcome) {
+        if ticket != 0
+            && let Ok(handle) = self.handle()
+        {
+            handle.tell(NoticeKind::Result { ticket, outcome });
+        }
+    }
+
+    fn call(&self, conn: u64, command: String, args: &[Value], ticket: u64) -> Result<(), NotTaken> {
+        let this = self.clone();
+        if ticket != 0 {
+            self.handle()?;
+            lock(&self.0.state.calls).entry(conn).or_default().push(ticket);
+        }
+        let gone = Box::new(move || {
+            if this.0.state.end_call(conn, ticket) {
+                this.tell(ticket, CallOutcome::gone());
+            }
+        });
+        let (connection, args) = (ConnectionId(conn), args.iter().map(from_json).collect());
+        let ticket = Some(ticket).filter(|ticket| *ticket != 0);
+        let message = ToWorker::Call { connection, ticket, command, args, gone };
+        self.0.ground.workers.post_to(connection, message);
+        Ok(())
+    }
+
+    fn run(&self, name: String, params: Map<String, Value>, rights: Rights, ticket: u64) {
+        let this = self.clone();
+        let reply = Box::new(move |reply: Value| this.tell(ticket, CallOutcome::done(reply.to_string())));
+        let caller = Caller { name: self.0.name.clone(), rights };
+        self.0.ground.control.run(Call { name, params, caller, reply });
+    }
+
+    fn add_command(&self, command: &Value) -> Result<(), String> {
+        let this = self.clone();
+        let ask = move |id: u64, name: String, params: String| {
+            let Ok(handle) = this.handle() else { return this.0.ground.control.answered(id, gone()) };
+            if let Some(answer) = handle.run_command(id, name, params) {
+                let result = match answer.decision {
+                    Decision::Error(value) => {
+                        Err(value["description"].as_str().unwrap_or("it cannot").to_owned())
+                    }
+                    _ => gone(),
+                };
+                this.0.ground.control.answered(id, result);
+            }
+        };
+        self.0.ground.control.add(&self.0.name, command, Arc::new(ask))
+    }
+
+    fn source(&self, name: &str) -> Option<u64> {
+        let application = self.seen().ok()?;
+        let workers = &self.0.ground.workers;
+        let source = workers.new_source();
+        let in_flight = self.0.state.sources.open(source.0);
+        let message = ToWorker::SourceOpen { source, application, name: name.to_owned(), in_flight };
+        workers.post_to(source, message);
+        Some(source.0)
+    }
+
+    fn connect(
+        &self,
+        address: String,
+        chain: String,
+        keys: Map<String, Value>,
+        ticket: u64,
+    ) -> Result<(), NotTaken> {
+        let application = self.seen()?;
+        let this = self.clone();
+        let resolve = move || match address.to_socket_addrs().map(|mut addresses| addresses.next()) {
+            Ok(Some(resolved)) => this.connect_to(resolved, application, chain, &keys, ticket),
+            Ok(None) => this.tell(ticket, CallOutcome::failed(&format!("{address} has no address"))),
+            Err(error) => this.tell(ticket, CallOutcome::failed(&format!("{address}: {error}"))),
+        };
+        self.0.ground.control.in_background(Box::new(resolve)).map_err(|_| NotTaken::Full)
+    }
+
+    fn connect_to(
+        &self,
+        address: SocketAddr,
+        application: Arc<Seen>,
+        chain: String,
+        keys: &Map<String, Value>,
+        ticket: u64,
+    ) {
+        let Ground { catalogue, limits, workers, .. } = &self.0.ground;
+        let settings =
+            LayerSettings { limits: limits.clone(), keys: layer_keys(keys), ..LayerSettings::default() };
+        let (catalogue, name) = (catalogue.clone(), chain.clone());
+        let acceptor = Acceptor {
+            address,
+            chain,
+            application: self.0.name.clone(),
+            make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+        };
+        let this = self.clone();
+        let done = Box::new(move |made: Result<ConnectionId, String>| {
+            let outcome = match made {
+                Ok(id) => CallOutcome { connection: id.0, ..CallOutcome::done("null".to_owned()) },
+                Err(text) => CallOutcome::failed(&text),
+            };
+            this.tell(ticket, outcome);
+        });
+        workers.connect(address, Arc::new(acceptor), application, done);
+    }
+
+    fn http(&self, request: &Map<String, Value>, body: Vec<u8>, ticket: u64) -> Result<(), NotTaken> {
+        let this = self.clone();
+        let done = Box::new(move |outcome: CallOutcome| this.tell(ticket, outcome));
+        self.0.ground.control.http(request, body, done)
+    }
+}
+
+fn gone() -> Result<Value, String> {
+    Err("the application has ended".to_owned())
+}
+
+fn verdict(decision: Decision) -> Verdict {
+    match decision {
+        Decision::Accept => Verdict::Accept,
+        Decision::AcceptAs(name) => Verdict::AcceptAs(name),
+        Decision::HandTo(application) => Verdict::HandTo(application),
+        Decision::Reject { code, text } => Verdict::Reject { code, text },
+        Decision::Redirect(url) => Verdict::Redirect(url),
+        Decision::Result(value) => Verdict::Result(from_json(&value)),
+        Decision::Error(value) => {
+            let member = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+            let text = member("description").or_else(|| value.as_str().map(str::to_owned));
+            let code = member("code").unwrap_or_default();
+            Verdict::Reject { code, text: text.unwrap_or_else(|| value.to_string()) }
+        }
+        Decision::Values(ok, values) => Verdict::Values(ok, values.iter().map(from_json).collect()),
+        Decision::Unknown => {
+            let text = "the application does not know this command".to_owned();
+            Verdict::Reject { code: String::new(), text }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Commands about connections.
+
+use std::collections::BTreeMap;
+
+use crtmp_reactor::{ConnectionReport, WorkerReport};
+use crtmp_relay::{ConnectionId, PlayerReport};
+use serde_json::{Value, json};
+
+use super::{
+    Builtin, Outcome, Run, Server,
+    streams::{add_connection, numeric, unix_ms},
+};
+use crate::commands::{Access, Kind, Param, Spec};
+
+const NON_NETWORK: Param = Param::optional(
+    "excludeNonNetworkProtocols",
+    Kind::Flag,
+    "true",
+    "leave out what is no connection; the server lists none",
+);
+const ID: Param = Param::required("id", Kind::Whole, "the connection's number");
+
+/// The commands of this subject.
+pub(super) fn commands() -> Vec<Builtin> {
+    vec![
+        Builtin::gathering(
+            Spec::new("listConnections", Access::Read, &[NON_NETWORK], "Lists all connections."),
+            |_, run| {
+                Outcome::Data(
+                    all(run.reports).map(|(connection, worker)| info(connection, worker, None)).collect(),
+                )
+            },
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "listConnectionsIds",
+                Access::Read,
+                &[NON_NETWORK],
+                "Lists the numbers of all connections.",
+            ),
+            |_, run| Outcome::Data(all(run.reports).map(|(connection, _)| connection.id.0).collect()),
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "getConnectionInfo",
+                Access::Read,
+                &[ID],
+                "Describes a connection; of a player also why it started where it did, how far it is behind, and why.",
+            ),
+            get_connection_info,
+        ),
+        Builtin::gathering(
+            Spec::new("getConnectionsCount", Access::Read, &[], "Says how many connections there are."),
+            |_, run| Outcome::Data(json!({ "connectionsCount": all(run.reports).count() })),
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "getExtendedConnectionCounters",
+                Access::Read,
+                &[],
+                "Counts connections: now and in all, bytes and refusals, by chain.",
+            ),
+            extended_counters,
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "closeConnection",
+                Access::Change,
+                &[
+                    ID,
+                    Param::optional(
+                        "reason",
+                        Kind::Text,
+                        "\"closed by the operator\"",
+                        "what its peer is told",
+                    ),
+                ],
+                "Closes a connection.",
+            ),
+            close_connection,
+        ),
+    ]
+}
+
+fn all(reports: &[WorkerReport]) -> impl Iterator<Item = (&ConnectionReport, &WorkerReport)> {
+    reports.iter().flat_map(|report| report.connections.iter().map(move |connection| (connection, report)))
+}
+
+fn find<'a>(run: &Run<'a>) -> Result<(&'a ConnectionReport, &'a WorkerReport), String> {
+    let id = run.params.whole("id").unwrap_or_default();
+    all(run.reports)
+        .find(|(connection, _)| connection.id.0 == id)
+        .ok_or_else(|| format!("there is no connection {id}"))
+}
+
+/// A connection as a stack of protocols, in EvoStream's shape, with ours beside it.
+fn info(connection: &ConnectionReport, worker: &WorkerReport, plays: Option<Value>) -> Value {
+    let age = u64::try_from(connection.age.as_millis()).unwrap_or(u64::MAX);
+    let now = unix_ms();
+    let streams = |list: &[crtmp_reactor::StreamReport]| {
+        let one = |stream: &crtmp_reactor::StreamReport| json!({ "uniqueId": stream.unique, "name": stream.name, "streamId": stream.slot.0 });
+        list.iter().map(one).collect::<Value>()
+    };
+    let mut json = json!({
+        "id": connection.id.0,
+        "carrier": {
+            "type": "IOHT_TCP_CARRIER",
+            "farIP": connection.peer.ip().to_string(),
+            "farPort": connection.peer.port(),
+            "nearIP": connection.local.ip().to_string(),
+            "nearPort": connection.local.port(),
+            "rx": connection.bytes_in,
+            "tx": connection.bytes_out,
+        },
+        "stack": [{
+            "id": connection.id.0,
+            "type": connection.chain,
+            "typeNumeric": numeric(&connection.chain),
+            "applicationName": connection.application,
+            "creationTimestamp": now.saturating_sub(age),
+            "queryTimestamp": now,
+        }],
+        "protocol": connection.chain,
+        "application": connection.application,
+        "outbound": connection.outbound,
+        "worker": worker.worker,
+        "upTime": age,
+        "rttMs": connection.rtt_ms,
+        "queuedBytes": connection.queued,
+        "unsentBytes": connection.unsent,
+        "openQuestions": connection.questions,
+        "publishes": streams(&connection.publishes),
+        "plays": plays.unwrap_or_else(|| streams(&connection.plays)),
+    });
+    if let Some(map) = json.as_object_mut() {
+        add_connection(map, connection);
+        map.remove("connectionId");
+    }
+    json
+}
+
+fn get_connection_info(_: &mut Server, run: &Run<'_>) -> Outcome {
+    let (connection, worker) = match find(run) {
+        Ok(found) => found,
+        Err(text) => return Outcome::Fail(text),
+    };
+    let play = |stream: &crtmp_reactor::StreamReport| {
+        let mut json = json!({ "uniqueId": stream.unique, "name": stream.name, "streamId": stream.slot.0 });
+        let player = worker
+            .players
+            .iter()
+            .find(|player| player.connection == connection.id && player.slot == stream.slot);
+        if let (Some(map), Some(player)) = (json.as_object_mut(), player) {
+            map.extend(explain(connection, player));
+        }
+        json
+    };
+    let plays = connection.plays.iter().map(play).collect();
+    Outcome::Data(info(connection, worker, Some(plays)))
+}
+
+/// What a viewer sees and why.
+fn explain(connection: &ConnectionReport, player: &PlayerReport) -> serde_json::Map<String, Value> {
+    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let start = match player.began.name() {
+        "key" => "at the newest key frame, which was not older than startLag",
+        "near" => {
+            "at the newest key frame, with what followed it pressed together, because that was older than startLag"
+        }
+        "next" => "at the next key frame, by startPolicy",
+        "waiting" => "it has had nothing to start at yet: no key frame has come",
+        other => other,
+    };
+    let skips = &player.skips;
+    let mut causes = Vec::new();
+    if skips.lag > 0 {
+        causes.push(format!(
+            "{} times too far behind (maxLag, playerQueueBytes): its link drains too slowly",
+            skips.lag
+        ));
+    }
+    if skips.fell_off > 0 {
+        causes.push(format!(
+            "{} times what it needed was no longer kept (gopMessages, gopBytes, gopTime)",
+            skips.fell_off
+        ));
+    }
+    if skips.pause > 0 {
+        causes.push(format!("{} times it was paused", skips.pause));
+    }
+    let seconds = connection.age.as_secs_f64().max(0.001);
+    let json = json!({
+        "start": player.began.name(),
+        "startExplained": start,
+        "startLagMs": player.start_lag,
+        "lagMs": ms(player.behind),
+        "lagBytes": player.behind_bytes,
+        "lagPackets": player.behind_packets,
+        "tooFarBehindMs": ms(player.too_far_behind),
+        "packets": player.packets,
+        "bytes": player.bytes,
+        "droppedPackets": player.skipped_packets,
+        "picturesLeftOut": player.left_out_pictures,
+        "audioLeftOut": player.left_out_audio,
+        "skips": { "lag": skips.lag, "fellOff": skips.fell_off, "pause": skips.pause },
+        "skipsExplained": causes,
+        "drainedBitsPerSecond": (connection.bytes_out as f64 * 8.0 / seconds).round() as u64,
+        "rttMs": connection.rtt_ms,
+    });
+    match json {
+        Value::Object(map) => map,
+        _ => serde_json::Map::new(),
+    }
+}
+
+fn extended_counters(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let sum = |of: fn(&WorkerReport) -> u64| run.reports.iter().map(of).sum::<u64>();
+    let mut chains: BTreeMap<&str, u64> = BTreeMap::new();
+    for (connection, _) in all(run.reports) {
+        *chains.entry(&connection.chain).or_default() += 1;
+    }
+    let current = all(run.reports).count();
+    Outcome::Data(json!({
+        "managedTcp": {
+            "current": current,
+            "total": sum(|report| report.counters.adopted),
+            "inBytes": sum(|report| report.counters.bytes_in),
+            "outBytes": sum(|report| report.counters.bytes_out),
+        },
+        "managedTcpAcceptors": { "current": server.ports.iter().filter(|port| port.enabled).count() },
+        "managedTcpConnectors": {
+            "current": all(run.reports).filter(|(connection, _)| connection.outbound).count(),
+        },
+        "refused": sum(|report| report.counters.refused),
+        "closed": sum(|report| report.counters.closed),
+        "byChain": chains,
+    }))
+}
+
+fn close_connection(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let (connection, _) = match find(run) {
+        Ok(found) => found,
+        Err(text) => return Outcome::Fail(text),
+    };
+    let id: ConnectionId = connection.id;
+    server.workers.close(id, "NetConnection.Connect.Closed".to_owned(), run.params.text("reason").to_owned());
+    Outcome::Done("the connection is being closed", json!({ "id": id.0 }))
+}

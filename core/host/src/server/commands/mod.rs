@@ -1,0 +1,86 @@
+//! The server's own commands: one table, and the functions behind it by subject.
+//!
+//! Names, parameters and the shape of what they return follow EvoStream where it has them. `docs/commands.md` is made
+//! from the table, and a test compares.
+
+mod applications;
+mod connections;
+mod general;
+mod services;
+mod streams;
+
+use std::{sync::LazyLock, time::Instant};
+
+use super::{
+    Server,
+    control::{Outcome, Run},
+};
+use crate::commands::Spec;
+
+/// A command of the server.
+pub(super) struct Builtin {
+    pub(super) spec: Spec,
+    /// Whether it wants to know what goes on in the workers.
+    pub(super) gathers: bool,
+    pub(super) run: fn(&mut Server, &Run<'_>) -> Outcome,
+}
+
+impl Builtin {
+    fn new(spec: Spec, run: fn(&mut Server, &Run<'_>) -> Outcome) -> Self {
+        Self { spec, gathers: false, run }
+    }
+
+    fn gathering(spec: Spec, run: fn(&mut Server, &Run<'_>) -> Outcome) -> Self {
+        Self { spec, gathers: true, run }
+    }
+}
+
+/// All of them, by subject. Their places in it are their numbers.
+pub(super) static COMMANDS: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
+    [
+        general::commands(),
+        streams::commands(),
+        connections::commands(),
+        services::commands(),
+        applications::commands(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+});
+
+/// What is known of them elsewhere: by their numbers.
+pub(super) fn specs() -> Vec<Spec> {
+    COMMANDS.iter().map(|command| command.spec.clone()).collect()
+}
+
+/// What commands have set up.
+#[derive(Default)]
+pub(super) struct State {
+    last_id: u64,
+    /// What the second step of `shutdownServer` must say.
+    shutdown_key: Option<String>,
+}
+
+impl State {
+    /// A number for something new: a service, a timer, a stored configuration.
+    pub(super) fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+impl Server {
+    /// Sets up again what commands of an earlier run have left to be kept.
+    pub(super) fn resume_state(&mut self) {}
+
+    /// When [`upkeep`](Self::upkeep) is to be called.
+    pub(super) fn upkeep_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Looks after what commands have set up.
+    pub(super) fn upkeep(&mut self, now: Instant) {
+        let _ = now;
+    }
+}

@@ -1,0 +1,157 @@
+//! Commands about acceptors, which EvoStream calls services.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{Port, bind::bind_one},
+    Builtin, Outcome, Run, Server,
+};
+use crate::{
+    commands::{Access, Kind, Param, Spec},
+    config::{Acceptor, ApplicationAcceptor},
+};
+
+const ID: Param = Param::required("id", Kind::Whole, "the service's number, from listServices");
+
+/// The commands of this subject.
+pub(super) fn commands() -> Vec<Builtin> {
+    vec![
+        Builtin::new(
+            Spec::new("listServices", Access::Read, &[], "Lists the ports that the server listens on."),
+            |server, _| Outcome::Data(server.ports.iter().map(service).collect()),
+        ),
+        Builtin::new(
+            Spec::new(
+                "createService",
+                Access::Secret,
+                &[
+                    Param::required("ip", Kind::Text, "the address to listen at"),
+                    Param::required("port", Kind::Whole, "the port; 0: one that the system chooses"),
+                    Param::required("protocol", Kind::Text, "the name of the chain"),
+                    Param::optional(
+                        "application",
+                        Kind::Text,
+                        "null",
+                        "the application; without it, the default one",
+                    ),
+                    Param::optional("keys", Kind::Json, "{}", "keys for the layers of the chain"),
+                ],
+                "Listens on one more port, until the server ends or a reload that changes acceptors.",
+            ),
+            create_service,
+        ),
+        Builtin::new(
+            Spec::new(
+                "enableService",
+                Access::Change,
+                &[ID, Param::required("enable", Kind::Flag, "whether it accepts connections")],
+                "Has a service accept connections, or not; those that are there stay.",
+            ),
+            enable_service,
+        ),
+        Builtin::new(
+            Spec::new("shutdownService", Access::Change, &[ID], "Closes a port; its connections stay."),
+            shutdown_service,
+        ),
+    ]
+}
+
+fn service(port: &Port) -> Value {
+    json!({
+        "id": port.id,
+        "ip": port.address.ip().to_string(),
+        "port": port.address.port(),
+        "protocol": port.wanted.acceptor.protocol,
+        "application": port.wanted.application,
+        "enabled": port.enabled,
+        "carrier": "tcp",
+    })
+}
+
+fn create_service(server: &mut Server, run: &Run<'_>) -> Outcome {
+    match try_create(server, run) {
+        Ok(created) => Outcome::Done("the service is open", created),
+        Err(text) => Outcome::Fail(text),
+    }
+}
+
+fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
+    let params = run.params;
+    let ip = params.text("ip");
+    let ip = ip.parse().map_err(|_| format!("`ip` must be an IP address, not {ip:?}"))?;
+    let port = params.whole("port").unwrap_or_default();
+    let port = u16::try_from(port).map_err(|_| format!("`port` must be from 0 to 65535, not {port}"))?;
+    let list = &server.configuration.applications.list;
+    let application = match params.given_text("application") {
+        Some(name) => list
+            .iter()
+            .find(|application| {
+                application.name == name || application.aliases.iter().any(|alias| alias == name)
+            })
+            .ok_or_else(|| format!("there is no application {name:?}; `listApplications` lists all"))?,
+        None => {
+            list.iter().find(|application| application.default).ok_or("there is no default application")?
+        }
+    };
+    let keys: Map<String, Value> = match params.map().get("keys") {
+        Some(Value::Object(keys)) => keys.clone(),
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).map_err(|_| "`keys` must be a JSON object".to_owned())?
+        }
+        _ => return Err("`keys` must be a JSON object".to_owned()),
+    };
+    let acceptor = Acceptor { ip, port, protocol: params.text("protocol").to_owned(), keys };
+    let mut errors = Vec::new();
+    server.libraries.catalogue.check_acceptor("service", &acceptor, &mut errors);
+    if let Some(error) = errors.first() {
+        return Err(error.to_string());
+    }
+    let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
+    let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
+    server.open_bound(bound);
+    Ok(server.ports.last().map(service).unwrap_or_default())
+}
+
+fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
+    let id = run.params.whole("id").unwrap_or_default();
+    server
+        .ports
+        .iter()
+        .position(|port| port.id == id)
+        .ok_or_else(|| format!("there is no service {id}; `listServices` lists all"))
+}
+
+fn enable_service(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let at = match position(server, run) {
+        Ok(at) => at,
+        Err(text) => return Outcome::Fail(text),
+    };
+    let enable = run.params.flag("enable");
+    let mut port = server.ports.remove(at);
+    if port.enabled && !enable {
+        server.workers.unlisten(port.address);
+    }
+    let opens = enable && !port.enabled;
+    port.enabled = enable;
+    if opens {
+        server.open(port);
+    } else {
+        server.ports.push(port);
+    }
+    // It keeps its place in the list.
+    if let Some(port) = server.ports.pop() {
+        let at = at.min(server.ports.len());
+        server.ports.insert(at, port);
+    }
+    Outcome::Data(server.ports.get(at).map(service).unwrap_or_default())
+}
+
+fn shutdown_service(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let at = match position(server, run) {
+        Ok(at) => at,
+        Err(text) => return Outcome::Fail(text),
+    };
+    let port = server.ports.remove(at);
+    server.workers.unlisten(port.address);
+    Outcome::Done("the service is closed", service(&port))
+}

@@ -1,0 +1,332 @@
+//! Commands about streams. Each publish is an in-stream and each play an out-stream with a number of its own.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crtmp_media::Codec;
+use crtmp_reactor::{ConnectionReport, StreamReport, ToWorker, WorkerReport};
+use crtmp_relay::{ConnectionId, PlayerReport, PublishReport};
+use serde_json::{Map, Value, json};
+
+use super::{Builtin, Outcome, Run, Server};
+use crate::commands::{Access, Kind, Param, Params, Spec};
+
+const INTERNAL: Param = Param::optional(
+    "disableInternalStreams",
+    Kind::Flag,
+    "true",
+    "leave out the streams that the server uses for itself; there are none today",
+);
+const ID: Param = Param::optional("id", Kind::Whole, "null", "the stream's number (`uniqueId`)");
+const NAME: Param = Param::optional("localStreamName", Kind::Text, "null", "the stream's name");
+
+/// The commands of this subject.
+pub(super) fn commands() -> Vec<Builtin> {
+    vec![
+        Builtin::gathering(
+            Spec::new("listStreams", Access::Read, &[INTERNAL], "Lists all streams, published and played."),
+            |_, run| Outcome::Data(streams(run.reports).map(|stream| stream.json()).collect()),
+        ),
+        Builtin::gathering(
+            Spec::new("listStreamsIds", Access::Read, &[INTERNAL], "Lists the numbers of all streams."),
+            |_, run| Outcome::Data(streams(run.reports).map(|stream| stream.report.unique).collect()),
+        ),
+        Builtin::gathering(
+            Spec::new("getStreamsCount", Access::Read, &[INTERNAL], "Says how many streams there are."),
+            |_, run| Outcome::Data(json!({ "streamCount": streams(run.reports).count() })),
+        ),
+        Builtin::gathering(
+            Spec::new("getStreamInfo", Access::Read, &[ID, NAME], "Describes one stream."),
+            |_, run| find(run).map(|stream| stream.json()).into(),
+        ),
+        Builtin::gathering(
+            Spec::new("listInboundStreams", Access::Read, &[], "Lists the streams that are published."),
+            |_, run| Outcome::Data(inbound(run.reports).map(|stream| stream.json()).collect()),
+        ),
+        Builtin::gathering(
+            Spec::new("listInboundStreamNames", Access::Read, &[], "Lists the names of published streams."),
+            |_, run| {
+                let name = |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application() });
+                Outcome::Data(inbound(run.reports).map(name).collect())
+            },
+        ),
+        Builtin::gathering(
+            Spec::new("isStreamRunning", Access::Read, &[ID, NAME], "Says whether a stream is there."),
+            |_, run| match check_one(run.params) {
+                Err(text) => Outcome::Fail(text),
+                Ok(()) => Outcome::Data(json!({ "running": find(run).is_ok() })),
+            },
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "clientsConnected",
+                Access::Read,
+                &[Param::optional(
+                    "localStreamName",
+                    Kind::Text,
+                    "null",
+                    "the stream's name; without it, all",
+                )],
+                "Says how many players a stream has.",
+            ),
+            clients_connected,
+        ),
+        Builtin::gathering(
+            Spec::new(
+                "shutdownStream",
+                Access::Change,
+                &[
+                    ID,
+                    NAME,
+                    Param::optional(
+                        "permanently",
+                        Kind::Flag,
+                        "true",
+                        "also forget a stored configuration of it",
+                    ),
+                ],
+                "Ends a stream: a publish, or a play.",
+            ),
+            shutdown_stream,
+        ),
+    ]
+}
+
+/// A publish or a play.
+struct Stream<'a> {
+    /// None: the application publishes it itself.
+    connection: Option<&'a ConnectionReport>,
+    owner: ConnectionId,
+    report: &'a StreamReport,
+    publish: Option<&'a PublishReport>,
+    play: Option<&'a PlayerReport>,
+    reports: &'a [WorkerReport],
+}
+
+/// All streams, in the order in which they began.
+fn streams(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
+    let mut all: Vec<Stream<'_>> = Vec::new();
+    for worker in reports {
+        let publish_of = |owner: ConnectionId, slot| {
+            worker.publishes.iter().find(|publish| publish.connection == owner && publish.slot == slot)
+        };
+        for (owner, report) in &worker.sources {
+            let publish = publish_of(*owner, report.slot);
+            all.push(Stream { connection: None, owner: *owner, report, publish, play: None, reports });
+        }
+    }
+    for worker in reports {
+        // A table instead of a search for each: there may be thousands.
+        let publishes: std::collections::HashMap<_, _> =
+            worker.publishes.iter().map(|publish| ((publish.connection, publish.slot), publish)).collect();
+        let plays: std::collections::HashMap<_, _> =
+            worker.players.iter().map(|player| ((player.connection, player.slot), player)).collect();
+        for connection in &worker.connections {
+            let (owner, connection) = (connection.id, Some(connection));
+            for report in connection.into_iter().flat_map(|connection| &connection.publishes) {
+                let publish = publishes.get(&(owner, report.slot)).copied();
+                all.push(Stream { connection, owner, report, publish, play: None, reports });
+            }
+            for report in connection.into_iter().flat_map(|connection| &connection.plays) {
+                let play = plays.get(&(owner, report.slot)).copied();
+                all.push(Stream { connection, owner, report, publish: None, play, reports });
+            }
+        }
+    }
+    all.sort_by_key(|stream| stream.report.unique);
+    all.into_iter()
+}
+
+fn inbound(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
+    streams(reports).filter(Stream::is_inbound)
+}
+
+fn check_one(params: &Params) -> Result<(), String> {
+    if params.whole("id").is_none() && params.given_text("localStreamName").is_none() {
+        return Err("one of `id` and `localStreamName` must be given".to_owned());
+    }
+    Ok(())
+}
+
+/// The stream that the parameters name; of several of one name the published one.
+fn find<'a>(run: &Run<'a>) -> Result<Stream<'a>, String> {
+    check_one(run.params)?;
+    let (id, name) = (run.params.whole("id"), run.params.given_text("localStreamName"));
+    let matches = |stream: &Stream<'_>| {
+        id.is_none_or(|id| stream.report.unique == id) && name.is_none_or(|name| stream.report.name == name)
+    };
+    let found =
+        streams(run.reports).filter(matches).max_by_key(|stream| (stream.is_inbound(), stream.report.unique));
+    found.ok_or_else(|| match (id, name) {
+        (Some(id), _) => format!("there is no stream {id}"),
+        (_, name) => format!("there is no stream of the name {:?}", name.unwrap_or_default()),
+    })
+}
+
+fn clients_connected(_: &mut Server, run: &Run<'_>) -> Outcome {
+    let name = run.params.given_text("localStreamName");
+    let played =
+        |stream: &Stream<'_>| !stream.is_inbound() && name.is_none_or(|name| stream.report.name == name);
+    Outcome::Data(json!({ "outboundCount": streams(run.reports).filter(played).count() }))
+}
+
+fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let stream = match find(run) {
+        Ok(stream) => stream,
+        Err(text) => return Outcome::Fail(text),
+    };
+    let (connection, publishes) = (stream.owner, stream.is_inbound());
+    let code = if publishes { "NetStream.Unpublish.Success" } else { "NetStream.Play.Stop" };
+    let message = ToWorker::End {
+        connection,
+        slot: Some(stream.report.slot),
+        publishes,
+        code: code.to_owned(),
+        text: "ended by the operator".to_owned(),
+    };
+    server.workers.post_to(connection, message);
+    Outcome::Done("the stream ends", json!({ "uniqueId": stream.report.unique, "name": stream.report.name }))
+}
+
+impl Stream<'_> {
+    fn is_inbound(&self) -> bool {
+        self.play.is_none() && (self.publish.is_some() || self.connection.is_none())
+    }
+
+    fn application(&self) -> &str {
+        let published = self.publish.map(|publish| &*publish.key.application);
+        published
+            .or(self.connection.and_then(|connection| connection.application.as_deref()))
+            .unwrap_or_default()
+    }
+
+    /// The keys that EvoStream and crtmpserver have, and ours beside them. Times are milliseconds.
+    fn json(&self) -> Value {
+        let now = unix_ms();
+        let age = u64::try_from(self.report.age.as_millis()).unwrap_or(u64::MAX);
+        let kind = match (self.is_inbound(), self.connection.is_some()) {
+            (true, true) => "INR",
+            (true, false) => "IAPP",
+            (false, _) => "ONR",
+        };
+        let mut json = json!({
+            "uniqueId": self.report.unique,
+            "type": kind,
+            "typeNumeric": numeric(kind),
+            "name": self.report.name,
+            "appName": self.application(),
+            "creationTimestamp": now.saturating_sub(age),
+            "queryTimestamp": now,
+            "upTime": age,
+            "connectionType": if self.connection.is_some_and(|connection| connection.outbound) { 2 } else { 1 },
+            "canDropFrames": true,
+        });
+        let Some(map) = json.as_object_mut() else { return json };
+        if let Some(connection) = self.connection {
+            add_connection(map, connection);
+        }
+        if let Some(publish) = self.publish {
+            self.add_publish(map, publish);
+        }
+        if let Some(play) = self.play {
+            self.add_play(map, play);
+        }
+        json
+    }
+
+    fn add_publish(&self, map: &mut Map<String, Value>, publish: &PublishReport) {
+        let counters = &publish.counters;
+        let media = |codec: Option<Codec>, packets, bytes| {
+            json!({
+                "codec": codec.map(|codec| codec.to_string()),
+                "packetsCount": packets,
+                "bytesCount": bytes,
+                "droppedPacketsCount": 0,
+                "droppedBytesCount": 0,
+            })
+        };
+        map.insert("audio".into(), media(counters.audio_codec, counters.audio_frames, counters.audio_bytes));
+        map.insert("video".into(), media(counters.video_codec, counters.video_frames, counters.video_bytes));
+        let seconds = self.report.age.as_secs_f64().max(0.001);
+        // Bits in a second, over the stream's life.
+        map.insert("bandwidth".into(), json!((counters.bytes as f64 * 8.0 / seconds).round() as u64));
+        let fed = streams_of(self.reports, publish);
+        map.insert("outStreamsUniqueIds".into(), fed.into());
+    }
+
+    fn add_play(&self, map: &mut Map<String, Value>, play: &PlayerReport) {
+        let fed_by = self.reports.iter().flat_map(|report| {
+            report
+                .publishes
+                .iter()
+                .filter(|publish| publish.key == play.key)
+                .map(move |publish| (report, publish))
+        });
+        let unique = fed_by.filter_map(|(report, publish)| unique_of(report, publish)).next();
+        map.insert("inStreamUniqueId".into(), json!(unique));
+        map.insert("packetsCount".into(), play.packets.into());
+        map.insert("bytesCount".into(), play.bytes.into());
+        map.insert("droppedPacketsCount".into(), play.skipped_packets.into());
+        map.insert("lagMs".into(), json!(u64::try_from(play.behind.as_millis()).unwrap_or(u64::MAX)));
+        map.insert("lagBytes".into(), play.behind_bytes.into());
+    }
+}
+
+/// What of a connection belongs to each of its streams.
+pub(super) fn add_connection(map: &mut Map<String, Value>, connection: &ConnectionReport) {
+    map.insert("connectionId".into(), connection.id.0.into());
+    map.insert("ip".into(), connection.peer.ip().to_string().into());
+    map.insert("port".into(), connection.peer.port().into());
+    map.insert("farIp".into(), connection.peer.ip().to_string().into());
+    map.insert("farPort".into(), connection.peer.port().into());
+    map.insert("nearIp".into(), connection.local.ip().to_string().into());
+    map.insert("nearPort".into(), connection.local.port().into());
+    map.insert("userAgent".into(), connection.agent.as_str().into());
+    for (key, value) in
+        [("tcUrl", &connection.tc_url), ("swfUrl", &connection.swf_url), ("pageUrl", &connection.page_url)]
+    {
+        map.insert(key.into(), crate::secrets::mask_text(value).into());
+    }
+}
+
+/// The numbers of the plays that a publish feeds.
+fn streams_of(reports: &[WorkerReport], publish: &PublishReport) -> Vec<u64> {
+    let mut ids = Vec::new();
+    for report in reports {
+        let feeds = report.players.iter().filter(|player| player.key == publish.key);
+        let feeds: std::collections::HashSet<_> =
+            feeds.map(|player| (player.connection, player.slot)).collect();
+        if feeds.is_empty() {
+            continue;
+        }
+        for connection in &report.connections {
+            let plays = connection.plays.iter().filter(|play| feeds.contains(&(connection.id, play.slot)));
+            ids.extend(plays.map(|play| play.unique));
+        }
+    }
+    ids
+}
+
+/// The number of a publish.
+fn unique_of(report: &WorkerReport, publish: &PublishReport) -> Option<u64> {
+    let source = report.sources.iter().find(|(source, _)| *source == publish.connection);
+    if let Some((_, source)) = source {
+        return Some(source.unique);
+    }
+    let connection = report.connections.iter().find(|connection| connection.id == publish.connection)?;
+    connection.publishes.iter().find(|stream| stream.slot == publish.slot).map(|stream| stream.unique)
+}
+
+/// A type as crtmpserver numbers it: its letters in the highest bytes.
+pub(super) fn numeric(kind: &str) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(kind.bytes()) {
+        *to = from;
+    }
+    u64::from_be_bytes(bytes)
+}
+
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

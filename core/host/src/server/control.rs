@@ -1,0 +1,182 @@
+//! The server's thread: commands come in as orders, and what they need of the workers is gathered without waiting.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_reactor::{TakeReport, WorkerReport};
+use serde_json::Value;
+
+use super::{Server, commands::COMMANDS};
+use crate::{
+    commands::{Caller, Job, Params, Reply, fail, success},
+    events::{Event, Kind},
+};
+
+/// How long workers may take to say what is going on; those that take longer are missing from an answer, which
+/// says so.
+const REPORT_TIME: Duration = Duration::from_secs(2);
+
+/// Something for the server's thread.
+pub enum Order {
+    /// A command.
+    Command(Job),
+    /// A worker's report.
+    Report(WorkerReport),
+}
+
+/// Hands an order to the server's thread.
+pub type Post = Arc<dyn Fn(Order) + Send + Sync>;
+
+/// What only the program around the server can do.
+pub enum Wish {
+    /// Read the configuration again; `plan` says what that would do instead of doing it.
+    Reload {
+        /// Say it only.
+        plan: bool,
+        /// Takes the reply.
+        reply: Reply,
+    },
+    /// Log what is at least as important; -1: nothing.
+    LogLevel {
+        /// The level, from -1 to 6.
+        level: i64,
+        /// Takes the reply.
+        reply: Reply,
+    },
+    /// End the server.
+    End {
+        /// Takes the reply.
+        reply: Reply,
+    },
+}
+
+/// What a command leaves.
+pub(super) enum Outcome {
+    /// It is done: a description and data.
+    Done(&'static str, Value),
+    /// It is done, and there is no text.
+    Data(Value),
+    /// It cannot be done.
+    Fail(String),
+    /// The program has to do it.
+    Wish(fn(Reply, &Params) -> Wish),
+}
+
+impl<E: Into<String>> From<Result<Value, E>> for Outcome {
+    fn from(result: Result<Value, E>) -> Self {
+        result.map_or_else(|error| Self::Fail(error.into()), Self::Data)
+    }
+}
+
+/// What a command works on beside the server.
+pub(super) struct Run<'a> {
+    pub(super) params: &'a Params,
+    pub(super) caller: &'a Caller,
+    /// Of the workers that answered in time; empty for commands that do not gather.
+    pub(super) reports: &'a [WorkerReport],
+}
+
+/// Commands that wait for the workers' reports.
+#[derive(Default)]
+pub(super) struct Gathering {
+    /// Those that the reports which are on their way are for.
+    serving: Vec<Job>,
+    /// Those that came since: they want to know what is true after they came.
+    next: Vec<Job>,
+    reports: Vec<WorkerReport>,
+    until: Option<Instant>,
+}
+
+impl Server {
+    /// Takes an order; what only the program can do comes back.
+    pub fn on_order(&mut self, order: Order) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        match order {
+            Order::Command(job) if COMMANDS[job.index].gathers => {
+                self.gathering.next.push(job);
+                self.gather();
+            }
+            Order::Command(job) => self.run(job, &[], &mut wishes),
+            Order::Report(report) => {
+                self.gathering.reports.push(report);
+                if self.gathering.reports.len() == self.workers.count() {
+                    self.serve(&mut wishes);
+                }
+            }
+        }
+        wishes
+    }
+
+    /// When [`on_time`](Self::on_time) is to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sweep = (!self.retired.is_empty()).then(|| self.swept + super::SWEEP);
+        let upkeep = self.upkeep_at();
+        [self.gathering.until, sweep, upkeep].into_iter().flatten().min()
+    }
+
+    /// The time may have come for something.
+    pub fn on_time(&mut self) -> Vec<Wish> {
+        let now = Instant::now();
+        let mut wishes = Vec::new();
+        if self.gathering.until.is_some_and(|until| until <= now) {
+            self.serve(&mut wishes);
+        }
+        if self.swept + super::SWEEP <= now {
+            self.swept = now;
+            self.sweep();
+        }
+        self.upkeep(now);
+        wishes
+    }
+
+    fn gather(&mut self) {
+        if self.gathering.until.is_some() || self.gathering.next.is_empty() {
+            return;
+        }
+        self.gathering.serving = std::mem::take(&mut self.gathering.next);
+        self.gathering.until = Some(Instant::now() + REPORT_TIME);
+        self.gathering.reports.clear();
+        let post = self.environment.post.clone();
+        let take: TakeReport = Arc::new(move |report| post(Order::Report(report)));
+        self.workers.ask_report(&take);
+    }
+
+    /// Answers those that waited, with what has come.
+    fn serve(&mut self, wishes: &mut Vec<Wish>) {
+        self.gathering.until = None;
+        let mut reports = std::mem::take(&mut self.gathering.reports);
+        reports.sort_by_key(|report| report.worker);
+        for job in std::mem::take(&mut self.gathering.serving) {
+            self.run(job, &reports, wishes);
+        }
+        self.gather();
+    }
+
+    fn run(&mut self, job: Job, reports: &[WorkerReport], wishes: &mut Vec<Wish>) {
+        let Job { index, params, caller, reply } = job;
+        let command = &COMMANDS[index];
+        if self.events.wants(Kind::CliRequest) {
+            let payload = serde_json::json!({ "command": command.spec.name, "parameters": params.map(), "caller": caller.name });
+            self.events.emit(Event { kind: Kind::CliRequest, stream: None, payload });
+        }
+        let outcome = (command.run)(self, &Run { params: &params, caller: &caller, reports });
+        let silent = self.workers.count() - reports.len();
+        let value = match outcome {
+            Outcome::Wish(wish) => return wishes.push(wish(reply, &params)),
+            Outcome::Done(text, data) => success(text, data),
+            Outcome::Data(data) if command.gathers && silent > 0 => success(
+                &format!("partial: {silent} of {} workers did not answer in time", self.workers.count()),
+                data,
+            ),
+            Outcome::Data(data) => success("", data),
+            Outcome::Fail(text) => fail(text),
+        };
+        if self.events.wants(Kind::CliResponse) {
+            let payload = serde_json::json!({ "command": command.spec.name, "status": value["status"], "description": value["description"], "caller": caller.name });
+            self.events.emit(Event { kind: Kind::CliResponse, stream: None, payload });
+        }
+        reply(value);
+    }
+}

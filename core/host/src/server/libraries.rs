@@ -1,0 +1,155 @@
+//! The libraries of a configuration, and all that they bring.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crtmp_media::ChainRow;
+use crtmp_plugin::foreign::FilterEntry;
+
+use crate::{
+    chains::Catalogue,
+    config::{Application, ConfigError, Configuration, find_library},
+    plugins::Library,
+};
+
+/// What the libraries of a configuration bring.
+#[derive(Clone)]
+pub(super) struct Libraries {
+    by_application: HashMap<String, Library>,
+    filters: HashMap<String, FilterEntry>,
+    /// The layers and chains of the program, of the libraries, and of the configuration.
+    pub(super) catalogue: Arc<Catalogue>,
+}
+
+impl Libraries {
+    /// Loads them all and checks what needs to be known of them: chains and filters.
+    ///
+    /// # Errors
+    ///
+    /// Every library that cannot be loaded, every name that is there twice, every chain or filter that is not there.
+    pub(super) fn load(
+        configuration: &Configuration,
+        program: &Catalogue,
+        program_folder: Option<&Path>,
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut loading = Loading {
+            libraries: Self {
+                by_application: HashMap::new(),
+                filters: HashMap::new(),
+                catalogue: Arc::default(),
+            },
+            catalogue: program.clone(),
+            seen: BTreeSet::new(),
+            errors: Vec::new(),
+        };
+        for (index, file) in configuration.plugins.iter().enumerate() {
+            loading.plugin(&format!("configuration.plugins[{}]", index + 1), file);
+        }
+        for index in 0..configuration.applications.list.len() {
+            loading.application(configuration, index, program_folder);
+        }
+        loading.finish(configuration)
+    }
+
+    /// The library of an application.
+    pub(super) fn of(&self, application: &Application) -> Option<&Library> {
+        self.by_application.get(&application.name)
+    }
+
+    /// The filters that an application lists, first to last.
+    pub(super) fn filters(&self, application: &Application) -> Vec<FilterEntry> {
+        application.filters.iter().filter_map(|name| self.filters.get(name)).cloned().collect()
+    }
+}
+
+struct Loading {
+    libraries: Libraries,
+    catalogue: Catalogue,
+    /// What they bring is taken once, however many applications name them.
+    seen: BTreeSet<PathBuf>,
+    errors: Vec<ConfigError>,
+}
+
+impl Loading {
+    fn plugin(&mut self, path: &str, file: &Path) -> Option<Library> {
+        match Library::load(file) {
+            Ok(library) => {
+                self.take(path, &library);
+                Some(library)
+            }
+            Err(error) => {
+                self.errors.push(ConfigError::new(path, error.to_string(), "a plugin of this server"));
+                None
+            }
+        }
+    }
+
+    fn application(&mut self, configuration: &Configuration, index: usize, program_folder: Option<&Path>) {
+        let path = format!("configuration.applications[{}]", index + 1);
+        let application = &configuration.applications.list[index];
+        match find_library(&configuration.applications, index, program_folder) {
+            Ok(file) => {
+                if let Some(library) = self.plugin(&path, &file) {
+                    self.libraries.by_application.insert(application.name.clone(), library);
+                }
+            }
+            Err(error) => self.errors.push(*error),
+        }
+    }
+
+    fn take(&mut self, path: &str, library: &Library) {
+        if !self.seen.insert(library.path().to_owned()) {
+            return;
+        }
+        let mut wrong = Vec::new();
+        for row in library.layers() {
+            wrong.extend(self.catalogue.add_layer(row).err());
+        }
+        for row in library.chains() {
+            wrong.extend(self.catalogue.add_chain(row.clone()).err());
+        }
+        for filter in library.filters() {
+            if self.libraries.filters.insert(filter.name().to_owned(), filter.clone()).is_some() {
+                wrong.push(format!("there are two filters of the name {:?}", filter.name()));
+            }
+        }
+        let library = library.path().display();
+        let error = |text| ConfigError::new(path, format!("library {library}: {text}"), "names of its own");
+        self.errors.extend(wrong.into_iter().map(error));
+    }
+
+    fn finish(mut self, configuration: &Configuration) -> Result<Libraries, Vec<ConfigError>> {
+        for (name, layers) in &configuration.chains {
+            let layers = layers.iter().map(|layer| layer.clone().into()).collect();
+            if let Err(text) = self.catalogue.add_chain(ChainRow { name: name.clone().into(), layers }) {
+                let path = format!("configuration.chains.{name}");
+                self.errors.push(ConfigError::new(path, text, "layers that fit, from bytes to the server"));
+            }
+        }
+        self.errors.extend(self.catalogue.check(configuration));
+        for (index, application) in configuration.applications.list.iter().enumerate() {
+            let path = format!("configuration.applications[{}]", index + 1);
+            for (number, name) in application.filters.iter().enumerate() {
+                if !self.libraries.filters.contains_key(name) {
+                    let path = format!("{path}.filters[{}]", number + 1);
+                    self.errors.push(ConfigError::new(
+                        path,
+                        format!("{name:?}"),
+                        "a filter that a plugin brings",
+                    ));
+                }
+            }
+            for name in application.filter_settings.keys() {
+                if !application.filters.contains(name) {
+                    let path = format!("{path}.filterSettings.{name}");
+                    self.errors.push(ConfigError::new(path, "settings", "a filter that `filters` lists"));
+                }
+            }
+        }
+        self.libraries.catalogue = Arc::new(self.catalogue);
+        if self.errors.is_empty() { Ok(self.libraries) } else { Err(self.errors) }
+    }
+}

@@ -1,0 +1,81 @@
+//! Filters of a publication: code of plugins that looks at each frame first.
+
+use std::time::{Duration, Instant};
+
+use crtmp_media::{Error, Frame};
+use slog::Logger;
+
+use crate::control::{Filter, Filtered};
+
+/// How long a filter may take for one frame; workers have others to serve.
+const FRAME_TIME: Duration = Duration::from_millis(20);
+
+/// Frames that took longer before a filter is taken out.
+const OVERRUNS: u32 = 3;
+
+/// The filters of a publication, first to last.
+#[derive(Default)]
+pub(crate) struct Filters {
+    list: Vec<Placed>,
+}
+
+struct Placed {
+    filter: Filter,
+    overruns: u32,
+}
+
+impl Filters {
+    pub(crate) fn new(filters: Vec<Filter>) -> Self {
+        Self { list: filters.into_iter().map(|filter| Placed { filter, overruns: 0 }).collect() }
+    }
+
+    /// What is left of a frame; none: it is left out. `overran` is called for each filter that is taken out.
+    ///
+    /// # Errors
+    ///
+    /// If a filter fails: the connection is to be ended rather than served without it.
+    pub(crate) fn pass(
+        &mut self,
+        mut frame: Frame,
+        log: &Logger,
+        mut overran: impl FnMut(),
+    ) -> Result<Option<Frame>, Error> {
+        let mut slow = false;
+        for placed in &mut self.list {
+            let start = Instant::now();
+            let passed = (placed.filter.pass)(&frame);
+            if start.elapsed() > FRAME_TIME {
+                placed.overruns += 1;
+                slow = true;
+            }
+            match passed {
+                Ok(Filtered::Kept) => {}
+                Ok(Filtered::Dropped) => return Ok(None),
+                Ok(Filtered::Replaced(other)) => frame = other,
+                Err(reason) => {
+                    let name = &placed.filter.name;
+                    return Err(Error::ours("filter", format!("the filter {name:?} failed: {reason}")));
+                }
+            }
+        }
+        if slow {
+            self.list.retain(|placed| {
+                let stays = placed.overruns < OVERRUNS;
+                if !stays {
+                    overran();
+                    let (name, ms) = (&placed.filter.name, FRAME_TIME.as_millis());
+                    slog::error!(
+                        log,
+                        "the filter {name:?} is taken out: it took more than {ms} ms {OVERRUNS} times"
+                    );
+                }
+                stays
+            });
+        }
+        Ok(Some(frame))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

@@ -1,0 +1,83 @@
+//! Connections that the server makes itself.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use crtmp_relay::ConnectionId;
+use mio::net::TcpStream;
+
+use crate::{
+    connection::{Connection, State},
+    control::{Acceptor, Application, Caller},
+    shared::Shared,
+};
+
+/// How long a connection may take to be made.
+pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Told what has become of a connection.
+pub(crate) type Done = Box<dyn FnOnce(Result<ConnectionId, String>) + Send>;
+
+/// Begins to connect.
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address)?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// The acceptor of a connection that nobody accepted: it says which chain it has and whose it is.
+pub(crate) fn caller(id: ConnectionId, acceptor: &Acceptor) -> Arc<Caller> {
+    let (peer, local) = (acceptor.address, acceptor.address);
+    Arc::new(Caller { connection: id, peer, local, chain: acceptor.chain.clone(), info: Default::default() })
+}
+
+impl Connection {
+    /// Makes it a connection of `application` that is not there yet.
+    pub(crate) fn begin_outbound(&mut self, application: Arc<Application>, done: Done, shared: &Shared) {
+        self.caller = Some(caller(self.id, &self.acceptor));
+        self.connecting = Some((done, shared.now + CONNECT_TIME));
+        self.owner = Some(application);
+        self.outbound = true;
+    }
+
+    /// Whether the connection is there now; looks when the socket says that it is writable or has failed.
+    pub(crate) fn settle_outbound(&mut self, shared: &mut Shared) {
+        let failed = match self.socket.take_error() {
+            Ok(None) => match self.socket.peer_addr() {
+                Ok(_) => None,
+                // A spurious event: it is still on its way.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
+                Err(error) => Some(error),
+            },
+            Ok(Some(error)) | Err(error) => Some(error),
+        };
+        let Some((done, _)) = self.connecting.take() else { return };
+        match failed {
+            None => {
+                slog::info!(self.log, "connected to {}", self.peer);
+                done(Ok(self.id));
+                self.on_open(shared);
+                self.on_readable(shared);
+            }
+            Some(error) => self.give_up(done, &format!("cannot connect to {}: {error}", self.peer), shared),
+        }
+    }
+
+    /// The time to connect is over.
+    pub(crate) fn expire_outbound(&mut self, shared: &mut Shared) {
+        if let Some((done, _)) = self.connecting.take() {
+            let seconds = CONNECT_TIME.as_secs();
+            let text = format!("cannot connect to {}: no answer within {seconds} s", self.peer);
+            self.give_up(done, &text, shared);
+        }
+    }
+
+    fn give_up(&mut self, done: Done, text: &str, shared: &mut Shared) {
+        slog::info!(self.log, "{text}");
+        // Its application has heard nothing of it but this.
+        self.owner = None;
+        self.caller = None;
+        self.state = State::Gone;
+        done(Err(text.to_owned()));
+        self.wants_flush(shared);
+    }
+}

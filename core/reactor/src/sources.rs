@@ -1,0 +1,140 @@
+//! Streams that applications publish themselves.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use crtmp_media::{Frame, StreamName, StreamSlot};
+use crtmp_relay::{ConnectionId, HomeId, Refusal, StreamKey};
+
+use crate::{
+    control::{Application, ToApplication},
+    filtering::Filters,
+    report::StreamReport,
+    shared::Shared,
+};
+
+/// The message stream of a source: it has one.
+const SLOT: StreamSlot = StreamSlot(1);
+
+/// Ids of sources look like those of connections whose slot is the last one of its worker, which no connection has.
+const SLOT_OF_SOURCES: u64 = 0xff_ffff;
+
+/// The id of a source of a worker.
+pub(crate) fn id(worker: usize, number: u32) -> ConnectionId {
+    ConnectionId((u64::from(number) << 32) | ((worker as u64 & 0xff) << 24) | SLOT_OF_SOURCES)
+}
+
+/// The sources of a worker.
+#[derive(Default)]
+pub(crate) struct Sources {
+    live: HashMap<ConnectionId, Source>,
+}
+
+struct Source {
+    application: Arc<Application>,
+    name: String,
+    home: HomeId,
+    filters: Filters,
+    in_flight: Arc<AtomicUsize>,
+    unique: u64,
+    since: Instant,
+}
+
+impl Sources {
+    /// Begins a publication.
+    pub(crate) fn open(
+        &mut self,
+        id: ConnectionId,
+        application: Arc<Application>,
+        name: &str,
+        in_flight: Arc<AtomicUsize>,
+        shared: &mut Shared,
+    ) {
+        let opened = self.try_open(id, &application, name, in_flight, shared);
+        if let Ok(name) = &opened {
+            slog::info!(shared.log, "published by its application"; "application" => &*application.name, "stream" => name);
+            tell_stream(&application, id, name, true);
+        }
+        (application.post)(ToApplication::Source { source: id, state: opened.map(drop) });
+    }
+
+    fn try_open(
+        &mut self,
+        id: ConnectionId,
+        application: &Arc<Application>,
+        name: &str,
+        in_flight: Arc<AtomicUsize>,
+        shared: &mut Shared,
+    ) -> Result<String, String> {
+        let name = StreamName::new("", name, &shared.limits).map_err(|error| error.to_string())?;
+        let filters = match &application.make_filters {
+            Some(make) => Filters::new(make()?),
+            None => Filters::default(),
+        };
+        let key = StreamKey { application: application.name.clone(), name: name.clone() };
+        let busy = |_: Refusal| format!("the stream {:?} is being published already", name.as_str());
+        let policy = application.duplicate_publisher;
+        let home = shared.relay.publish(key, id, SLOT, policy, shared.now).map_err(busy)?;
+        let (application, text) = (application.clone(), name.to_string());
+        let (unique, since) = (shared.new_stream(), shared.now);
+        let name = text.clone();
+        self.live.insert(id, Source { application, name, home, filters, in_flight, unique, since });
+        Ok(text)
+    }
+
+    /// Takes a frame. Those of a source that has ended were on the way.
+    pub(crate) fn frame(&mut self, id: ConnectionId, frame: Frame, shared: &mut Shared) {
+        let Some(source) = self.live.get_mut(&id) else { return };
+        source.in_flight.fetch_sub(frame.body.len(), Ordering::Relaxed);
+        shared.relay.heard(source.home, shared.now);
+        let overruns = &mut shared.counters.filters_removed;
+        match source.filters.pass(frame, &shared.log, || *overruns += 1) {
+            Ok(Some(frame)) => shared.relay.frame(source.home, frame, shared.now),
+            Ok(None) => {}
+            Err(error) => self.close(id, &error.to_string(), shared),
+        }
+    }
+
+    /// Ends a publication.
+    pub(crate) fn close(&mut self, id: ConnectionId, reason: &str, shared: &mut Shared) {
+        let Some(Source { application, name, home, .. }) = self.live.remove(&id) else { return };
+        shared.relay.unpublish(home, shared.now);
+        slog::info!(shared.log, "no longer published by its application: {reason}";
+            "application" => &*application.name, "stream" => &name);
+        tell_stream(&application, id, &name, false);
+        (application.post)(ToApplication::Source { source: id, state: Err(reason.to_owned()) });
+    }
+
+    /// Ends all of them.
+    pub(crate) fn close_all(&mut self, reason: &str, shared: &mut Shared) {
+        let ids: Vec<ConnectionId> = self.live.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close(id, reason, shared));
+    }
+
+    /// What there is to say about each.
+    pub(crate) fn reports(&self, now: Instant) -> Vec<(ConnectionId, StreamReport)> {
+        let report = |(id, source): (&ConnectionId, &Source)| {
+            let (name, unique) = (source.name.clone(), source.unique);
+            let age = now.saturating_duration_since(source.since);
+            (*id, StreamReport { slot: SLOT, name, unique, age })
+        };
+        self.live.iter().map(report).collect()
+    }
+
+    pub(crate) fn has(&self, id: ConnectionId) -> bool {
+        self.live.contains_key(&id)
+    }
+}
+
+/// Tells an application that a stream has come or gone, if it wants to know.
+pub(crate) fn tell_stream(application: &Application, publisher: ConnectionId, name: &str, live: bool) {
+    if application.hooks.stream {
+        (application.post)(ToApplication::Stream { publisher, name: name.to_owned(), live });
+    }
+}
