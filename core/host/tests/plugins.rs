@@ -84,7 +84,13 @@ struct Server {
 
 fn config(settings: &str, limits: Limits) -> AppConfig {
     let settings = settings.to_owned();
-    AppConfig { name: "trouble".to_owned(), library: file("misbehaving"), settings, limits }
+    AppConfig {
+        name: "trouble".to_owned(),
+        library: file("misbehaving"),
+        settings,
+        folder: ".".to_owned(),
+        limits,
+    }
 }
 
 /// Patience enough for a busy machine; tests that wait for it to run out set their own.

@@ -20,7 +20,7 @@ use crate::host::Host;
 ///
 /// A panic in a hook refuses the request that it was about; the instance lives on, so leave `self` in order. After
 /// several panics within a minute the server disables the application.
-pub trait App: Sized + Send + 'static {
+pub trait App: Sized + 'static {
     /// The name that configurations use.
     const NAME: &'static str;
 

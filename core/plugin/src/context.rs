@@ -20,6 +20,10 @@ use crate::host::{Gone, Level, NotTaken};
 pub trait Services: Send + Sync + 'static {
     /// Writes a log line.
     fn log(&self, level: Level, text: &str);
+    /// The folder at which relative paths start.
+    fn folder(&self) -> &str {
+        "."
+    }
     /// Milliseconds of a clock that never goes back.
     fn now_ms(&self) -> u64 {
         0
@@ -136,6 +140,7 @@ impl Context {
             source_close,
             connect,
             http,
+            folder,
         };
         Self { table, services: Box::new(services), reason: Mutex::default() }
     }
@@ -326,6 +331,11 @@ unsafe extern "C" fn http(host: *const HostTable, request: Str, body: Str, ticke
     unsafe {
         serve(host, abi::FAILED, |services| services.http(&owned(request), body.bytes(), ticket).status())
     }
+}
+
+unsafe extern "C" fn folder(host: *const HostTable) -> Str {
+    // SAFETY: the plugin passes the table that it was given; the services live as long as it.
+    unsafe { serve(host, Str::EMPTY, |services| Str::new(services.folder())) }
 }
 
 /// A copy of what a plugin lent. A plugin in C may hand over any bytes.

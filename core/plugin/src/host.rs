@@ -73,6 +73,13 @@ impl Host {
         self.log(Level::Debug, text);
     }
 
+    /// The folder at which relative paths start: the one in which the server was started.
+    pub fn folder(&self) -> std::path::PathBuf {
+        // SAFETY: the table is valid (`new`), and the text for ever.
+        let text = self.call_table(|table| unsafe { (table.folder)(self.table).bytes() });
+        std::path::PathBuf::from(String::from_utf8_lossy(text).into_owned())
+    }
+
     /// Time since some moment in the past; never goes back.
     pub fn now(&self) -> Duration {
         // SAFETY: the table is valid (`new`).

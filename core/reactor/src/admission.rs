@@ -110,10 +110,10 @@ impl Admission {
 impl Ticket {
     /// The connection has been allowed to publish or play.
     pub(crate) fn authorise(&mut self) {
-        if std::mem::take(&mut self.pending) {
-            if let Some(address) = self.address {
-                self.admission.change(address, |counts| counts.pending -= 1);
-            }
+        if std::mem::take(&mut self.pending)
+            && let Some(address) = self.address
+        {
+            self.admission.change(address, |counts| counts.pending -= 1);
         }
     }
 }

@@ -97,8 +97,11 @@ pub struct Filter {
     /// Its name, for the log.
     pub name: String,
     /// Looks at a frame. An error ends the connection.
-    pub pass: Box<dyn FnMut(&Frame) -> Result<Filtered, String>>,
+    pub pass: Box<Pass>,
 }
+
+/// Looks at a frame.
+pub type Pass = dyn FnMut(&Frame) -> Result<Filtered, String>;
 
 /// What becomes of a frame.
 #[derive(Debug)]

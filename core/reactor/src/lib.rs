@@ -44,7 +44,7 @@ use slog::Logger;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use control::{
-    Acceptor, Application, Caller, Filter, Filtered, Happened, Hooks, MakeChain, MakeFilters, Question,
+    Acceptor, Application, Caller, Filter, Filtered, Happened, Hooks, MakeChain, MakeFilters, Pass, Question,
     Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
 };
 pub use mailbox::Mailbox;

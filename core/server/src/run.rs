@@ -58,7 +58,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         Err(text) => return fail(&text),
     };
     if cli.check {
-        return check(&configuration, &catalogue, cli);
+        return check(&configuration, &catalogue, &folder, cli);
     }
     let identity = match Identity::find(cli.uid.as_deref(), cli.gid.as_deref()) {
         Ok(identity) => identity,
@@ -190,6 +190,7 @@ impl Start<'_> {
             catalogue: self.catalogue.clone(),
             open_files,
             program_folder: program_folder(),
+            folder: self.folder.clone(),
             on_failure: Arc::new(move || {
                 // Where nobody minds tasks any more, the server ends already.
                 let _ = tasks.send(Task::WorkerFailed);
@@ -375,9 +376,10 @@ fn load(file: &Path, folder: &Path) -> Result<Configuration, String> {
 }
 
 /// `--check`: what can be checked without opening a port, and the configuration with all defaults.
-fn check(configuration: &Configuration, catalogue: &Catalogue, cli: &Cli) -> ExitCode {
+fn check(configuration: &Configuration, catalogue: &Catalogue, folder: &Path, cli: &Cli) -> ExitCode {
     let silent = Logger::root(slog::Discard, slog::o!());
-    if let Err(errors) = server::check(configuration, catalogue, program_folder().as_deref(), &silent) {
+    if let Err(errors) = server::check(configuration, catalogue, program_folder().as_deref(), folder, &silent)
+    {
         for error in lua::locate(&cli.file, errors) {
             eprintln!("{error}");
         }

@@ -24,6 +24,7 @@ use super::watchdog::Alarm;
 pub(super) struct Shared {
     pub(super) name: String,
     pub(super) logger: Logger,
+    folder: String,
     state: Mutex<State>,
     /// Something came into the mailbox, or the end is near.
     wake: Condvar,
@@ -44,6 +45,7 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
+            folder: folder.to_owned(),
             logger,
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -113,7 +115,9 @@ impl Shared {
         settings: &str,
         started: &Sender<Result<(), Failure>>,
     ) {
-        let mut instance = match entry.create(Door(Arc::downgrade(self)), settings) {
+        let mut instance = match entry
+            .create(Door { shared: Arc::downgrade(self), folder: self.folder.clone() }, settings)
+        {
             Ok(instance) => instance,
             Err(failure) => {
                 let _ = started.send(Err(failure));
@@ -192,21 +196,29 @@ impl fmt::Debug for Shared {
 }
 
 /// What an application sees of the server. Does not keep the application alive.
-struct Door(Weak<Shared>);
+struct Door {
+    shared: Weak<Shared>,
+    /// Kept for whoever asks when the application has ended.
+    folder: String,
+}
 
 impl Services for Door {
+    fn folder(&self) -> &str {
+        &self.folder
+    }
+
     fn log(&self, level: Level, text: &str) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = self.shared.upgrade() {
             log(&shared.logger, level, text);
         }
     }
 
     fn now_ms(&self) -> u64 {
-        self.0.upgrade().map_or(0, |shared| shared.started.elapsed().as_millis() as u64)
+        self.shared.upgrade().map_or(0, |shared| shared.started.elapsed().as_millis() as u64)
     }
 
     fn respond(&self, request: u64, answer: Option<plugin::Answer>) -> Result<(), Gone> {
-        let shared = self.0.upgrade().ok_or(Gone)?;
+        let shared = self.shared.upgrade().ok_or(Gone)?;
         let effect = shared.state().respond(request, answer)?;
         shared.say(effect);
         Ok(())
@@ -287,7 +299,7 @@ impl Services for Door {
 impl Door {
     /// What the application shares with the server, if it has not ended.
     fn alive(&self) -> Result<Arc<Shared>, Gone> {
-        let shared = self.0.upgrade().ok_or(Gone)?;
+        let shared = self.shared.upgrade().ok_or(Gone)?;
         let over = shared.state().is_over();
         if over { Err(Gone) } else { Ok(shared) }
     }

@@ -48,7 +48,7 @@ impl AppHandle {
         let logger = logger.new(slog::o!("application" => config.name.clone()));
         let (hooks, limits, alarm) = (entry.hooks(), config.limits, watchdog.alarm());
         let state = State::new(&config.name, hooks, limits, logger.clone());
-        let shared = Shared::new(&config.name, state, logger, outside, alarm.clone());
+        let shared = Shared::new(&config.name, &config.folder, state, logger, outside, alarm.clone());
         let this = Self { shared: shared.clone(), hooks, limits, alarm, thread: Arc::default() };
 
         let (started, start) = bounded(1);
@@ -209,16 +209,23 @@ pub enum Stopped {
 pub fn check_settings(config: &AppConfig, entry: &AppEntry, logger: &Logger) -> Result<(), StartError> {
     let logger = logger.new(slog::o!("application" => config.name.clone()));
     entry
-        .validate(LogOnly(logger), &config.settings)
+        .validate(LogOnly { logger, folder: config.folder.clone() }, &config.settings)
         .map_err(|failure| StartError::new(config, Reason::Failure(failure)))
 }
 
 /// The server, as an application sees it that is not running.
-struct LogOnly(Logger);
+struct LogOnly {
+    logger: Logger,
+    folder: String,
+}
 
 impl Services for LogOnly {
     fn log(&self, level: Level, text: &str) {
-        actor::log(&self.0, level, text);
+        actor::log(&self.logger, level, text);
+    }
+
+    fn folder(&self) -> &str {
+        &self.folder
     }
 }
 

@@ -41,8 +41,8 @@ pub use crtmp_plugin::{AppPath, Hooks, PlayStart, PublishKind};
 
 pub use self::handle::{AppHandle, StartError, Stopped, check_settings};
 pub use self::request::{
-    Answer, Asked, CallOutcome, Decision, Effect, MessageInfo, Notice, NoticeKind, Outside, PlayInfo,
-    PublishInfo, Request, RequestKind,
+    Answer, Asked, CallOutcome, Decision, Effect, MessageInfo, Notice, NoticeKind, OpenSource, Outside,
+    PlayInfo, PublishInfo, Request, RequestKind,
 };
 pub use self::state::Health;
 pub use self::watchdog::Watchdog;
@@ -56,6 +56,8 @@ pub struct AppConfig {
     pub library: PathBuf,
     /// Its own settings: JSON text of an object, or empty.
     pub settings: String,
+    /// The folder at which its relative paths start.
+    pub folder: String,
     /// How much patience it gets.
     pub limits: Limits,
 }

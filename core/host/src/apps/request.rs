@@ -220,6 +220,9 @@ impl NoticeKind {
     }
 }
 
+/// Begins to publish a stream of this name; gives the number of the source.
+pub type OpenSource = dyn Fn(&str) -> Option<u64> + Send + Sync;
+
 /// What an application reaches outside of itself. Called from its threads: must not block.
 pub struct Outside {
     /// Does what it wants done.
@@ -227,7 +230,7 @@ pub struct Outside {
     /// The newest codec configuration of what a connection publishes.
     pub header: Box<dyn Fn(u64, MediaKind) -> Option<Frame> + Send + Sync>,
     /// Begins to publish a stream; gives the number of the source.
-    pub source: Box<dyn Fn(&str) -> Option<u64> + Send + Sync>,
+    pub source: Box<OpenSource>,
     /// Adds a command; the text says why not.
     pub add_command: Box<dyn Fn(Value) -> Result<(), String> + Send + Sync>,
 }

@@ -74,6 +74,7 @@ fn start() -> (AppHandle, Receiver<Effect>, Watchdog) {
         name: "reporter".to_owned(),
         library: "linked in".into(),
         settings: String::new(),
+        folder: String::new(),
         limits: Limits { hook_timeout: Duration::from_secs(20), ..Limits::default() },
     };
     let sink = Outside::hearing(move |effect| drop(sink.send(effect)));

@@ -23,7 +23,7 @@ pub enum Order {
     /// A command.
     Command(Job),
     /// A worker's report.
-    Report(WorkerReport),
+    Report(Box<WorkerReport>),
 }
 
 /// Hands an order to the server's thread.
@@ -100,7 +100,7 @@ impl Server {
             }
             Order::Command(job) => self.run(job, &[], &mut wishes),
             Order::Report(report) => {
-                self.gathering.reports.push(report);
+                self.gathering.reports.push(*report);
                 if self.gathering.reports.len() == self.workers.count() {
                     self.serve(&mut wishes);
                 }
@@ -139,7 +139,7 @@ impl Server {
         self.gathering.until = Some(Instant::now() + REPORT_TIME);
         self.gathering.reports.clear();
         let post = self.environment.post.clone();
-        let take: TakeReport = Arc::new(move |report| post(Order::Report(report)));
+        let take: TakeReport = Arc::new(move |report| post(Order::Report(Box::new(report))));
         self.workers.ask_report(&take);
     }
 

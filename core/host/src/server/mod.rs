@@ -59,6 +59,8 @@ pub struct Environment {
     pub open_files: u64,
     /// Where the program lies; libraries are looked for there too.
     pub program_folder: Option<PathBuf>,
+    /// Where relative paths start: the folder in which the server was started.
+    pub folder: PathBuf,
     /// Called when a worker has failed: its connections are gone, and the server should end.
     pub on_failure: Arc<dyn Fn() + Send + Sync>,
     /// Hands an order to whoever calls [`Server::on_order`].
@@ -301,6 +303,7 @@ impl Server {
             catalogue: libraries.catalogue.clone(),
             limits: self.limits.clone(),
             log: self.environment.log.clone(),
+            folder: self.environment.folder.clone(),
             connections: self.connections.entry(application.name.clone()).or_default().clone(),
         };
         let filters = libraries.filters(application);
@@ -370,6 +373,7 @@ pub fn check(
     configuration: &Configuration,
     catalogue: &Catalogue,
     program_folder: Option<&Path>,
+    folder: &Path,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let libraries = Libraries::load(configuration, catalogue, program_folder)?;
@@ -377,7 +381,7 @@ pub fn check(
     for (index, application) in configuration.applications.list.iter().enumerate() {
         let path = format!("configuration.applications[{}]", index + 1);
         let Some(library) = libraries.of(application) else { continue };
-        if let Err(error) = bridge::check(application, library, log) {
+        if let Err(error) = bridge::check(application, library, folder, log) {
             errors.push(ConfigError::new(path, error.to_string(), "settings that it accepts"));
         }
     }

@@ -60,7 +60,8 @@ impl Server {
     /// What is wrong with it.
     pub fn plan(&self, new: &Configuration) -> Result<Plan, Vec<ConfigError>> {
         let environment = &self.environment;
-        super::check(new, &environment.catalogue, environment.program_folder.as_deref(), &environment.log)?;
+        let program_folder = environment.program_folder.as_deref();
+        super::check(new, &environment.catalogue, program_folder, &environment.folder, &environment.log)?;
         let diff = diff(&self.configuration, new);
         let acceptor = |wanted: &ApplicationAcceptor| {
             let ApplicationAcceptor { application, acceptor } = wanted;

@@ -5,6 +5,7 @@ mod sources;
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
@@ -59,6 +60,8 @@ pub(super) struct Ground {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) limits: Arc<crtmp_media::Limits>,
     pub(super) log: Logger,
+    /// Where relative paths start.
+    pub(super) folder: PathBuf,
     /// Connections of each application, whichever of its instances has them.
     pub(super) connections: Arc<AtomicUsize>,
 }
@@ -71,7 +74,7 @@ pub(super) fn start(
     watchdog: &Watchdog,
     ground: &Ground,
 ) -> Result<Running, StartError> {
-    let config = app_config(application, library);
+    let config = app_config(application, library, &ground.folder);
     let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
     let selects = entry.selects();
     let state = Arc::new(State::default());
@@ -149,17 +152,23 @@ fn make_filters(
 }
 
 /// Lets an application look at its settings without starting it.
-pub(super) fn check(application: &Application, library: &Library, log: &Logger) -> Result<(), StartError> {
-    let config = app_config(application, library);
+pub(super) fn check(
+    application: &Application,
+    library: &Library,
+    folder: &Path,
+    log: &Logger,
+) -> Result<(), StartError> {
+    let config = app_config(application, library, folder);
     let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
     check_settings(&config, entry, log)
 }
 
-fn app_config(application: &Application, library: &Library) -> AppConfig {
+fn app_config(application: &Application, library: &Library, folder: &Path) -> AppConfig {
     AppConfig {
         name: application.name.clone(),
         library: library.path().to_owned(),
         settings: Value::Object(application.settings.clone()).to_string(),
+        folder: folder.to_string_lossy().into_owned(),
         limits: Limits {
             mailbox: application.mailbox,
             hook_timeout: application.hook_timeout.get(),
