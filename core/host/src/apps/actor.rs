@@ -38,6 +38,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         name: &str,
+        folder: &str,
         state: State,
         logger: Logger,
         outside: Outside,
