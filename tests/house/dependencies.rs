@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What each crate of `core` may use of the workspace. `*` stands for every protocol.
 const CORE: &[(&str, &[&str])] = &[
     ("crtmp-media", &[]),
-    ("crtmp-plugin", &[]),
+    ("crtmp-plugin", &["crtmp-media"]),
     ("crtmp-relay", &["crtmp-media"]),
     ("crtmp-reactor", &["crtmp-media", "crtmp-relay"]),
     ("crtmp-host", &["crtmp-media", "crtmp-relay", "crtmp-reactor", "crtmp-plugin"]),

@@ -1,11 +1,21 @@
-//! Applications that are written in Lua. So far only what runs them: [`vm`].
+//! Applications that are written in Lua: one file, with the vocabulary of BLS, under budgets.
 //!
-//! Reading order: [`vm`] says what is guaranteed and how a script is used; `vm/machine.rs` runs calls, `vm/budget.rs`
-//! cuts them, `vm/sandbox.rs` and `vm/prelude.lua` make the surroundings of a script, `vm/patterns` searches texts.
+//! `docs/lua.md` says what scripts find. Reading order: [`app`] has the hooks and what becomes of calls that wait,
+//! [`client`] what a script does with a connection, [`api`] what else it can ask for, [`desk`] what these share.
+//! [`vm`] runs scripts and knows nothing of servers.
+
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
     reason = "calls of scripts are cut by the clock, which is looked at here"
 )]
 
+pub mod api;
+pub mod app;
+pub mod client;
+pub mod desk;
 pub mod vm;
+
+pub use app::VmApp;
+
+crtmp_plugin::export_plugin!(name: "vmapp", apps: [VmApp]);

@@ -106,7 +106,11 @@ pub enum Called {
 impl FakeHost {
     /// Starts the application with these settings (JSON text).
     pub fn new<T: App>(settings: &str) -> Result<Self, Failure> {
-        let entry = AppEntry::of::<T>();
+        Self::start(&AppEntry::of::<T>(), settings)
+    }
+
+    /// Starts an application of a library with these settings (JSON text).
+    pub fn start(entry: &AppEntry, settings: &str) -> Result<Self, Failure> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         entry.validate(Recorder(seen.clone()), settings)?;
         let app = entry.create(Recorder(seen.clone()), settings)?;

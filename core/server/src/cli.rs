@@ -13,6 +13,9 @@ pub(crate) struct Cli {
     /// Check the configuration, print it with all defaults, and exit
     #[arg(long)]
     pub(crate) check: bool,
+    /// Run the tests of an application in Lua (its functions `test_…`) instead of a server, and exit
+    #[arg(long, conflicts_with_all = ["check", "daemon", "pid", "uid", "gid"])]
+    pub(crate) test_app: bool,
     /// Go to the background, whatever the configuration says
     #[arg(long)]
     pub(crate) daemon: bool,
@@ -28,7 +31,7 @@ pub(crate) struct Cli {
     /// Log to the console too, unless an appender does already
     #[arg(long)]
     pub(crate) use_implicit_console_appender: bool,
-    /// The configuration: a Lua script
+    /// The configuration: a Lua script (with --test-app: the application)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 }
@@ -73,6 +76,7 @@ mod tests {
             read("--daemon --check --pid=a.pid --uid=www --gid=33 --use-implicit-console-appender c.lua");
         let expected = Cli {
             check: true,
+            test_app: false,
             daemon: true,
             pid: Some("a.pid".into()),
             uid: Some("www".into()),

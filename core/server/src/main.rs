@@ -17,6 +17,7 @@ static MEMORY: process::Memory = process::Memory;
 fn main() -> ExitCode {
     process::use_large_pages();
     match cli::Cli::read(std::env::args_os()) {
+        Ok(cli) if cli.test_app => run::test_app(&cli.file),
         Ok(cli) => run::run(&cli),
         Err(exit) if exit.code == 0 => {
             print!("{}", exit.text);

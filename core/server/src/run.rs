@@ -78,6 +78,32 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
     start.run(verdict)
 }
 
+/// `--test-app`: runs the tests of an application in Lua.
+pub(crate) fn test_app(script: &Path) -> ExitCode {
+    let file = format!("{}vmapp{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let library = program_folder().unwrap_or_default().join(file);
+    let script = match std::path::absolute(script) {
+        Ok(script) => script,
+        Err(error) => return fail(&format!("error: {}: {error}", script.display())),
+    };
+    let tests = match crtmp_host::plugins::test_script(&library, &script) {
+        Ok(tests) => tests,
+        Err(text) => return fail(&format!("error: {text}")),
+    };
+    if tests.is_empty() {
+        return fail(&format!("error: {} has no function whose name begins with `test_`", script.display()));
+    }
+    let failed = tests.iter().filter(|(_, fault)| fault.is_some()).count();
+    for (name, fault) in &tests {
+        match fault {
+            None => println!("ok      {name}"),
+            Some(fault) => println!("FAILED  {name}: {fault}"),
+        }
+    }
+    println!("{} tests, {failed} failed", tests.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 /// What is known before the server starts.
 struct Start<'a> {
     cli: &'a Cli,

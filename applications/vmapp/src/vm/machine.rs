@@ -164,6 +164,25 @@ impl Machine {
         let Some(function) = self.function(name) else {
             return Outcome::Failed(Fault::new(&format!("{name} is no function of the script"), Vec::new()));
         };
+        self.call_known(name, function, arguments)
+    }
+
+    /// Calls a function that the script has given; `occasion` names it in errors.
+    pub fn call_function(
+        &mut self,
+        now: Instant,
+        occasion: &str,
+        function: Function,
+        arguments: impl IntoLuaMulti,
+    ) -> Outcome {
+        self.close_abandoned();
+        if let Some(refused) = self.budget.refused(now) {
+            return Outcome::Refused(refused, None);
+        }
+        self.call_known(occasion, function, arguments)
+    }
+
+    fn call_known(&self, name: &str, function: Function, arguments: impl IntoLuaMulti) -> Outcome {
         let info = function.info();
         let start =
             Place { file: info.short_src.unwrap_or_default(), line: info.line_defined.unwrap_or_default() };

@@ -13,7 +13,13 @@ pub fn library_candidates(
     program_folder: Option<&Path>,
 ) -> Vec<PathBuf> {
     if let Some(library) = &application.library {
-        return vec![library.clone()];
+        // A name without an extension is that of a library which comes with the server: `library = "vmapp"`.
+        let named = library.file_name().filter(|_| library.extension().is_none()).map(|name| {
+            let name = name.to_string_lossy();
+            format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+        });
+        let beside = named.zip(program_folder).map(|(file, folder)| folder.join(file));
+        return std::iter::once(library.clone()).chain(beside).collect();
     }
     let file =
         format!("{}{}{}", std::env::consts::DLL_PREFIX, application.name, std::env::consts::DLL_SUFFIX);

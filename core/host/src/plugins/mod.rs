@@ -10,8 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crtmp_media::{ChainRow, LayerRow};
+use crtmp_plugin::Reply;
 use crtmp_plugin::abi::{PluginTable, SYMBOL};
 use crtmp_plugin::foreign::{AppEntry, Descriptor, FilterEntry, Unfit};
+use crtmp_plugin::testing::FakeHost;
 use libloading::os::unix;
 
 /// `dlopen`'s "no delete": the system keeps the library, whoever closes it.
@@ -100,6 +102,25 @@ impl Library {
             }),
         }
     }
+}
+
+/// Runs the tests of a script with the application `vmapp` of `library`, without a server. Each test is a name, and a
+/// text if it failed.
+///
+/// # Errors
+///
+/// Why they cannot be run.
+pub fn test_script(library: &Path, script: &Path) -> Result<Vec<(String, Option<String>)>, String> {
+    let library = Library::load(library).map_err(|error| error.to_string())?;
+    let entry = library.app("vmapp").map_err(|error| error.to_string())?;
+    let settings = serde_json::json!({ "script": script, "test": true }).to_string();
+    let mut host = FakeHost::start(entry, &settings).map_err(|failure| failure.to_string())?;
+    let Reply::Result(results) = host.command("runTests", &serde_json::json!({})) else {
+        return Err("the library does not run tests of scripts".to_owned());
+    };
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let results = results.as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(results.iter().map(|test| (text(&test["name"]).unwrap_or_default(), text(&test["fault"]))).collect())
 }
 
 /// Why a library cannot be used. Each message names the library, the reason and what to do about it.
