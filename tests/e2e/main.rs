@@ -18,6 +18,7 @@ mod churn;
 mod clients;
 mod crowd;
 mod hostile;
+mod lua;
 mod merging;
 mod mistakes;
 mod plugins;

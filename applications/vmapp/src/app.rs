@@ -247,7 +247,8 @@ impl App for VmApp {
             return self.watch();
         }
         let timers = &self.script.desk.timers;
-        let then = match timers.borrow_mut().remove(&timer.0) {
+        let known = timers.borrow_mut().remove(&timer.0);
+        let then = match known {
             Some(known) if known.repeats => {
                 let again = match &known.then {
                     Then::Call(function) => Then::Call(function.clone()),

@@ -1,0 +1,166 @@
+//! Applications in Lua, with ffmpeg and with a client that says what it is told.
+
+use std::fs;
+use std::path::Path;
+
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Canary, Config, Kind, Launch, Recording, Server, ffmpeg, wait_for};
+
+use crate::SOON;
+
+/// A server with an application `lua` that runs this script, and the folder of the script.
+fn server(script: &str, keys: &str) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("app.lua");
+    fs::write(&file, script).expect("a temporary file");
+    let block = format!("{{ name = \"lua\", library = \"vmapp\", script = {file:?}, {keys} }}");
+    (Server::start(&Config::new().workers(2).block(&block)), folder)
+}
+
+fn url(server: &Server, stream: &str) -> String {
+    format!("rtmp://{}/lua/{stream}", server.address())
+}
+
+fn example() -> String {
+    let file = crtmp_tests::root().join("applications/vmapp/tests/bls.lua");
+    fs::read_to_string(file).expect("the example is there")
+}
+
+#[test]
+fn the_example_of_bls_serves_ffmpeg_and_custom_commands() {
+    let (server, _folder) = server(&example(), "pingInterval = 0.2");
+    let mut publisher = ffmpeg::publish_film(&url(&server, "news")).start();
+    server.wait_for_publisher("news-renamed");
+
+    // A play that came first would wait; this one is let in under the other name.
+    let player = Recording::start(&url(&server, "news"));
+    wait_for("pictures", SOON, || (Recording::of_program(&player).of(Kind::Video).len() > 50).then_some(()));
+
+    let mut client = Client::shaken(server.address());
+    client.send(&wire::connect("lua", "rtmp://localhost/lua"));
+    client.expect("NetConnection.Connect.Success");
+    let call = client.expect("needResult");
+    assert!(call.says("data"), "{call:?}");
+    // Its own first call has the transaction 2; the answer repeats the number.
+    let transaction = number_behind(&call, "needResult");
+    let answer = [amf::null(), amf::string("the result")];
+    client.send(&Message::command(0, "_result", transaction, &answer));
+    client.send(&Message::command(0, "customCmd", 7.0, &[amf::null(), amf::string("some data")]));
+    let result = client.expect("result data");
+    assert!(result.says("_result"), "{result:?}");
+    client.send(&Message::command(0, "nobody knows this", 8.0, &[amf::null()]));
+
+    // A second publisher of the name is closed by the script.
+    let second = ffmpeg::publish_film(&url(&server, "news")).start();
+    let outcome = second.wait(SOON);
+    assert_ne!(outcome.code, Some(0), "{outcome:?}");
+
+    let log = server.log();
+    assert!(!log.contains(" ERROR "), "{log}");
+    publisher.kill();
+    server.stop();
+}
+
+/// The number that follows a text in an AMF0 message: the transaction behind a command's name.
+fn number_behind(message: &Message, name: &str) -> f64 {
+    let at = message.payload.windows(name.len()).position(|part| part == name.as_bytes()).expect("the name");
+    let bytes = &message.payload[at + name.len() + 1..][..8];
+    f64::from_be_bytes(bytes.try_into().expect("eight bytes"))
+}
+
+#[test]
+fn a_script_refuses_with_its_own_text_and_renames() {
+    let script = r#"
+        function on_publish(client, id, name)
+          if name == "bad" then return false, "this name is not for you" end
+          if name == "a" then return "b" end
+        end"#;
+    let (server, _folder) = server(script, "laterTimeout = 1");
+    let refused = ffmpeg::publish_film(&url(&server, "bad")).run();
+    assert!(refused.stderr.contains("this name is not for you"), "{refused:?}");
+    let mut publisher = ffmpeg::publish_film(&url(&server, "a")).start();
+    server.wait_for_publisher("b");
+    publisher.kill();
+    server.stop();
+}
+
+#[test]
+fn scripts_that_go_astray_cost_their_requests_and_nothing_else() {
+    let script = r#"
+        local function forever() while true do end end
+        local astray = {
+          loop = forever,
+          caught = function() while true do pcall(forever) end end,
+          routine = function() coroutine.wrap(forever)() end,
+          sort = function() table.sort({ 3, 1, 2 }, forever) end,
+          pattern = function() return (("a"):rep(30000)):find(("a*"):rep(30) .. "b") end,
+          memory = function() local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end end,
+        }
+        function on_publish(client, id, name)
+          if astray[name] then astray[name]() end
+          return true
+        end"#;
+    let (server, _folder) = server(script, "");
+    let mut canary = Canary::start(&server);
+    let mut own = ffmpeg::publish_film(&url(&server, "well")).start();
+    server.wait_for_publisher("well");
+    for name in ["loop", "caught", "routine", "sort", "pattern", "memory"] {
+        let refused = ffmpeg::publish_film(&url(&server, name)).run();
+        assert!(refused.stderr.contains("the application failed"), "{name}: {refused:?}");
+        server.wait_for_log("app.lua:");
+    }
+    assert!(own.runs(), "the stream of the same application ended: {}", own.stderr());
+    canary.check(&server);
+    own.kill();
+    server.stop();
+}
+
+#[test]
+fn a_half_written_file_changes_nothing_and_a_whole_one_takes_over() {
+    let version = |number: u32| {
+        format!(
+            "function on_load() timer.every(0.05, function() shared.ticks = (shared.ticks or 0) + 1 end) end\n\
+             function on_publish(client, id, name) return name .. '-v{number}' end"
+        )
+    };
+    let (server, folder) = server(&version(1), "");
+    let file = folder.path().join("app.lua");
+    let mut first = ffmpeg::publish_film(&url(&server, "one")).start();
+    server.wait_for_publisher("one-v1");
+    fs::write(&file, "function on_publish(client, id,").expect("the file is written");
+    server.wait_for_log("cannot be loaded");
+    let mut second = ffmpeg::publish_film(&url(&server, "two")).start();
+    server.wait_for_publisher("two-v1");
+    replace(&file, &version(22));
+    server.wait_for_log("has changed and is loaded");
+    let mut third = ffmpeg::publish_film(&url(&server, "three")).start();
+    server.wait_for_publisher("three-v22");
+    assert!(first.runs() && second.runs(), "sessions stay");
+    for publisher in [&mut first, &mut second, &mut third] {
+        publisher.kill();
+    }
+    server.stop();
+}
+
+/// As editors write: another file, moved into the place.
+fn replace(file: &Path, text: &str) {
+    let draft = file.with_extension("part");
+    fs::write(&draft, text).expect("the file is written");
+    fs::rename(draft, file).expect("the file is moved");
+}
+
+#[test]
+fn a_script_tests_itself_without_a_server() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("app.lua");
+    let run = |script: &str| {
+        fs::write(&file, script).expect("a temporary file");
+        Launch::new(Server::executable()).arg("--test-app").arg(&file).run()
+    };
+    let good = run("function test_one() assert(test.publish(test.client(), 'x').accepted) end");
+    assert!(good.code == Some(0) && good.stdout.contains("1 tests, 0 failed"), "{good:?}");
+    let bad = run("function test_two() error('on purpose') end");
+    assert!(bad.code == Some(1) && bad.stdout.contains("app.lua:1: on purpose"), "{bad:?}");
+    let none = run("x = 1");
+    assert!(none.code == Some(1) && none.stderr.contains("test_"), "{none:?}");
+}
