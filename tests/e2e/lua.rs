@@ -42,7 +42,7 @@ fn the_example_of_bls_serves_ffmpeg_and_custom_commands() {
     let call = client.expect("needResult");
     assert!(call.says("data"), "{call:?}");
     // Its own first call has the transaction 2; the answer repeats the number.
-    let transaction = number_behind(&call, "needResult");
+    let transaction = call.number_behind("needResult");
     let answer = [amf::null(), amf::string("the result")];
     client.send(&Message::command(0, "_result", transaction, &answer));
     client.send(&Message::command(0, "customCmd", 7.0, &[amf::null(), amf::string("some data")]));
@@ -59,13 +59,6 @@ fn the_example_of_bls_serves_ffmpeg_and_custom_commands() {
     assert!(!log.contains(" ERROR "), "{log}");
     publisher.kill();
     server.stop();
-}
-
-/// The number that follows a text in an AMF0 message: the transaction behind a command's name.
-fn number_behind(message: &Message, name: &str) -> f64 {
-    let at = message.payload.windows(name.len()).position(|part| part == name.as_bytes()).expect("the name");
-    let bytes = &message.payload[at + name.len() + 1..][..8];
-    f64::from_be_bytes(bytes.try_into().expect("eight bytes"))
 }
 
 #[test]

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
+mod bls;
 mod churn;
 mod clients;
 mod crowd;

@@ -38,6 +38,17 @@ impl Message {
         matches!(self.kind, 15..=20) && self.payload.windows(text.len()).any(|part| part == text.as_bytes())
     }
 
+    /// The number that follows a text in AMF0, such as the transaction behind the name of a command.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn number_behind(&self, text: &str) -> f64 {
+        let at = self.payload.windows(text.len()).position(|part| part == text.as_bytes()).expect("the text");
+        let bytes = self.payload[at + text.len() + 1..].first_chunk().expect("a number of eight bytes");
+        f64::from_be_bytes(*bytes)
+    }
+
     /// The bytes of its chunks, of at most `size` bytes each.
     ///
     /// # Panics

@@ -237,8 +237,9 @@ impl App for VmApp {
     }
 
     fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        let client = self.script.desk.clients.borrow().get(&publisher.0).cloned();
         self.call("on_stream", None, |lua| {
-            Ok(vec![name.into_lua(lua)?, live.into_lua(lua)?, publisher.0.into_lua(lua)?])
+            Ok(vec![name.into_lua(lua)?, live.into_lua(lua)?, client.into_lua(lua)?])
         });
     }
 
@@ -474,6 +475,8 @@ fn answer_of(asked: Asked, values: &MultiValue) -> Result<Option<Returned>, Stri
             Some(Returned::Reply(Reply::error("Call.Failed", &text(1))))
         }
         (Asked::Command, value) => Some(Returned::Reply(Reply::Result(json(value)?))),
+        // As in BLS, where a script that is told of a connection need not say anything.
+        (Asked::Accept, None | Some(Value::Nil)) => Some(Returned::Verdict(Verdict::Accept)),
         (_, None | Some(Value::Nil)) => None,
         (Asked::Message, value) => Some(Returned::Reply(Reply::Result(json(value)?))),
         (_, Some(Value::Boolean(true))) => Some(Returned::Verdict(Verdict::Accept)),
