@@ -67,7 +67,7 @@ fn deciding(lua: &Lua, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
                 None | Some(true) => Verdict::Accept,
                 Some(false) => reject(code, text),
             };
-            Ok(decide_connect(&desk, &client, verdict)?)
+            decide_connect(&desk, &client, verdict)
         }
     };
     methods.raw_set("accept", lua.create_function(accept)?)?;
