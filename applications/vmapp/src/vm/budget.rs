@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mlua::debug::HookTriggers;
 use mlua::{Error, Lua, VmState};
+use nix::time::ClockId;
 
 use super::sandbox::PRELUDE;
 
@@ -25,6 +26,13 @@ const PATIENCE: u32 = 50;
 /// How far up the stack a line of the script is looked for.
 const LEVELS: usize = 24;
 
+/// The processor time that this thread has taken.
+pub(super) fn processor_time() -> Duration {
+    // Every system that the server runs on has this clock; without it there would be no limit of time but that of
+    // instructions.
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Into::into).unwrap_or_default()
+}
+
 /// What a script may use up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -34,7 +42,7 @@ pub struct Limits {
     pub second_instructions: u64,
     /// Bytes of memory, at least 1 MiB.
     pub memory_bytes: usize,
-    /// Time of one call.
+    /// Processor time of one call: what else the machine does takes nothing from it.
     pub call_time: Duration,
     /// Calls that wait for something.
     pub tasks: usize,
@@ -131,7 +139,10 @@ pub(super) struct Spent;
 pub(super) struct Budget {
     pub(super) limits: Limits,
     used: Cell<u64>,
-    deadline: Cell<Option<Instant>>,
+    /// What the processor time of the thread was when the call began.
+    began: Cell<Duration>,
+    /// Before this moment the call cannot have used up its time.
+    look: Cell<Option<Instant>>,
     occasion: RefCell<String>,
     /// Where a script was that has begun to need memory; where it is when it runs out, nobody can tell any more.
     near: RefCell<Option<Place>>,
@@ -150,7 +161,8 @@ impl Budget {
         Rc::new(Self {
             limits,
             used: Cell::new(0),
-            deadline: Cell::new(None),
+            began: Cell::new(Duration::ZERO),
+            look: Cell::new(None),
             occasion: RefCell::default(),
             near: RefCell::default(),
             cut: RefCell::default(),
@@ -214,7 +226,8 @@ impl Budget {
     pub(super) fn begin(self: &Rc<Self>, lua: &Lua, occasion: String, start: Place) -> mlua::Result<()> {
         // A new coroutine may run for nearly a step before the hook sees it.
         self.used.set(u64::from(STEP));
-        self.deadline.set(Instant::now().checked_add(self.limits.call_time));
+        self.began.set(processor_time());
+        self.look.set(Instant::now().checked_add(self.limits.call_time));
         self.occasion.replace(occasion);
         self.near.replace(Some(start));
         self.cut.replace(None);
@@ -236,6 +249,18 @@ impl Budget {
         self.used.get()
     }
 
+    /// Whether the call has used up its time. Asking for processor time costs a system call, so the clock is asked
+    /// first: a thread cannot have worked for longer than has passed.
+    fn is_late(&self) -> bool {
+        let now = Instant::now();
+        if self.look.get().is_none_or(|look| now < look) {
+            return false;
+        }
+        let left = self.limits.call_time.saturating_sub(processor_time().saturating_sub(self.began.get()));
+        self.look.set(now.checked_add(left));
+        left.is_zero()
+    }
+
     /// Counts work that is worth so many instructions.
     pub(super) fn charge(self: &Rc<Self>, lua: &Lua, work: u64) -> mlua::Result<()> {
         let used = self.used.get().saturating_add(work);
@@ -243,7 +268,7 @@ impl Budget {
         if used > self.limits.call_instructions || self.is_spent() {
             return Err(self.exceed(lua, What::Instructions(self.limits.call_instructions)));
         }
-        if self.deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
+        if self.is_late() {
             return Err(self.exceed(lua, What::Time(self.limits.call_time)));
         }
         Ok(())
