@@ -6,7 +6,7 @@ use serde_json::Value;
 pub const MASK: &str = "***";
 
 /// The keys whose values are secrets, in lower case and without `-` and `_`.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "secret",
     "clientsecret",
     "password",
@@ -19,6 +19,7 @@ const KEYS: [&str; 18] = [
     "authtoken",
     "refreshtoken",
     "streamkey",
+    "privatestreamname",
     "authorization",
     "proxyauthorization",
     "apikey",

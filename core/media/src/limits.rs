@@ -177,6 +177,10 @@ limits! {
     cli_idle: Seconds = Seconds::new(300), 0.05..=86400.0;
     /// Bytes of one message of the variant protocols.
     variant_size: usize = 4 * 1024 * 1024, 1024..=64 * 1024 * 1024;
+    /// Aliases of streams (`addStreamAlias`); more are refused.
+    stream_aliases: usize = 10_000, 0..=1_000_000;
+    /// Ingest points (`createIngestPoint`); more are refused.
+    ingest_points: usize = 1000, 0..=100_000;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.
     connections: usize = 0, 0..=10_000_000;
     /// Connections of one address; 0: no limit.

@@ -13,10 +13,15 @@ use crtmp_media::Limits;
 
 /// Counts connections, in all and per address.
 pub(crate) struct Admission {
+    /// What the configuration and the system's descriptors allow.
     total_limit: usize,
+    /// What an operator allows of those that count, which is never more; `usize::MAX`: as many as there may be.
+    counted_limit: AtomicUsize,
     per_address: usize,
     pending_per_address: usize,
     total: AtomicUsize,
+    /// Those that the operator's limit is about.
+    counted: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, Counts>>,
 }
 
@@ -32,6 +37,8 @@ pub(crate) struct Ticket {
     /// None: it counts for no address.
     address: Option<IpAddr>,
     pending: bool,
+    /// It counts for the operator's limit.
+    counted: bool,
 }
 
 /// Why a connection is refused: the limit's name and value.
@@ -44,33 +51,67 @@ impl Admission {
         let total_limit = if limits.connections == 0 { descriptors } else { limits.connections };
         Self {
             total_limit,
+            counted_limit: AtomicUsize::new(usize::MAX),
             per_address: limits.connections_per_address,
             pending_per_address: limits.pending_per_address,
             total: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
             addresses: Mutex::default(),
         }
     }
 
-    /// Asks for a place.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Ticket, Refused> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.total_limit {
-            self.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused("connections", self.total_limit));
-        }
+    /// Has the operator's limit be `count`; 0: none. Connections that are there stay.
+    pub(crate) fn set_counted_limit(&self, count: usize) {
+        let limit = if count == 0 { usize::MAX } else { count };
+        self.counted_limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Connections that count for the operator's limit.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// The most that the operator's limit may be.
+    pub(crate) fn most(&self) -> usize {
+        self.total_limit
+    }
+
+    /// Asks for a place. One that is not `counted` is not refused by the operator's limit.
+    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, counted: bool) -> Result<Ticket, Refused> {
+        self.take_place(counted)?;
         if let Err(refused) = self.count(address) {
-            self.total.fetch_sub(1, Ordering::Relaxed);
+            self.give_place_back(counted);
             return Err(refused);
         }
-        Ok(Ticket { admission: self.clone(), address: Some(address), pending: true })
+        Ok(Ticket { admission: self.clone(), address: Some(address), pending: true, counted })
     }
 
     /// Asks for a place for a connection that the server makes: it counts among all, for no address.
     pub(crate) fn admit_ours(self: &Arc<Self>) -> Result<Ticket, Refused> {
+        self.take_place(true)?;
+        Ok(Ticket { admission: self.clone(), address: None, pending: false, counted: true })
+    }
+
+    fn take_place(&self, counted: bool) -> Result<(), Refused> {
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.total_limit {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused("connections", self.total_limit));
         }
-        Ok(Ticket { admission: self.clone(), address: None, pending: false })
+        if counted {
+            let limit = self.counted_limit.load(Ordering::Relaxed);
+            if self.counted.fetch_add(1, Ordering::Relaxed) >= limit {
+                self.give_place_back(true);
+                return Err(Refused("setConnectionsCountLimit", limit));
+            }
+        }
+        Ok(())
+    }
+
+    fn give_place_back(&self, counted: bool) {
+        self.total.fetch_sub(1, Ordering::Relaxed);
+        if counted {
+            self.counted.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn count(&self, address: IpAddr) -> Result<(), Refused> {
@@ -120,7 +161,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        self.admission.give_place_back(self.counted);
         let pending = usize::from(self.pending);
         if let Some(address) = self.address {
             self.admission.change(address, |counts| {
@@ -150,21 +191,47 @@ mod tests {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(&limits, 1000));
-        let mut first = admission.admit(address(1)).ok().unwrap();
-        let _second = admission.admit(address(1)).ok().unwrap();
-        assert_eq!(admission.admit(address(1)).err(), Some(Refused("pendingPerAddress", 2)));
+        let mut first = admission.admit(address(1), true).ok().unwrap();
+        let _second = admission.admit(address(1), true).ok().unwrap();
+        assert_eq!(admission.admit(address(1), true).err(), Some(Refused("pendingPerAddress", 2)));
         first.authorise();
         first.authorise();
-        let third = admission.admit(address(1)).ok().unwrap();
-        assert_eq!(admission.admit(address(1)).err(), Some(Refused("connectionsPerAddress", 3)));
-        let _fourth = admission.admit(address(2)).ok().unwrap();
-        assert_eq!(admission.admit(address(3)).err(), Some(Refused("connections", 4)));
+        let third = admission.admit(address(1), true).ok().unwrap();
+        assert_eq!(admission.admit(address(1), true).err(), Some(Refused("connectionsPerAddress", 3)));
+        let _fourth = admission.admit(address(2), true).ok().unwrap();
+        assert_eq!(admission.admit(address(3), true).err(), Some(Refused("connections", 4)));
         drop(third);
         drop(first);
-        assert!(admission.admit(address(3)).is_ok());
-        assert!(admission.admit(address(1)).is_ok());
+        assert!(admission.admit(address(3), true).is_ok());
+        assert!(admission.admit(address(1), true).is_ok());
         drop((_second, _fourth));
         assert!(admission.addresses.lock().unwrap().is_empty());
         assert_eq!(admission.total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_limit_of_the_operator_holds_changes_and_spares_sessions_of_commands() {
+        let limits = Limits { connections: 5, ..Limits::default() };
+        let admission = Arc::new(Admission::new(&limits, 1000));
+        let admit = |counted| admission.admit(address(1), counted);
+        assert_eq!(admission.most(), 5);
+        admission.set_counted_limit(2);
+        let first = admit(true).ok().unwrap();
+        let _second = admit(true).ok().unwrap();
+        assert_eq!(admit(true).err(), Some(Refused("setConnectionsCountLimit", 2)));
+        assert_eq!(admission.admit_ours().err(), Some(Refused("setConnectionsCountLimit", 2)));
+        assert_eq!((admission.counted(), admission.total.load(Ordering::Relaxed)), (2, 2));
+        let session = admit(false).ok().unwrap();
+        assert_eq!(admission.counted(), 2);
+        // Those that are there stay under a lower limit; a place must become free below it.
+        admission.set_counted_limit(1);
+        drop(first);
+        assert_eq!(admit(true).err(), Some(Refused("setConnectionsCountLimit", 1)));
+        admission.set_counted_limit(0);
+        let _more: Vec<_> = (0..3).map(|_| admit(true).ok().unwrap()).collect();
+        // Beyond what the system allows nobody gets in.
+        assert_eq!(admit(false).err(), Some(Refused("connections", 5)));
+        drop(session);
+        assert!(admit(false).is_ok());
     }
 }

@@ -116,6 +116,8 @@ pub(crate) struct Published {
 pub(crate) struct Played {
     pub(crate) slot: StreamSlot,
     pub(crate) name: String,
+    /// The alias by which its peer knows it.
+    pub(crate) alias: Option<String>,
     pub(crate) player: PlayerId,
     pub(crate) unique: u64,
     pub(crate) since: Instant,

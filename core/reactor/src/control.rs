@@ -13,7 +13,7 @@ use crtmp_media::{
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
-use crate::report::WorkerReport;
+use crate::{aliases::Aliases, ingest::IngestPoints, report::WorkerReport};
 
 /// Makes the chain of a new connection.
 pub type MakeChain = Box<dyn Fn() -> Result<Chain, Error> + Send + Sync>;
@@ -28,6 +28,9 @@ pub struct Acceptor {
     pub application: String,
     /// Makes the chains.
     pub make_chain: MakeChain,
+    /// Whether its connections count for the limit of [`Workers::limit_connections`](crate::Workers); those that do
+    /// not are never refused by it.
+    pub counted: bool,
 }
 
 /// Which decisions an application wants to make; the worker decides the others itself, without a hop.
@@ -85,6 +88,10 @@ pub struct Application {
     pub max_connections: Option<usize>,
     /// Makes the filters of a new publication; none: there are none.
     pub make_filters: Option<Box<MakeFilters>>,
+    /// The names that players must use; none: those of the streams.
+    pub aliases: Option<Arc<Aliases>>,
+    /// The names that publishers must use; none: those of the streams.
+    pub ingest_points: Option<Arc<IngestPoints>>,
     /// Hands a question or notice to the application's thread; never blocks.
     pub post: Box<dyn Fn(ToApplication) + Send + Sync>,
 }

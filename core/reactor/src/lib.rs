@@ -10,19 +10,23 @@
 #![allow(clippy::disallowed_methods, reason = "the clock of the data plane is read here, once per turn")]
 
 mod admission;
+mod aliases;
 mod connection;
 mod control;
 mod filtering;
 mod flush;
 mod gate;
 mod guard;
+mod ingest;
 mod mailbox;
+mod naming;
 mod outbound;
 mod questions;
 mod report;
 mod shared;
 mod sources;
 mod system;
+mod traffic;
 mod worker;
 
 use std::{
@@ -43,10 +47,12 @@ use mio::{Poll, Waker, net::TcpListener};
 use slog::Logger;
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use aliases::{Alias, Aliases};
 pub use control::{
     Acceptor, Application, Caller, Filter, Filtered, Happened, Hooks, MakeChain, MakeFilters, Pass, Question,
     Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
 };
+pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;
 pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 
@@ -103,6 +109,7 @@ impl Reactor {
             next_stream: Arc::new(AtomicU64::new(1)),
             mailboxes: mailboxes.clone(),
             admission: Arc::new(admission::Admission::new(&setup.limits, setup.descriptors)),
+            traffic: Arc::new(traffic::Traffic::new(mailboxes.len())),
         });
         let mut threads = Vec::new();
         for (number, poll) in (0..).zip(polls) {
@@ -120,6 +127,7 @@ impl Reactor {
                         limits,
                         log,
                         peers.next_stream.clone(),
+                        peers.traffic.clone(),
                         Instant::now(),
                     );
                     worker::Worker::new(id, poll, peers, shared).run()
@@ -222,6 +230,33 @@ impl Workers {
     /// How many workers there are.
     pub fn count(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Refuses connections beyond `count` of those that count; 0: as many may come as the system allows. Those that are
+    /// there stay.
+    pub fn limit_connections(&self, count: usize) {
+        self.peers.admission.set_counted_limit(count);
+    }
+
+    /// How many connections count for [`limit_connections`](Self::limit_connections).
+    pub fn counted_connections(&self) -> usize {
+        self.peers.admission.counted()
+    }
+
+    /// How many connections the configuration and the system's descriptors allow.
+    pub fn most_connections(&self) -> usize {
+        self.peers.admission.most()
+    }
+
+    /// Bytes that all workers have received and sent.
+    pub fn traffic(&self) -> [u64; 2] {
+        self.peers.traffic.sum()
+    }
+
+    /// Has workers refuse every new publish (`incoming`) and every new play (`outgoing`), or no longer. Streams that
+    /// run go on.
+    pub fn refuse_streams(&self, incoming: bool, outgoing: bool) {
+        self.peers.traffic.refuse(incoming, outgoing);
     }
 
     /// The id of a new source, on the worker that has the fewest connections.

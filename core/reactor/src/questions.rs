@@ -31,9 +31,9 @@ const CONTEST_PERIOD: Duration = Duration::from_millis(250);
 const CONNECT_REJECTED: &str = "NetConnection.Connect.Rejected";
 const INVALID_APP: &str = "NetConnection.Connect.InvalidApp";
 const CALL_FAILED: &str = "NetConnection.Call.Failed";
-const BAD_NAME: &str = "NetStream.Publish.BadName";
-const PLAY_FAILED: &str = "NetStream.Play.Failed";
-const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
+pub(crate) const BAD_NAME: &str = "NetStream.Publish.BadName";
+pub(crate) const PLAY_FAILED: &str = "NetStream.Play.Failed";
+pub(crate) const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 
 /// A question that has not been answered.
 pub(crate) struct Asked {
@@ -53,6 +53,8 @@ enum Subject {
     Play {
         play: Box<PlayRequest>,
         name: StreamName,
+        /// The alias that led to the name.
+        alias: Option<String>,
     },
     /// The peer wants an answer, or not.
     Message {
@@ -130,6 +132,10 @@ impl Connection {
             let text = "recording is not supported yet: publish as live";
             return self.reject(answer, "NetStream.Record.NoAccess", text, shared);
         }
+        let name = match self.public_name(name, shared) {
+            Ok(name) => name,
+            Err(refused) => return self.reject(answer, refused.code, &refused.text, shared),
+        };
         let question = Question::Publish { slot, name: name.to_string(), query: query.to_owned(), kind };
         let asked = Asked { request, subject: Subject::Publish { slot, name } };
         self.ask(asked, question, |application| application.hooks.publish, shared);
@@ -143,6 +149,10 @@ impl Connection {
             Ok(name) => name,
             Err(error) => return self.reject(answer, PLAY_FAILED, &error.to_string(), shared),
         };
+        let (name, alias) = match self.real_name(name, shared) {
+            Ok(names) => names,
+            Err(refused) => return self.reject(answer, refused.code, &refused.text, shared),
+        };
         let question = Question::Play {
             slot: play.slot,
             name: name.to_string(),
@@ -150,7 +160,7 @@ impl Connection {
             start_ms: play.start_ms,
             duration_ms: play.duration_ms,
         };
-        let asked = Asked { request, subject: Subject::Play { play: Box::new(play), name } };
+        let asked = Asked { request, subject: Subject::Play { play: Box::new(play), name, alias } };
         self.ask(asked, question, |application| application.hooks.play, shared);
     }
 
@@ -295,10 +305,10 @@ impl Connection {
                     Err(Refused::Redirect(url)) => self.order(answer(Answer::Redirect { url }), shared),
                 }
             }
-            Subject::Play { play, name } => {
+            Subject::Play { play, name, alias } => {
                 let answer = |answer| Command::AnswerPlay { request, answer };
                 match accepted_name(verdict, name, shared) {
-                    Ok(name) => self.play(*play, name, shared),
+                    Ok(name) => self.play(*play, name, alias, shared),
                     Err(Refused::Reject(code, text)) => {
                         self.reject(answer, code.or(PLAY_FAILED), &text, shared)
                     }
@@ -439,13 +449,13 @@ impl Connection {
         }
     }
 
-    fn play(&mut self, play: PlayRequest, name: StreamName, shared: &mut Shared) {
+    fn play(&mut self, play: PlayRequest, name: StreamName, alias: Option<String>, shared: &mut Shared) {
         let Some(owner) = self.owner.clone() else { return };
         let key = StreamKey { application: owner.name.clone(), name: name.clone() };
         let request = play.request;
         let answer = |answer| Command::AnswerPlay { request, answer };
         if owner.play_wait.is_zero() && !shared.relay.is_live(&key) {
-            let text = format!("nobody publishes the stream {:?}", name.as_str());
+            let text = format!("nobody publishes the stream {:?}", alias.as_deref().unwrap_or(name.as_str()));
             return self.reject(answer, NOT_FOUND, &text, shared);
         }
         self.order(answer(Answer::Accept), shared);
@@ -461,7 +471,7 @@ impl Connection {
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
         self.newcomer = true;
         let (unique, since) = (shared.new_stream(), shared.now);
-        self.plays.push(Played { slot, name: name.to_string(), player, unique, since });
+        self.plays.push(Played { slot, name: name.to_string(), alias, player, unique, since });
     }
 
     /// The application that the peer named, and the instance behind it.

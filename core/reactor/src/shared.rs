@@ -15,7 +15,10 @@ use mio::net::TcpStream;
 use slog::Logger;
 use socket2::SockRef;
 
-use crate::{admission::Ticket, control::Routing, gate::Gate, report::WorkerCounters, worker::ConnectionKey};
+use crate::{
+    admission::Ticket, control::Routing, gate::Gate, report::WorkerCounters, traffic::Traffic,
+    worker::ConnectionKey,
+};
 
 /// Size of the buffer that each worker reads into, in bytes.
 pub(crate) const SCRATCH: usize = 128 * 1024;
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: WorkerCounters,
     pub(crate) gate: Gate,
+    /// Whether new streams are refused.
+    pub(crate) traffic: Arc<Traffic>,
     pub(crate) log: Logger,
     /// The one receive buffer; taken out while it is in use.
     pub(crate) scratch: Vec<u8>,
@@ -49,6 +54,7 @@ impl Shared {
         limits: Arc<Limits>,
         log: Logger,
         next_stream: Arc<AtomicU64>,
+        traffic: Arc<Traffic>,
         now: Instant,
     ) -> Self {
         Self {
@@ -58,6 +64,7 @@ impl Shared {
             limits,
             counters: WorkerCounters::default(),
             gate: Gate::default(),
+            traffic,
             log,
             scratch: vec![0; SCRATCH],
             scratch_size: SCRATCH,

@@ -30,6 +30,7 @@ use crate::{
     shared::Shared,
     sources::Sources,
     system,
+    traffic::Traffic,
 };
 
 new_key_type! {
@@ -75,6 +76,7 @@ pub(crate) struct Peers {
     /// The number of the next publish or play, of all workers.
     pub(crate) next_stream: Arc<AtomicU64>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 pub(crate) struct Worker {
@@ -135,6 +137,8 @@ impl Worker {
             self.read_pass(&events);
             self.time_pass();
             self.flush_pass();
+            let counters = &self.shared.counters;
+            self.peers.traffic.tell(usize::from(self.id.0), counters.bytes_in, counters.bytes_out);
             if self.is_done() {
                 return Ok(());
             }
@@ -400,7 +404,7 @@ impl Worker {
             return self.give_back();
         }
         let address = canonical(peer);
-        let ticket = match self.peers.admission.admit(address) {
+        let ticket = match self.peers.admission.admit(address, acceptor.counted) {
             Ok(ticket) => ticket,
             Err(refused) => {
                 self.shared.counters.refused += 1;
@@ -593,8 +597,8 @@ impl Worker {
                 Notice::Missing { connection, slot, key } => {
                     shared.counters.plays_missed += 1;
                     if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        let name = connection.played_name(slot).unwrap_or_else(|| key.name.to_string());
                         connection.unplay(slot, Why::Source, shared);
-                        let name = key.name.to_string();
                         connection.command(Command::SourceMissing { slot, name }, shared);
                     }
                 }

@@ -68,6 +68,10 @@ pub struct Application {
     pub max_connections: Option<usize>,
     /// Bytes of one command or description (`onMetaData`) of a peer; without it, as the limits say.
     pub max_command_bytes: Option<usize>,
+    /// Whether its streams are played by aliases (`addStreamAlias`) only.
+    pub has_stream_aliases: bool,
+    /// Whether its streams are published by the private names of ingest points (`createIngestPoint`) only.
+    pub has_ingest_points: bool,
     /// Filters that look at every frame of its publications, first to last; plugins bring them.
     pub filters: Vec<String>,
     /// Settings of filters, by their names.
@@ -160,6 +164,8 @@ impl Default for Application {
             ping_interval: None,
             max_connections: None,
             max_command_bytes: None,
+            has_stream_aliases: false,
+            has_ingest_points: false,
             filters: Vec::new(),
             filter_settings: Map::new(),
             settings: Map::new(),

@@ -101,6 +101,7 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     restart(&mut diff, "daemon", &old.daemon, &new.daemon);
     restart(&mut diff, "workers", &old.workers, &new.workers);
     restart(&mut diff, "countersFile", &old.counters_file, &new.counters_file);
+    restart(&mut diff, "stateFile", &old.state_file, &new.state_file);
     limits(&mut diff, old, new);
     diff
 }

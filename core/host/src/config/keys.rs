@@ -84,7 +84,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
         Refusal::Later("the bandwidth check (`checkBandwidth`)"),
         Off::False,
     ),
-    refused(Scope::Application, "hasStreamAliases", Refusal::Later("stream aliases"), Off::False),
     refused(
         Scope::Application,
         "maxRtmpOutBuffer",

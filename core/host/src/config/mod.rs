@@ -57,6 +57,9 @@ pub struct Configuration {
     /// A file into which the counters are written as JSON. A relative path starts at the folder in which the
     /// server was started.
     pub counters_file: Option<PathBuf>,
+    /// A file in which the server keeps what commands have set up and a restart shall not forget. A relative path
+    /// starts at the folder in which the server was started.
+    pub state_file: Option<PathBuf>,
 }
 
 impl Configuration {
@@ -73,6 +76,7 @@ impl Configuration {
         let sinks = self.event_logger.sinks.iter_mut();
         sinks.filter_map(|sink| sink.filename.as_mut()).for_each(absolute);
         self.counters_file.as_mut().into_iter().for_each(absolute);
+        self.state_file.as_mut().into_iter().for_each(absolute);
         self.plugins.iter_mut().for_each(absolute);
         absolute(&mut self.applications.root_directory);
         for application in &mut self.applications.list {
@@ -96,6 +100,7 @@ impl Default for Configuration {
             limits: Limits::default(),
             shutdown_timeout: Seconds::new(10),
             counters_file: None,
+            state_file: None,
         }
     }
 }
@@ -205,6 +210,7 @@ mod tests {
     fn relative_paths_start_at_the_folder_of_the_start() {
         let mut configuration =
             Configuration { counters_file: Some("c.json".into()), ..Configuration::default() };
+        configuration.state_file = Some("state.json".into());
         configuration.log_appenders =
             vec![Appender { file_name: Some("/var/log/a".into()), ..Appender::new(AppenderKind::File) }];
         let sink = EventSink::new(EventSinkKind::File);
@@ -213,6 +219,7 @@ mod tests {
         configuration.applications.list = vec![Application { library, ..Application::default() }];
         configuration.resolve(Path::new("/srv"));
         assert_eq!(configuration.counters_file, Some("/srv/c.json".into()));
+        assert_eq!(configuration.state_file, Some("/srv/state.json".into()));
         assert_eq!(configuration.log_appenders[0].file_name, Some("/var/log/a".into()));
         assert_eq!(configuration.event_logger.sinks[0].filename, Some("/srv/events.json".into()));
         assert_eq!(configuration.applications.root_directory, PathBuf::from("/srv/."));

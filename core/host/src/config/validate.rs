@@ -306,6 +306,8 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "pingInterval",
     "maxConnections",
     "maxCommandBytes",
+    "hasStreamAliases",
+    "hasIngestPoints",
     "filters",
     "filterSettings",
     "playWait",

@@ -20,7 +20,7 @@ use std::{
 };
 
 use crtmp_media::{LayerSettings, Limits};
-use crtmp_reactor::{Acceptor, Reactor, Routing, Setup, Workers};
+use crtmp_reactor::{Acceptor, Aliases, IngestPoints, Reactor, Routing, Setup, Workers};
 use serde_json::{Value, json};
 use slog::Logger;
 
@@ -97,6 +97,8 @@ pub struct Server {
     ports: Vec<Port>,
     /// Connections of each application, over all its instances.
     connections: HashMap<String, Arc<AtomicUsize>>,
+    aliases: Arc<Aliases>,
+    ingest_points: Arc<IngestPoints>,
     state: commands::State,
     started: Instant,
 }
@@ -134,6 +136,7 @@ impl Server {
     ) -> Result<Self, Vec<ConfigError>> {
         let libraries =
             Libraries::load(&configuration, &environment.catalogue, environment.program_folder.as_deref())?;
+        let state = commands::State::load(configuration.state_file.as_deref())?;
         let limits = Arc::new(configuration.limits.clone());
         let system = |error: std::io::Error| {
             let path = "configuration.workers";
@@ -167,7 +170,9 @@ impl Server {
             gathering: Gathering::default(),
             swept: Instant::now(),
             connections: HashMap::new(),
-            state: commands::State::default(),
+            aliases: Arc::new(Aliases::new(limits.stream_aliases)),
+            ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
+            state,
             limits,
             reactor,
             watchdog,
@@ -184,6 +189,7 @@ impl Server {
                 return Err(errors);
             }
         }
+        server.resume_limits();
         server.route();
         for bound in bound {
             server.open_bound(bound);
@@ -305,6 +311,8 @@ impl Server {
             log: self.environment.log.clone(),
             folder: self.environment.folder.clone(),
             connections: self.connections.entry(application.name.clone()).or_default().clone(),
+            aliases: self.aliases.clone(),
+            ingest_points: self.ingest_points.clone(),
         };
         let filters = libraries.filters(application);
         bridge::start(application, library, filters, &self.watchdog, &ground)
@@ -353,8 +361,11 @@ impl Server {
             keys: layer_keys(&port.wanted.acceptor.keys),
         };
         let (catalogue, name) = (self.libraries.catalogue.clone(), chain.clone());
+        // However full the server is, its operator still gets in.
+        let commands = chain.ends_with("Cli") && port.address.ip().to_canonical().is_loopback();
         let acceptor = Acceptor {
             address: port.address,
+            counted: !commands,
             chain,
             application: application.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),

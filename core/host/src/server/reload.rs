@@ -144,6 +144,7 @@ impl Server {
         self.configuration.workers = old.workers;
         self.configuration.daemon = old.daemon;
         self.configuration.counters_file = old.counters_file;
+        self.configuration.state_file = old.state_file;
 
         for (name, running) in started {
             let before: Option<Running> = self.applications.insert(name, running);

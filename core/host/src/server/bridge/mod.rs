@@ -17,8 +17,8 @@ use crtmp_plugin::{
     values::{to_json, to_map},
 };
 use crtmp_reactor::{
-    Application as Seen, Caller, Filter, Filtered, Happened, Hooks as SeenHooks, MakeFilters, Question,
-    ToApplication, Why, Workers,
+    Aliases, Application as Seen, Caller, Filter, Filtered, Happened, Hooks as SeenHooks, IngestPoints,
+    MakeFilters, Question, ToApplication, Why, Workers,
 };
 use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::{Map, Value};
@@ -64,6 +64,8 @@ pub(super) struct Ground {
     pub(super) folder: PathBuf,
     /// Connections of each application, whichever of its instances has them.
     pub(super) connections: Arc<AtomicUsize>,
+    pub(super) aliases: Arc<Aliases>,
+    pub(super) ingest_points: Arc<IngestPoints>,
 }
 
 /// Starts an application. `filters` are those that its block lists, first to last.
@@ -113,6 +115,8 @@ pub(super) fn start(
         connections: ground.connections.clone(),
         max_connections: application.max_connections,
         make_filters: make_filters(application, filters, ground.limits.clone()),
+        aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
+        ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
         post: Box::new(move |message| bridge.post(message)),
     };
     let seen = Arc::new(seen);

@@ -187,6 +187,7 @@ impl Reach {
         let (catalogue, name) = (catalogue.clone(), chain.clone());
         let acceptor = Acceptor {
             address,
+            counted: true,
             chain,
             application: self.0.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),

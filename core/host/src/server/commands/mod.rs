@@ -3,19 +3,24 @@
 //! Names, parameters and the shape of what they return follow EvoStream where it has them. `docs/commands.md` is made
 //! from the table, and a test compares.
 
+mod aliases;
 mod applications;
+mod config;
 mod connections;
 mod general;
+mod ingest;
+mod kept;
+mod limits;
 mod services;
 mod streams;
 
-use std::{sync::LazyLock, time::Instant};
+use std::{path::Path, sync::LazyLock, time::Instant};
 
 use super::{
     Server,
     control::{Outcome, Run},
 };
-use crate::commands::Spec;
+use crate::{commands::Spec, config::ConfigError};
 
 /// A command of the server.
 pub(super) struct Builtin {
@@ -43,6 +48,10 @@ pub(super) static COMMANDS: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
         connections::commands(),
         services::commands(),
         applications::commands(),
+        limits::commands(),
+        aliases::commands(),
+        ingest::commands(),
+        config::commands(),
     ]
     .into_iter()
     .flatten()
@@ -60,10 +69,21 @@ pub(super) struct State {
     last_id: u64,
     /// What the second step of `shutdownServer` must say.
     shutdown_key: Option<String>,
+    /// What a restart shall not forget.
+    pub(super) kept: kept::State,
+    meter: limits::Meter,
+    /// What `setConnectionsCountLimit` has set.
+    connections_limit: u64,
 }
 
 impl State {
-    /// A number for something new: a service, a timer, a stored configuration.
+    /// Begins with what is kept in `stateFile`, where there is one.
+    pub(super) fn load(file: Option<&Path>) -> Result<Self, Vec<ConfigError>> {
+        let kept = kept::State::load(file).map_err(|error| vec![*error])?;
+        Ok(Self { kept, ..Self::default() })
+    }
+
+    /// A number for something new: a service, a timer.
     pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
@@ -76,11 +96,12 @@ impl Server {
 
     /// When [`upkeep`](Self::upkeep) is to be called.
     pub(super) fn upkeep_at(&self) -> Option<Instant> {
-        None
+        self.state.meter.next
     }
 
     /// Looks after what commands have set up.
     pub(super) fn upkeep(&mut self, now: Instant) {
-        let _ = now;
+        self.measure(now);
+        self.aliases.sweep(now);
     }
 }

@@ -1,0 +1,91 @@
+//! Commands about what is kept over a restart, whichever command has set it up.
+
+use serde_json::{Map, Value, json};
+
+use super::{Builtin, Outcome, Run, Server, ingest, kept, limits};
+use crate::commands::{Access, Kind, Param, Spec};
+
+/// The commands of this subject.
+pub(super) fn commands() -> Vec<Builtin> {
+    vec![
+        Builtin::new(
+            Spec::new(
+                "listConfig",
+                Access::Read,
+                &[],
+                "Lists by groups what commands have set up and stateFile keeps over a restart. Secrets are shown as *** \
+                 to callers that have not all rights.",
+            ),
+            |server, run| Outcome::Data(list(server, run)),
+        ),
+        Builtin::new(
+            Spec::new(
+                "getConfigInfo",
+                Access::Read,
+                &[Param::required("id", Kind::Whole, "the configuration's number (`configId`)")],
+                "Describes one of what `listConfig` lists.",
+            ),
+            info,
+        ),
+        Builtin::new(
+            Spec::new(
+                "removeConfig",
+                Access::Change,
+                &[
+                    Param::optional("id", Kind::Whole, "null", "the configuration's number (`configId`)"),
+                    Param::optional("groupName", Kind::Text, "null", "a group of `listConfig`: all of it"),
+                ],
+                "Undoes what commands have set up, one by its number or a whole group, and forgets it. Streams that \
+                 run go on.",
+            ),
+            |server, run| match remove(server, run) {
+                Ok(removed) => Outcome::Done("the configuration is removed", removed),
+                Err(text) => Outcome::Fail(text),
+            },
+        ),
+    ]
+}
+
+fn list(server: &Server, run: &Run<'_>) -> Value {
+    let group = |kind: &&str| {
+        let entries = server.state.kept.entries().filter(|(_, entry)| entry.kind == *kind);
+        let entries = entries.map(|(id, entry)| ingest::show(id, &entry.value, run.caller.rights));
+        ((*kind).to_owned(), entries.collect())
+    };
+    Value::Object(kept::KINDS.iter().map(group).collect::<Map<_, _>>())
+}
+
+fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let id = run.params.whole("id").unwrap_or_default();
+    let Some(entry) = server.state.kept.get(id) else {
+        return Outcome::Fail(format!("there is no configuration {id}; `listConfig` lists all"));
+    };
+    let mut shown = ingest::show(id, &entry.value, run.caller.rights);
+    if let Some(map) = shown.as_object_mut() {
+        map.insert("groupName".to_owned(), entry.kind.into());
+    }
+    Outcome::Data(shown)
+}
+
+fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
+    let gone = match (run.params.whole("id"), run.params.given_text("groupName")) {
+        (Some(id), None) => vec![(id, server.state.kept.remove(id)?)],
+        (None, Some(group)) => {
+            if !kept::KINDS.contains(&group) {
+                return Err(format!("there is no group {group:?}; there are {}", kept::KINDS.join(", ")));
+            }
+            server.state.kept.remove_kind(group)?
+        }
+        _ => return Err("one of `id` and `groupName` must be given".to_owned()),
+    };
+    for (_, entry) in &gone {
+        match entry.kind {
+            kept::LIMITS => limits::lift(server, &entry.value),
+            kept::INGEST_POINTS => ingest::forget(server, &entry.value),
+            _ => {}
+        }
+    }
+    slog::info!(server.environment.log, "configurations are removed by command";
+        "count" => gone.len(), "caller" => &run.caller.name);
+    Ok(gone.iter().map(|(id, _)| json!({ "configId": id })).collect())
+}
