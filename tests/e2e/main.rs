@@ -6,6 +6,7 @@
 //! * [`slow`]: players that read slowly, stop reading, or pause.
 //! * [`merging`]: how long messages wait for each other.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
+//! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
@@ -20,6 +21,7 @@ mod clients;
 mod crowd;
 mod hostile;
 mod lua;
+mod limits;
 mod merging;
 mod mistakes;
 mod plugins;
