@@ -78,7 +78,7 @@ fn with_state(file: &Path) -> Config {
 
 #[test]
 fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
-    let config = with_commands().application("hasStreamAliases", "true").application("playWait", "0");
+    let config = with_commands().application("hasStreamAliases", "true").application("playWait", "1");
     let server = Server::start(&config);
     let mut commands = Commands::open(&server);
     let _publisher = ffmpeg::publish_film(&server.url("film")).start();
@@ -190,7 +190,7 @@ fn a_connection_too_many_is_refused_but_not_that_of_the_operator() {
 
 #[test]
 fn beyond_the_bandwidth_new_streams_are_refused_and_old_ones_go_on() {
-    let server = Server::start(&with_commands().application("playWait", "0"));
+    let server = Server::start(&with_commands());
     let mut commands = Commands::open(&server);
     let mut publisher = ffmpeg::publish_film(&server.url("one")).start();
     server.wait_for_publisher("one");
