@@ -128,7 +128,10 @@ fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
 
 #[test]
 fn who_publishes_needs_the_private_name_and_nobody_is_told_it() {
-    let server = Server::start(&with_commands().application("hasIngestPoints", "true"));
+    let (_folder, events) = file("events.json");
+    let sink = format!(r#"{{ sinks = {{ {{ type = "file", filename = {events:?}, format = "json" }} }} }}"#);
+    let config = with_commands().application("hasIngestPoints", "true").top("eventLogger", &sink);
+    let server = Server::start(&config);
     let mut commands = Commands::open(&server);
     commands.succeed("createIngestPoint privateStreamName=hidden7 publicStreamName=cam");
     assert!(
@@ -157,6 +160,11 @@ fn who_publishes_needs_the_private_name_and_nobody_is_told_it() {
     assert_ne!(refused.code, Some(0), "it was published after its end");
     let log = server.stop();
     assert!(!log.contains("hidden7") && !log.contains("guessed8"), "{log}");
+    let folder = events.parent().expect("a folder");
+    let events =
+        fs::read_dir(folder).expect("a folder").flatten().map(|entry| fs::read_to_string(entry.path()));
+    let events: String = events.map(|text| text.expect("a file of events")).collect();
+    assert!(events.contains("createIngestPoint") && !events.contains("hidden7"), "{events}");
 }
 
 #[test]
