@@ -178,7 +178,7 @@ limits! {
     /// Bytes of one message of the variant protocols.
     variant_size: usize = 4 * 1024 * 1024, 1024..=64 * 1024 * 1024;
     /// Aliases of streams (`addStreamAlias`); more are refused.
-    stream_aliases: usize = 10_000, 0..=1_000_000;
+    stream_aliases: usize = 10_000, 0..=100_000;
     /// Ingest points (`createIngestPoint`); more are refused.
     ingest_points: usize = 1000, 0..=100_000;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.

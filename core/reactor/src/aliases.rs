@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -44,7 +44,7 @@ struct Key {
 }
 
 struct Entry {
-    alias: Alias,
+    alias: Arc<Alias>,
     until: Option<Instant>,
 }
 
@@ -79,7 +79,7 @@ impl Aliases {
         if let Some(until) = until {
             table.by_time.insert((until, key.clone()));
         }
-        table.by_name.insert(key, Entry { alias, until });
+        table.by_name.insert(key, Entry { alias: Arc::new(alias), until });
         Ok(())
     }
 
@@ -93,17 +93,13 @@ impl Aliases {
             return Some(entry.alias.stream.clone());
         }
         let entry = table.remove(&key)?;
-        (!ended).then_some(entry.alias.stream)
+        (!ended).then(|| entry.alias.stream.clone())
     }
 
-    /// Removes an alias, of one application or of all; says how many those were.
-    pub fn remove(&self, application: Option<&str>, name: &str) -> usize {
-        let mut table = self.table();
-        let found =
-            |key: &&Key| key.name == name && application.is_none_or(|wanted| wanted == key.application);
-        let keys: Vec<Key> = table.by_name.keys().filter(found).cloned().collect();
-        keys.iter().for_each(|key| drop(table.remove(key)));
-        keys.len()
+    /// Removes an alias; says whether there was one.
+    pub fn remove(&self, application: &str, name: &str) -> bool {
+        let key = Key { application: application.to_owned(), name: name.to_owned() };
+        self.table().remove(&key).is_some()
     }
 
     /// Removes all; says how many those were.
@@ -113,10 +109,11 @@ impl Aliases {
     }
 
     /// Those that can still be used, by application and name.
-    pub fn list(&self, now: Instant) -> Vec<Alias> {
+    pub fn list(&self, now: Instant) -> Vec<Arc<Alias>> {
+        // Workers wait for the lock: nothing is copied or sorted under it.
         let table = self.table();
         let entries = table.by_name.values().filter(|entry| entry.until.is_none_or(|until| until > now));
-        let mut list: Vec<Alias> = entries.map(|entry| entry.alias.clone()).collect();
+        let mut list: Vec<Arc<Alias>> = entries.map(|entry| entry.alias.clone()).collect();
         drop(table);
         list.sort_by(|one, other| (&one.application, &one.name).cmp(&(&other.application, &other.name)));
         list
@@ -223,7 +220,7 @@ mod tests {
         aliases.add(alias("d", 0), after(start, 10)).unwrap();
         let names = |seconds| {
             let list = aliases.list(after(start, seconds));
-            list.into_iter().map(|alias| alias.name).collect::<Vec<_>>()
+            list.iter().map(|alias| alias.name.clone()).collect::<Vec<_>>()
         };
         assert_eq!(names(10), ["b", "c", "d"]);
         assert_eq!(names(109), ["c", "d"]);
@@ -239,9 +236,9 @@ mod tests {
         for application in ["one", "two"] {
             aliases.add(Alias { application: application.to_owned(), ..alias("a", -5) }, now).unwrap();
         }
-        assert_eq!(aliases.remove(Some("three"), "a"), 0);
-        assert_eq!(aliases.remove(Some("one"), "a"), 1);
-        assert_eq!(aliases.remove(None, "a"), 1);
+        assert!(!aliases.remove("three", "a"));
+        assert!(aliases.remove("one", "a") && !aliases.remove("one", "a"));
+        assert!(aliases.remove("two", "a"));
         aliases.add(alias("b", 5), now).unwrap();
         assert_eq!(aliases.flush(), 1);
         assert!(aliases.list(now).is_empty());

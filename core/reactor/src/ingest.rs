@@ -44,11 +44,6 @@ impl IngestPoints {
         self.names().get(private).cloned()
     }
 
-    /// All of them: private and public name.
-    pub fn list(&self) -> Vec<(String, String)> {
-        self.names().iter().map(|(private, public)| (private.clone(), public.clone())).collect()
-    }
-
     fn names(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
         self.public_names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +65,6 @@ mod tests {
         assert_eq!(points.remove("secret").as_deref(), Some("cam"));
         assert_eq!(points.remove("secret"), None);
         assert_eq!(points.add("third", "x"), Ok(()));
-        assert_eq!(points.list().len(), 2);
         assert!(IngestPoints::new(0).add("a", "b").is_err());
     }
 }

@@ -66,7 +66,9 @@ pub(super) fn commands() -> Vec<Builtin> {
         ),
         Builtin::new(
             Spec::new("listStreamAliases", Access::Read, &[], "Lists the aliases that can still be used."),
-            |server, _| Outcome::Data(server.aliases.list(Instant::now()).iter().map(show).collect()),
+            |server, _| {
+                Outcome::Data(server.aliases.list(Instant::now()).iter().map(|alias| show(alias)).collect())
+            },
         ),
         Builtin::new(
             Spec::new(
@@ -132,19 +134,21 @@ fn application(server: &Server, wanted: Option<&str>) -> Result<String, String> 
 }
 
 fn remove(server: &mut Server, run: &Run<'_>) -> Outcome {
-    let name = run.params.text("aliasName");
-    let application = match run.params.given_text("appName") {
-        None => None,
-        Some(wanted) => match application(server, Some(wanted)) {
-            Ok(application) => Some(application),
-            Err(text) => return Outcome::Fail(text),
-        },
-    };
     // As it was stored: without slashes around it.
-    let name = name.trim_matches('/');
-    match server.aliases.remove(application.as_deref(), name) {
-        0 => Outcome::Fail(format!("there is no alias {name:?}; `listStreamAliases` lists all")),
-        _ => Outcome::Done("the alias is removed", json!({ "aliasName": name })),
+    let name = run.params.text("aliasName").trim_matches('/');
+    let removed = match run.params.given_text("appName") {
+        Some(wanted) => {
+            application(server, Some(wanted)).map(|application| server.aliases.remove(&application, name))
+        }
+        None => {
+            let list = server.configuration.applications.list.iter();
+            Ok(list.filter(|entry| server.aliases.remove(&entry.name, name)).count() > 0)
+        }
+    };
+    match removed {
+        Ok(true) => Outcome::Done("the alias is removed", json!({ "aliasName": name })),
+        Ok(false) => Outcome::Fail(format!("there is no alias {name:?}; `listStreamAliases` lists all")),
+        Err(text) => Outcome::Fail(text),
     }
 }
 

@@ -121,6 +121,8 @@ fn create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     let id = server.state.kept.add(kept::INGEST_POINTS, value.clone()).inspect_err(|_| {
         server.ingest_points.remove(&private);
     })?;
+    slog::info!(server.environment.log, "an ingest point is created by command";
+        "publicStreamName" => public, "caller" => &run.caller.name);
     // Whoever creates it knows its names.
     Ok(show(id, &value, Rights::All))
 }
@@ -134,6 +136,9 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     let id = id.ok_or("there is no ingest point of this private name; `listIngestPoints` lists all")?;
     let entry = server.state.kept.remove(id)?;
     forget(server, &entry.value);
+    let public = entry.value[PUBLIC].as_str().unwrap_or_default();
+    slog::info!(server.environment.log, "an ingest point is removed by command";
+        "publicStreamName" => public, "caller" => &run.caller.name);
     Ok(show(id, &entry.value, Rights::All))
 }
 
