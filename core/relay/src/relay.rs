@@ -23,6 +23,9 @@ use crate::{
 /// Players of a log from which on the packets of a round are gathered in one piece: copying them pays for itself.
 const GATHER_FROM: usize = 16;
 
+/// How long a player waits at least for a stream that is live on another worker.
+const HOME_WAIT: Duration = Duration::from_secs(5);
+
 new_key_type! {
     /// A publish on this worker.
     pub struct HomeId;
@@ -297,7 +300,9 @@ impl Relay {
         });
         entry.players.add(player, |id, index| self.players[id].index = index);
         if !started {
-            let deadline = now.checked_add(options.wait);
+            // The worker of a stream that lives elsewhere has to be heard first.
+            let wait = if live { options.wait.max(HOME_WAIT) } else { options.wait };
+            let deadline = now.checked_add(wait);
             self.players[player].deadline = deadline;
             self.waiting.extend(deadline.map(|at| (at, Wait::Player(player))));
         }

@@ -35,8 +35,12 @@ impl World {
     }
 
     fn play(&mut self, worker: usize, connection: u64) -> (PlayerId, bool) {
+        self.play_within(worker, connection, 60)
+    }
+
+    fn play_within(&mut self, worker: usize, connection: u64, seconds: u64) -> (PlayerId, bool) {
         let options =
-            PlayOptions { wait: Duration::from_secs(60), publisher_return: Duration::from_secs(10) };
+            PlayOptions { wait: Duration::from_secs(seconds), publisher_return: Duration::from_secs(10) };
         let play = Play {
             key: name(),
             connection: ConnectionId(connection),
@@ -145,6 +149,19 @@ fn a_waiting_player_is_told_when_its_publisher_comes_and_when_it_never_does() {
     let missing = Notice::Missing { connection: ConnectionId(8), slot: StreamSlot(1), key: name() };
     assert_eq!(world.workers[0].take_notices(), [missing]);
     assert!(world.workers[0].replicas().is_empty());
+}
+
+#[test]
+fn who_may_not_wait_plays_what_is_live_on_another_worker() {
+    let mut world = World::new(2);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    world.frames(0, home, [config(0, b"C"), key(0)]);
+    let (player, live) = world.play_within(1, 7, 0);
+    assert!(live);
+    world.workers[1].on_timeout(world.now);
+    assert_eq!(world.workers[1].take_notices(), []);
+    world.turn();
+    assert_eq!(world.sent(1, player), "C@0;K0@0;");
 }
 
 #[test]
