@@ -76,7 +76,7 @@ fn a_typo_in_a_key() {
     insta::assert_snapshot!(
         said("configuration = {\n  applications = { { name = \"one\", default = true,\n    acceptors = {\n      { ip = \"0.0.0.0\", prt = 1935, protocol = \"inboundRtmp\" } } } },\n  logAppendrs = {},\n  limits = { gopMesages = 3 }\n}"),
         @"
-    test.lua:4: configuration.applications[1].acceptors[1].prt: found an unknown key, expected one of `ip`, `port`, `protocol`, `keys`; did you mean `port`?
+    test.lua:4: configuration.applications[1].acceptors[1].prt: found an unknown key, expected one of `ip`, `port`, `protocol`; did you mean `port`?
     test.lua:5: configuration.logAppendrs: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `logAppenders`?
     test.lua:6: configuration.limits.gopMesages: found an unknown key, expected one of the keys in docs/configuration.md; did you mean `gopMessages`?
     "

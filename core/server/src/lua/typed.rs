@@ -244,7 +244,8 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
     }
     if message.starts_with("unknown field") {
         let key = key.unwrap_or_default();
-        let known: Vec<_> = backticked(message).skip(1).collect();
+        // Where other keys have been set apart is none of the script's.
+        let known: Vec<_> = backticked(message).skip(1).filter(|key| *key != "keys").collect();
         let expected = if known.len() <= SHOWN_KEYS {
             format!("one of `{}`", known.join("`, `"))
         } else {
