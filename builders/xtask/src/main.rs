@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "steps are timed by the wall clock")]
 
+mod header;
 mod packages;
 mod step;
 mod tasks;
@@ -49,6 +50,12 @@ const TASKS: &[Task] = &[
         arguments: "[target] [seconds]",
         summary: "fuzz one target, or all of them in turn, for so many seconds each (60)",
         run: tasks::fuzz,
+    },
+    Task {
+        name: "header",
+        arguments: "[--check]",
+        summary: "write core/plugin/include/crtmp_plugin.h, or check that it is what core/plugin/src/abi says",
+        run: header::run,
     },
     Task {
         name: "deny",

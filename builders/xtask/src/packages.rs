@@ -25,6 +25,9 @@ pub(crate) const TESTS: &[Package] = &[
     ("procps", "/usr/bin/pkill"),
     ("util-linux", "/usr/bin/setpriv"),
     ("coreutils", "/usr/bin/timeout"),
+    ("g++", "/usr/bin/g++"),
+    ("make", "/usr/bin/make"),
+    ("valgrind", "/usr/bin/valgrind"),
 ];
 
 /// What is set beside the server in benchmarks.

@@ -97,7 +97,8 @@ pub(crate) fn deny(_: &[String]) -> Result<(), Failure> {
 
 fn static_checks() -> Result<(), Failure> {
     step("format", &mut cargo("fmt --all --check"))?;
-    step("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"))
+    step("lints", &mut cargo("clippy --workspace --all-targets -- -D warnings"))?;
+    step("header", &mut cargo("xtask header --check"))
 }
 
 /// `cargo +nightly`, which only the `cargo` of rustup understands.

@@ -1,7 +1,7 @@
 //! What a plugin sees of a host: the table of functions, and what is behind it.
 
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -259,6 +259,9 @@ unsafe extern "C" fn respond(host: *const HostTable, request: u64, answer: *cons
     }
 }
 
+/// A frame has had this size since version 1.0; a place for less could not take its owner, and nobody would release it.
+const SMALLEST_FRAME: usize = offset_of!(FrameTable, owner) + size_of::<*const c_void>();
+
 unsafe extern "C" fn sequence_header(
     host: *const HostTable,
     conn: u64,
@@ -269,12 +272,15 @@ unsafe extern "C" fn sequence_header(
     unsafe {
         serve(host, abi::FAILED, |services| {
             let Some(kind) = frames::kind_of(kind) else { return abi::INVALID };
+            let room = frame.cast::<usize>().read().min(size_of::<FrameTable>());
+            if room < SMALLEST_FRAME {
+                return abi::INVALID;
+            }
             let Some(header) = services.sequence_header(conn, kind) else { return abi::GONE };
             let owner = Arc::new(header);
             let table = frames::table(&owner);
             // The plugin's now, until it releases it.
             let _ = Arc::into_raw(owner);
-            let room = frame.cast::<usize>().read().min(size_of::<FrameTable>());
             ptr::copy_nonoverlapping((&raw const table).cast::<u8>(), frame.cast::<u8>(), room);
             frame.cast::<usize>().write(room);
             abi::OK

@@ -38,8 +38,9 @@ pub struct HostTable {
     /// Has the frames that a connection publishes brought to `on_frame` (`on` not 0), or no more (0).
     pub tap: unsafe extern "C" fn(host: *const Self, conn: u64, on: u32) -> i32,
     /// Gives the newest codec configuration of what a connection publishes: `kind` is
-    /// [`FRAME_AUDIO`](super::FRAME_AUDIO) or [`FRAME_VIDEO`](super::FRAME_VIDEO). The frame is retained for the
-    /// caller, who releases it. [`GONE`](super::GONE) where there is none (yet).
+    /// [`FRAME_AUDIO`](super::FRAME_AUDIO) or [`FRAME_VIDEO`](super::FRAME_VIDEO). The caller has set
+    /// `size` in `frame`, and releases the frame, which is retained for him. [`GONE`](super::GONE) where there is none
+    /// (yet).
     pub sequence_header:
         unsafe extern "C" fn(host: *const Self, conn: u64, kind: u32, frame: *mut FrameTable) -> i32,
     /// Keeps the memory of a frame after the hook that lent it.

@@ -17,6 +17,7 @@ mod layer;
 #[cfg(test)]
 mod tests;
 
+use core::ffi::c_char;
 use core::ptr;
 
 pub use app::*;
@@ -55,8 +56,8 @@ pub const FULL: i32 = -5;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Str {
-    /// First byte; may be null when `len` is 0.
-    pub ptr: *const u8,
+    /// First byte; may be null when `len` is 0. Nothing ends the text but its length.
+    pub ptr: *const c_char,
     /// Bytes.
     pub len: usize,
 }
@@ -67,12 +68,12 @@ impl Str {
 
     /// Lends a string. The borrow ends with the call that it is an argument of; the compiler cannot see that.
     pub const fn new(text: &str) -> Self {
-        Self { ptr: text.as_ptr(), len: text.len() }
+        Self { ptr: text.as_ptr().cast(), len: text.len() }
     }
 
     /// Lends bytes, likewise.
     pub const fn of(bytes: &[u8]) -> Self {
-        Self { ptr: bytes.as_ptr(), len: bytes.len() }
+        Self { ptr: bytes.as_ptr().cast(), len: bytes.len() }
     }
 
     /// The bytes that were lent.
@@ -84,7 +85,7 @@ impl Str {
             return &[];
         }
         // SAFETY: the caller vouches for pointer, length and lifetime.
-        unsafe { core::slice::from_raw_parts(self.ptr, self.len) }
+        unsafe { core::slice::from_raw_parts(self.ptr.cast(), self.len) }
     }
 }
 
