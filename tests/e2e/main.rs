@@ -10,6 +10,8 @@
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
+//! * [`new_app`]: applications from the templates, made outside of the tree.
+//! * [`valgrind`]: the border to plugins, looked at by valgrind.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -24,11 +26,13 @@ mod limits;
 mod lua;
 mod merging;
 mod mistakes;
+mod new_app;
 mod plugins;
 mod process;
 mod slow;
 mod start;
 mod takeover;
+mod valgrind;
 mod workers;
 
 use std::fs;

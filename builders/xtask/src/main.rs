@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "steps are timed by the wall clock")]
 
 mod header;
+mod new_app;
 mod packages;
 mod step;
 mod tasks;
@@ -50,6 +51,12 @@ const TASKS: &[Task] = &[
         arguments: "[target] [seconds]",
         summary: "fuzz one target, or all of them in turn, for so many seconds each (60)",
         run: tasks::fuzz,
+    },
+    Task {
+        name: "new-app",
+        arguments: "NAME [DIR] [--c|--lua]",
+        summary: "make an application outside of this tree, in Rust, C or Lua, with `--sdk PATH` for another plugin kit",
+        run: new_app::run,
     },
     Task {
         name: "header",

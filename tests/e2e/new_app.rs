@@ -1,0 +1,100 @@
+//! Applications from the templates: made outside of the tree, built, tested, and run by the real server.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crtmp_tests::{Config, Launch, Server, ffmpeg, folder_of_programs, wait_for};
+use serde_json::Value;
+
+use crate::SOON;
+
+/// A busy machine builds a few crates within this.
+const BUILD: Duration = Duration::from_secs(300);
+
+#[test]
+fn an_application_in_rust_works_from_the_template() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let block = make("oxide", folder.path(), "");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let project = folder.path().join("oxide");
+    for task in ["test --offline", "build --offline"] {
+        // A folder that is meant for this tree would mix up what is built.
+        let target = project.join("target");
+        let launch = Launch::new(&cargo).args(task).folder(&project).env("CARGO_TARGET_DIR", target);
+        launch.within(BUILD).run().success();
+    }
+    runs_in_the_server("oxide", &block.replace("/release/", "/debug/"));
+}
+
+#[test]
+fn an_application_in_c_works_from_the_template() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let block = make("sea", folder.path(), "--c");
+    let project = folder.path().join("sea");
+    for task in ["test", "lib"] {
+        let goal = if task == "lib" { "libsea.so" } else { task };
+        Launch::new("make").arg(goal).folder(&project).within(BUILD).run().success();
+    }
+    runs_in_the_server("sea", &block);
+}
+
+#[test]
+fn an_application_in_lua_works_from_the_template() {
+    if !folder_of_programs().join("libvmapp.so").is_file() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let block = make("moon", folder.path(), "--lua");
+    let script = folder.path().join("moon/moon.lua");
+    Launch::new(Server::executable()).args("--test-app").arg(script).within(SOON).run().success();
+    runs_in_the_server("moon", &block);
+}
+
+/// Has xtask make an application; gives the block that it prints for the configuration.
+fn make(name: &str, folder: &Path, language: &str) -> String {
+    let xtask = folder_of_programs().join("xtask");
+    assert!(xtask.is_file(), "{} is missing: run `cargo xtask test`", xtask.display());
+    let launch = Launch::new(xtask).arg("new-app").arg(name).arg(folder.join(name)).args(language);
+    let output = launch.within(SOON).run().success().stdout;
+    let block = &output[output.find('{').expect("a block")..];
+    block.trim().trim_end_matches(',').to_owned()
+}
+
+/// The application refuses, renames and counts.
+fn runs_in_the_server(name: &str, block: &str) {
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }";
+    let admin = format!("{{ name = \"admin\", acceptors = {{ {acceptor} }} }}");
+    let server = Server::start(&Config::new().block(block).block(&admin));
+    let url = |stream: &str| format!("rtmp://{}/{name}/{stream}", server.address());
+
+    let refused = ffmpeg::publish_film(&url("bad")).within(SOON).run();
+    assert_ne!(refused.code, Some(0), "it is refused");
+    let text = format!("{name} takes no bad streams");
+    assert!(refused.stderr.contains(&text), "{text:?} is not in {}", refused.stderr);
+
+    let _publisher = ffmpeg::publish_film(&url("a")).start();
+    server.wait_for_publisher("b");
+    assert_eq!(ffmpeg::codecs(&url("b")), ["aac", "h264"]);
+    let command = format!("{name}Frames");
+    let frames = wait_for("frames to be counted", SOON, || {
+        let reply = ask(&server, &command);
+        assert_eq!(reply["status"], "SUCCESS", "{reply}");
+        reply["data"]["frames"].as_u64().filter(|frames| *frames > 0)
+    });
+    assert!(frames < 10_000, "{frames}");
+    server.stop();
+}
+
+/// Gives a command to the JSON command line; gives the reply.
+fn ask(server: &Server, command: &str) -> Value {
+    let service = server.services().iter().find(|service| service.chain == "inboundJsonCli");
+    let address = service.expect("the command line listens").address;
+    let mut session = TcpStream::connect(address).expect("the command line answers");
+    session.set_read_timeout(Some(SOON)).expect("a socket takes a timeout");
+    session.write_all(format!("{command}\r\n").as_bytes()).expect("it can be written");
+    let mut reply = String::new();
+    BufReader::new(session).read_line(&mut reply).expect("a reply");
+    serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply:?}"))
+}
