@@ -426,8 +426,10 @@ pub(crate) fn guarded(fail: impl FnOnce(&str), body: impl FnOnce() -> i32) -> i3
     // The instance lives on after a panic; `App` tells authors what that asks of them.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         fail(panic_text(panic.as_ref()));
-        // A payload is any type, and its destructor may panic as well. Forgetting it costs a few bytes per panic.
-        std::mem::forget(panic);
+        if !panic.is::<&str>() && !panic.is::<String>() {
+            // Any other type has a destructor that may panic as well. Forgetting it costs a few bytes.
+            std::mem::forget(panic);
+        }
         abi::PANICKED
     })
 }
