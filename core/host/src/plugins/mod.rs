@@ -193,6 +193,6 @@ fn remedy(reason: &Unfit) -> &'static str {
     match reason {
         Unfit::Major(_) => "rebuild the plugin with this server's `crtmp-plugin`",
         Unfit::Minor(_) => "update the server, or rebuild the plugin with an older `crtmp-plugin`",
-        _ => "export the plugin with `export_plugin!`, or fill the descriptor as `abi.rs` says",
+        _ => "export the plugin with `export_plugin!`, or fill the descriptor as `crtmp_plugin.h` says",
     }
 }
