@@ -550,6 +550,11 @@ typedef struct crtmp_HostTable {
      * answer comes with the ticket.
      */
     int32_t (*http)(const struct crtmp_HostTable *host, struct crtmp_Str request, struct crtmp_Str body, uint64_t ticket);
+    /**
+     * The folder at which relative paths start: the one in which the server was started. Good for as
+     * long as the host pointer.
+     */
+    struct crtmp_Str (*folder)(const struct crtmp_HostTable *host);
 } crtmp_HostTable;
 
 /**

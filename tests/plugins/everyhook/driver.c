@@ -151,6 +151,11 @@ static int32_t host_http(const crtmp_HostTable *host, crtmp_Str request, crtmp_S
     return CRTMP_GONE;
 }
 
+static crtmp_Str host_folder(const crtmp_HostTable *host) {
+    (void)host;
+    return crtmp_str("/");
+}
+
 static void out_fail(const crtmp_OutTable *out, crtmp_Str reason) {
     (void)out;
     look(reason);
@@ -293,6 +298,7 @@ int main(int count, char **arguments) {
         .source_close = host_number,
         .connect = host_connect,
         .http = host_http,
+        .folder = host_folder,
     };
     CHECK(count == 2);
     void *library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);

@@ -74,7 +74,8 @@ pub struct HostTable {
     /// Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`. The
     /// answer comes with the ticket.
     pub http: unsafe extern "C" fn(host: *const Self, request: Str, body: Str, ticket: u64) -> i32,
-    /// The folder at which relative paths start: the one in which the server was started. Good for ever.
+    /// The folder at which relative paths start: the one in which the server was started. Good for as
+    /// long as the host pointer.
     pub folder: unsafe extern "C" fn(host: *const Self) -> Str,
 }
 
