@@ -80,7 +80,7 @@ struct Seen {
 /// Something that the application asked of the server and whose result comes later.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// Names the call in [`FakeHost::answer`]; 0: no result is wanted.
+    /// Names the call in [`FakeHost::answer_call`]; 0: no result is wanted.
     pub ticket: u64,
     /// What it is.
     pub what: Called,
