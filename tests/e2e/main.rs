@@ -8,6 +8,7 @@
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`process`]: signals, reload, daemon mode, the command line.
+//! * [`processes`]: programs that commands launch, and timers.
 //! * [`mistakes`]: what a wrong configuration is told.
 //! * [`plugins`]: applications that misbehave.
 //! * [`new_app`]: applications from the templates, made outside of the tree.
@@ -29,6 +30,7 @@ mod mistakes;
 mod new_app;
 mod plugins;
 mod process;
+mod processes;
 mod slow;
 mod start;
 mod takeover;

@@ -5,14 +5,24 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 8] =
-    [("HS", 13), ("CHK", 25), ("CTL", 9), ("ACK", 4), ("AMF", 15), ("CMD", 18), ("MED", 19), ("SLOW", 5)];
+const GROUPS: [(&str, usize); 9] = [
+    ("EXE", 5),
+    ("HS", 13),
+    ("CHK", 25),
+    ("CTL", 9),
+    ("ACK", 4),
+    ("AMF", 15),
+    ("CMD", 18),
+    ("MED", 19),
+    ("SLOW", 5),
+];
 
 /// Cases of groups that are not all here.
 const SINGLE: [&str; 3] = ["LOAD-03", "LOAD-04", "FLT-05"];
 
 /// What the beginnings of names stand for.
-const FOLDERS: [(&str, &str); 5] = [
+const FOLDERS: [(&str, &str); 6] = [
+    ("host/", "core/host/src/"),
     ("rtmp/", "protocols/rtmp/src/"),
     ("relay/", "core/relay/src/"),
     ("media/", "core/media/src/"),

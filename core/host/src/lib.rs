@@ -6,6 +6,7 @@
 //! * [`plugins`] loads libraries, [`apps`] runs what they bring, each application on a thread of its own.
 //! * [`web`] asks other servers over HTTP, [`events`] tells them and files what happens; [`secrets`] keeps
 //!   passwords out of both.
+//! * `processes` are the programs that commands launch.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +19,7 @@ pub mod commands;
 pub mod config;
 pub mod events;
 pub mod plugins;
+mod processes;
 pub mod secrets;
 pub mod server;
 pub mod web;

@@ -16,6 +16,7 @@ static MEMORY: process::Memory = process::Memory;
 
 fn main() -> ExitCode {
     process::use_large_pages();
+    process::keep_descriptors();
     match cli::Cli::read(std::env::args_os()) {
         Ok(cli) if cli.test_app => run::test_app(&cli.file),
         Ok(cli) => run::run(&cli),

@@ -28,6 +28,16 @@ const FEW_FILES: u64 = 4096;
 /// What the daemon writes to its parent when all is well.
 const READY: &str = "ready";
 
+/// Keeps what whoever started this process has left open to this process: programs that it launches do not get it.
+pub(crate) fn keep_descriptors() {
+    let Ok(folder) = fs::read_dir("/proc/self/fd") else { return };
+    let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        // SAFETY: the call takes numbers only; one that is closed meanwhile is an error, which does no harm.
+        unsafe { nix::libc::fcntl(number, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC) };
+    }
+}
+
 /// Which of the two processes this is.
 pub(crate) enum Fork {
     /// The one that was started. It has waited for the verdict, and has to exit with this code.

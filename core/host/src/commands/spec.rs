@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::did_you_mean;
+use crate::{config::did_you_mean, secrets::MASK};
 
 /// Bytes of one text that a parameter may hold.
 const TEXT: usize = 64 * 1024;
@@ -14,6 +14,12 @@ const LIST: usize = 1024;
 
 /// Parameters that a command of an application may have.
 const PARAMS: usize = 64;
+
+/// Variables that one call may give to a command that takes them.
+const VARIABLES: usize = 64;
+
+/// Bytes of the name of a variable.
+const VARIABLE: usize = 128;
 
 /// A command, as `help` shows it.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub struct Spec {
     pub access: Access,
     /// What it takes.
     pub params: Vec<Param>,
+    /// Whether it takes further texts under names that begin with `$`, and what these mean.
+    pub variables: Option<Cow<'static, str>>,
 }
 
 /// What a command may do.
@@ -147,7 +155,14 @@ impl Kind {
 impl Spec {
     /// A command of the server.
     pub fn new(name: &'static str, access: Access, params: &[Param], description: &'static str) -> Self {
-        Self { name: name.into(), description: description.into(), access, params: params.to_vec() }
+        let (name, description) = (name.into(), description.into());
+        Self { name, description, access, params: params.to_vec(), variables: None }
+    }
+
+    /// It takes further texts under names that begin with `$`; these mean what `description` says.
+    #[must_use]
+    pub fn with_variables(self, description: &'static str) -> Self {
+        Self { variables: Some(description.into()), ..self }
     }
 
     /// Reads what an application says of its command.
@@ -187,7 +202,8 @@ impl Spec {
             });
         }
         let access = if command["readOnly"] == true { Access::Read } else { Access::Change };
-        Ok(Self { name: name.into(), description: text(command, "description").into(), access, params })
+        let description = text(command, "description").into();
+        Ok(Self { name: name.into(), description, access, params, variables: None })
     }
 
     /// As `help` shows it; `owner` is whose it is.
@@ -201,6 +217,13 @@ impl Spec {
                 "description": param.description,
             })
         };
+        let variables = self.variables.as_ref().map(|description| Param {
+            name: "$NAME".into(),
+            kind: Kind::Text,
+            mandatory: false,
+            default: "null".into(),
+            description: description.clone(),
+        });
         json!({
             "command": self.name,
             "deprecated": false,
@@ -208,7 +231,7 @@ impl Spec {
             "owner": owner,
             "readOnly": self.access == Access::Read,
             "needsSecret": self.access == Access::Secret,
-            "parameters": self.params.iter().map(param).collect::<Vec<_>>(),
+            "parameters": self.params.iter().chain(&variables).map(param).collect::<Vec<_>>(),
         })
     }
 
@@ -220,6 +243,11 @@ impl Spec {
     pub fn check(&self, given: &Map<String, Value>) -> Result<Params, String> {
         let mut params = Map::new();
         for (key, value) in given {
+            if self.variables.is_some() && key.starts_with('$') {
+                let text = self.variable(key, value)?;
+                params.insert(key.clone(), text);
+                continue;
+            }
             let Some(param) = self.params.iter().find(|param| param.name.eq_ignore_ascii_case(key)) else {
                 return Err(self.unknown(key));
             };
@@ -230,6 +258,10 @@ impl Spec {
             if params.insert(param.name.to_string(), taken).is_some() {
                 return Err(format!("`{}` of `{}` is given twice", param.name, self.name));
             }
+        }
+        let variables = params.keys().filter(|key| key.starts_with('$')).count();
+        if variables > VARIABLES {
+            return Err(format!("`{}` takes at most {VARIABLES} variables, not {variables}", self.name));
         }
         for param in self.params.iter() {
             if params.contains_key(&*param.name) {
@@ -242,6 +274,25 @@ impl Spec {
             params.insert(param.name.to_string(), default);
         }
         Ok(Params(params))
+    }
+
+    /// The text under a name that begins with `$`. Case counts.
+    fn variable(&self, key: &str, value: &Value) -> Result<Value, String> {
+        let name = key.strip_prefix('$').unwrap_or(key);
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let begins = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        if !begins || name.len() > VARIABLE || !name.bytes().all(fits) {
+            let shown: String = key.chars().take(64).collect();
+            return Err(format!(
+                "{shown:?} of `{}` is no variable: `$`, then letters, digits and `_`, no digit first, at most \
+                 {VARIABLE}",
+                self.name
+            ));
+        }
+        // The value may be secret, so it is not shown.
+        Kind::Text
+            .take(value)
+            .ok_or_else(|| format!("`{key}` of `{}` must be {}", self.name, Kind::Text.expected()))
     }
 
     fn unknown(&self, key: &str) -> String {
@@ -324,6 +375,22 @@ impl Params {
     pub fn list(&self, name: &str) -> Vec<&str> {
         let list = self.0.get(name).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// Name, without `$`, and text of each variable.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(key, value)| Some((key.strip_prefix('$')?, value.as_str()?)))
+    }
+
+    /// All of them, for others to see: what variables hold may be secret.
+    pub fn shown(&self) -> Map<String, Value> {
+        let mut shown = self.0.clone();
+        for (key, value) in &mut shown {
+            if key.starts_with('$') {
+                *value = MASK.into();
+            }
+        }
+        shown
     }
 
     /// What stands under `name`.

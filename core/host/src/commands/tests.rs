@@ -26,6 +26,8 @@ fn specs() -> Vec<Spec> {
             "Sets.",
         ),
         Spec::new("explode", Access::Secret, &[], "Ends it all."),
+        Spec::new("vary", Access::Read, &[Param::optional("id", Kind::Whole, "0", "which")], "Varies.")
+            .with_variables("what is varied"),
     ]
 }
 
@@ -102,6 +104,47 @@ fn every_mistake_is_named_with_a_remedy() {
         let found = reply["description"].as_str().unwrap();
         assert!(found.starts_with(expected) && found.len() < 200, "{found}");
     }
+}
+
+#[test]
+fn variables_are_taken_where_they_are_wanted() {
+    let reply = run("vary", json!({ "ID": 1, "$A_1": "x y", "$a_1": 7, "$_": "" }));
+    assert_eq!(reply["data"], json!({ "id": 1, "$A_1": "x y", "$a_1": "7", "$_": "" }));
+    let name = |bytes: usize| format!("${}", "v".repeat(bytes));
+    for (name, good) in [
+        (name(127), true),
+        (name(128), true),
+        (name(129), false),
+        ("$".to_owned(), false),
+        ("$1a".to_owned(), false),
+        ("$a-b".to_owned(), false),
+        ("$a=b".to_owned(), false),
+        ("$\u{e4}".to_owned(), false),
+        ("a$".to_owned(), false),
+    ] {
+        let reply = run("vary", json!({ &name: "v" }));
+        assert_eq!(reply["status"] == "SUCCESS", good, "{reply}");
+    }
+    for (count, good) in [(63, true), (64, true), (65, false)] {
+        let many = (0..count).map(|number| (format!("$V{number}"), json!("x"))).collect();
+        assert_eq!(run("vary", Value::Object(many))["status"] == "SUCCESS", good, "{count}");
+    }
+    let text = |params| run("vary", params)["description"].as_str().unwrap().to_owned();
+    assert!(text(json!({ "$1": "" })).starts_with("\"$1\" of `vary` is no variable: `$`, then letters"));
+    assert_eq!(text(json!({ "$A": ["hidden"] })), "`$A` of `vary` must be a text");
+    assert!(
+        run("setThing", json!({ "id": 1, "$A": "" }))["description"]
+            .as_str()
+            .unwrap()
+            .starts_with("`setThing` has no parameter \"$A\"")
+    );
+
+    let specs = specs();
+    let params = specs[3].check(json!({ "$TOP": "secret" }).as_object().unwrap()).unwrap();
+    assert_eq!(params.variables().collect::<Vec<_>>(), [("TOP", "secret")]);
+    assert_eq!(Value::Object(params.shown()), json!({ "id": 0, "$TOP": "***" }));
+    assert_eq!(specs[3].help("server")["parameters"][1]["name"], "$NAME");
+    assert_eq!(specs[2].help("server")["parameters"], json!([]));
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct Diff {
     pub log_appenders: Option<Vec<Appender>>,
     /// The event logger as it should be, if anything of it changed.
     pub event_logger: Option<EventLogger>,
+    /// Whether anything changed of what processes may be launched.
+    pub processes: bool,
     /// The new value of `shutdownTimeout`, if it changed.
     pub shutdown_timeout: Option<crtmp_media::Seconds>,
     /// Changes that wait for a restart.
@@ -95,6 +97,7 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     if old.event_logger != new.event_logger {
         diff.event_logger = Some(new.event_logger.clone());
     }
+    diff.processes = old.processes != new.processes;
     if old.shutdown_timeout != new.shutdown_timeout {
         diff.shutdown_timeout = Some(new.shutdown_timeout);
     }
@@ -250,10 +253,12 @@ mod tests {
         new.path_separator = Some("/".into());
         new.log_appenders = vec![Appender::new(AppenderKind::Console)];
         new.event_logger.custom_data = Some("x".into());
+        new.processes.max_processes = 3;
         let diff = diff(&old, &new);
         assert_eq!(diff.shutdown_timeout, Some(Seconds::new(1)));
         assert_eq!(diff.log_appenders, Some(new.log_appenders));
         assert_eq!(diff.event_logger, Some(new.event_logger));
+        assert!(diff.processes);
         let restart: Vec<_> =
             diff.restart.iter().map(|change| (change.path.as_str(), change.new.as_str())).collect();
         assert_eq!(

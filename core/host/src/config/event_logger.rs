@@ -126,14 +126,7 @@ impl EventSink {
 
     /// `fileChunkTime` in seconds since midnight; none where it is absent or no time.
     pub fn chunk_second(&self) -> Option<u64> {
-        let mut parts = self.file_chunk_time.as_ref()?.split(':');
-        let mut part = |end: u64| -> Option<u64> {
-            let part = parts.next()?;
-            let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-            part.parse::<u64>().ok().filter(|number| digits && *number < end)
-        };
-        let second = part(24)? * 3600 + part(60)? * 60 + part(60)?;
-        parts.next().is_none().then_some(second)
+        crate::events::time::second_of_day(self.file_chunk_time.as_ref()?)
     }
 
     /// The keys that this kind does not have, of those that are given.

@@ -12,6 +12,7 @@ mod event_logger;
 mod event_logger_check;
 mod keys;
 mod library;
+mod processes;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
 pub use library::{find_library, library_candidates};
+pub use processes::Processes;
 pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, validate};
 
 /// The table `configuration`.
@@ -60,6 +62,8 @@ pub struct Configuration {
     /// A file in which the server keeps what commands have set up and a restart shall not forget. A relative path
     /// starts at the folder in which the server was started.
     pub state_file: Option<PathBuf>,
+    /// The programs that commands may launch.
+    pub processes: Processes,
 }
 
 impl Configuration {
@@ -101,6 +105,7 @@ impl Default for Configuration {
             shutdown_timeout: Seconds::new(10),
             counters_file: None,
             state_file: None,
+            processes: Processes::default(),
         }
     }
 }
@@ -150,6 +155,7 @@ mod tests {
             .chain(keys(acceptor).into_iter().filter(|(key, _)| key != "keys"))
             .chain(keys(Appender::new(AppenderKind::Console)))
             .chain(keys(EventLogger::default()))
+            .chain(keys(Processes::default()))
             .chain(keys(EventSink::new(EventSinkKind::File)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])
@@ -201,6 +207,8 @@ mod tests {
             ("retries", whole(EventSink::RETRIES)),
             ("retryDelay", seconds(EventSink::RETRY_DELAY)),
             ("retryDelayMax", seconds(EventSink::RETRY_DELAY)),
+            ("maxProcesses", whole(Processes::MAX_PROCESSES)),
+            ("stopGrace", seconds(Processes::STOP_GRACE)),
         ] {
             assert!(row(key).contains(&range), "{key}: {range}");
         }

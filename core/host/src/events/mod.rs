@@ -14,7 +14,7 @@ mod rpc;
 mod sink;
 #[cfg(test)]
 mod tests;
-mod time;
+pub(crate) mod time;
 
 use std::{
     sync::{

@@ -24,6 +24,13 @@ pub enum Order {
     Command(Job),
     /// A worker's report.
     Report(Box<WorkerReport>),
+    /// A run of a launched process has ended.
+    ProcessEnded {
+        /// The number of the process.
+        id: u64,
+        /// The number of the run.
+        run: u64,
+    },
 }
 
 /// Hands an order to the server's thread.
@@ -99,6 +106,7 @@ impl Server {
                 self.gather();
             }
             Order::Command(job) => self.run(job, &[], &mut wishes),
+            Order::ProcessEnded { id, run } => self.process_ended(id, run),
             Order::Report(report) => {
                 self.gathering.reports.push(*report);
                 if self.gathering.reports.len() == self.workers.count() {
@@ -158,7 +166,7 @@ impl Server {
         let Job { index, params, caller, reply } = job;
         let command = &COMMANDS[index];
         if self.events.wants(Kind::CliRequest) {
-            let payload = serde_json::json!({ "command": command.spec.name, "parameters": params.map(), "caller": caller.name });
+            let payload = serde_json::json!({ "command": command.spec.name, "parameters": params.shown(), "caller": caller.name });
             self.events.emit(Event { kind: Kind::CliRequest, stream: None, payload });
         }
         let outcome = (command.run)(self, &Run { params: &params, caller: &caller, reports });

@@ -137,6 +137,7 @@ impl Server {
         let libraries =
             Libraries::load(&configuration, &environment.catalogue, environment.program_folder.as_deref())?;
         let state = commands::State::load(configuration.state_file.as_deref())?;
+        let allowed = commands::processes::allowed(&configuration)?;
         let limits = Arc::new(configuration.limits.clone());
         let system = |error: std::io::Error| {
             let path = "configuration.workers";
@@ -194,6 +195,7 @@ impl Server {
         for bound in bound {
             server.open_bound(bound);
         }
+        server.configure_processes(allowed);
         server.resume_state();
         server.tell(Kind::ServerStarted, banner());
         Ok(server)
@@ -248,11 +250,13 @@ impl Server {
     }
 
     /// Ends everything: ports, connections (which are told), workers, applications.
-    pub fn stop(self) -> Stopped {
+    pub fn stop(mut self) -> Stopped {
         let time = self.configuration.shutdown_timeout.get();
         let until = Instant::now() + time;
         self.tell(Kind::ServerStopping, banner());
+        let wait_for_state = self.end_state();
         let workers = self.reactor.stop(time);
+        wait_for_state(until);
         // Connections are gone; what applications still have to do about them gets a little time of its own.
         let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
         let until = Instant::now() + rest;
@@ -388,7 +392,7 @@ pub fn check(
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let libraries = Libraries::load(configuration, catalogue, program_folder)?;
-    let mut errors = Vec::new();
+    let mut errors = commands::processes::allowed(configuration).err().unwrap_or_default();
     for (index, application) in configuration.applications.list.iter().enumerate() {
         let path = format!("configuration.applications[{}]", index + 1);
         let Some(library) = libraries.of(application) else { continue };

@@ -25,6 +25,8 @@ pub struct Plan {
     pub log_appenders: bool,
     /// Whether the event logger would change.
     pub event_logger: bool,
+    /// Whether it would change what processes may be launched.
+    pub processes: bool,
     /// Connections that would keep an application that has been replaced or removed. None is ever closed.
     pub sessions_with_old_application: usize,
 }
@@ -83,6 +85,7 @@ impl Server {
             restart: diff.restart.into_iter().map(|change| change.path).collect(),
             log_appenders: diff.log_appenders.is_some(),
             event_logger: diff.event_logger.is_some(),
+            processes: diff.processes,
             sessions_with_old_application: sessions,
         })
     }
@@ -107,6 +110,7 @@ impl Server {
         let mut bound = Vec::new();
         let environment = &self.environment;
         let libraries = Libraries::load(&new, &environment.catalogue, environment.program_folder.as_deref())?;
+        let allowed = super::commands::processes::allowed(&new)?;
         let mut errors = Vec::new();
         for acceptor in fresh {
             let path = path_of(&new, &acceptor);
@@ -145,6 +149,7 @@ impl Server {
         self.configuration.daemon = old.daemon;
         self.configuration.counters_file = old.counters_file;
         self.configuration.state_file = old.state_file;
+        self.configure_processes(allowed);
 
         for (name, running) in started {
             let before: Option<Running> = self.applications.insert(name, running);

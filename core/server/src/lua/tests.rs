@@ -364,6 +364,28 @@ fn sinks_of_events_are_read_and_their_mistakes_named() {
 }
 
 #[test]
+fn programs_that_may_be_launched_are_read_and_their_mistakes_named() {
+    let processes = |text: &str| with("").replacen('{', &format!("{{ processes = {text},"), 1);
+    let read =
+        good(&processes("{ allow = { '/bin/a', '/bin/b' }, maxProcesses = 3, stopGrace = 0.5 }")).processes;
+    assert_eq!(read.allow, [Path::new("/bin/a"), Path::new("/bin/b")]);
+    assert_eq!((read.max_processes, read.stop_grace.get().as_millis()), (3, 500));
+    assert_eq!(good(&processes("{ allow = {} }")).processes, good(&with("")).processes);
+    for (text, expected) in [
+        ("'/bin/a'", "configuration.processes: found \"/bin/a\" (a string), expected a table with `allow`"),
+        ("{ allow = '/bin/a' }", "processes.allow: found \"/bin/a\" (a string), expected a list of strings"),
+        ("{ allow = { 'a' } }", "processes.allow[1]: found \"a\", expected the absolute path of a program"),
+        ("{ alow = {} }", "did you mean `allow`?"),
+        ("{ maxProcesses = 0 }", "expected a whole number from 1 to 256"),
+        ("{ maxProcesses = 'x' }", "expected a whole number from 1 to 256"),
+        ("{ stopGrace = 61 }", "expected a number of seconds from 0 to 60"),
+    ] {
+        let found = said(processes(text));
+        assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+#[test]
 fn the_configurations_in_this_tree_are_good() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let mut count = 0;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crtmp_host::config::{
     ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, EventSink, Off,
-    Refusal, Scope, did_you_mean, quoted, refused_key,
+    Processes, Refusal, Scope, did_you_mean, quoted, refused_key,
 };
 use crtmp_media::Limits;
 use serde_json::{Map, Value, json};
@@ -59,6 +59,14 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
         }
     });
     shape_event_logger(top, path, mistakes);
+    if let Some(processes) = top.get_mut("processes") {
+        let expected = "a table with `allow`";
+        if let Some(table) = table(processes, &join(path, "processes"), expected, &json!({}), mistakes)
+            && let Some(programs @ Value::Object(_)) = table.get_mut("allow")
+        {
+            empty_is_list(programs);
+        }
+    }
     let path = join(path, "applications");
     let Some(applications) = top.get_mut("applications") else { return };
     let expected = "a list of applications and `rootDirectory`";
@@ -372,7 +380,9 @@ fn expectation(key: &str, message: &str) -> String {
         |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
     match key {
         "daemon" | "default" | "validateHandshake" | "singleLine" => "true or false".into(),
-        "aliases" | "filters" | "plugins" => "a list of strings".into(),
+        "aliases" | "filters" | "plugins" | "allow" => "a list of strings".into(),
+        "maxProcesses" => whole(Processes::MAX_PROCESSES),
+        "stopGrace" => seconds(Processes::STOP_GRACE),
         "maxConnections" => whole(Application::MAX_CONNECTIONS),
         "maxCommandBytes" => whole(Application::MAX_COMMAND_BYTES),
         "pingInterval" => seconds(Application::PING_INTERVAL),

@@ -11,8 +11,10 @@ mod general;
 mod ingest;
 mod kept;
 mod limits;
+pub(super) mod processes;
 mod services;
 mod streams;
+mod timers;
 
 use std::{path::Path, sync::LazyLock, time::Instant};
 
@@ -20,7 +22,7 @@ use super::{
     Server,
     control::{Outcome, Run},
 };
-use crate::{commands::Spec, config::ConfigError};
+use crate::{commands::Spec, config::ConfigError, processes::Processes};
 
 /// A command of the server.
 pub(super) struct Builtin {
@@ -52,6 +54,8 @@ pub(super) static COMMANDS: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
         aliases::commands(),
         ingest::commands(),
         config::commands(),
+        timers::commands(),
+        processes::commands(),
     ]
     .into_iter()
     .flatten()
@@ -74,6 +78,8 @@ pub(super) struct State {
     meter: limits::Meter,
     /// What `setConnectionsCountLimit` has set.
     connections_limit: u64,
+    timers: timers::Timers,
+    processes: Processes,
 }
 
 impl State {
@@ -96,12 +102,21 @@ impl Server {
 
     /// When [`upkeep`](Self::upkeep) is to be called.
     pub(super) fn upkeep_at(&self) -> Option<Instant> {
-        self.state.meter.next
+        [self.state.meter.next, self.timers_due(), self.state.processes.due()].into_iter().flatten().min()
     }
 
     /// Looks after what commands have set up.
     pub(super) fn upkeep(&mut self, now: Instant) {
         self.measure(now);
         self.aliases.sweep(now);
+        self.look_after_timers(now);
+        self.look_after_processes(now);
+    }
+
+    /// Ends what commands have set up and what may not outlive the server; what is returned waits for that, up
+    /// to a time.
+    pub(super) fn end_state(&mut self) -> impl FnOnce(Instant) + use<> {
+        self.close_timers();
+        self.end_processes()
     }
 }

@@ -1,0 +1,357 @@
+//! Programs that commands launch, and timers: by the command line for programs, as their users meet them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crtmp_tests::wire::Client;
+use crtmp_tests::{Config, Server, folder_of_programs, wait_for};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{SOON, file};
+
+const SECRET: &str = "open sesame";
+
+/// A server whose configuration allows these shell scripts, and a folder for what they and its events leave.
+struct Stage {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Stage {
+    fn new(scripts: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut allow = vec!["/bin/ls".to_owned()];
+        for (name, text) in scripts {
+            let path = folder.path().join(name);
+            script(&path, text);
+            allow.push(path.to_string_lossy().into_owned());
+        }
+        let server = Server::start(&config(folder.path(), &format!("allow = {}", list(&allow))));
+        Self { server, folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Payloads of the events of this kind.
+    fn events(&self, kind: &str) -> Vec<Value> {
+        let events = self.read("events.json");
+        let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["type"] == kind).map(|event| event["payload"].clone()).collect()
+    }
+}
+
+/// A session of the command line for programs.
+struct Session(TcpStream);
+
+impl Session {
+    /// One that has not shown the secret.
+    fn stranger(server: &Server) -> Self {
+        let service = server.services().iter().find(|service| service.chain == "inboundJsonCli");
+        let stream = TcpStream::connect(service.expect("a command line").address).expect("it listens");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        Self(stream)
+    }
+
+    fn new(server: &Server) -> Self {
+        let mut session = Self::stranger(server);
+        session.done("auth", &[("secret", SECRET)]);
+        session
+    }
+
+    fn call(&mut self, command: &str, parameters: &[(&str, &str)]) -> Value {
+        let mut line = command.to_owned();
+        for (key, value) in parameters {
+            line.push_str(&format!(" {key}={}", escaped(value)));
+        }
+        self.line(&line)
+    }
+
+    fn line(&mut self, line: &str) -> Value {
+        write!(self.0, "{line}\r\n").expect("the session is open");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).expect("an answer");
+            answer.extend(byte);
+        }
+        serde_json::from_slice(&answer).expect("the answer is JSON")
+    }
+
+    /// The data of a command that must succeed.
+    fn done(&mut self, command: &str, parameters: &[(&str, &str)]) -> Value {
+        let answer = self.call(command, parameters);
+        assert_eq!(answer["status"], "SUCCESS", "{command}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// Why a command that must fail did.
+    fn refused(&mut self, command: &str, parameters: &[(&str, &str)]) -> String {
+        let answer = self.call(command, parameters);
+        assert_eq!(answer["status"], "FAIL", "{command}: {answer}");
+        answer["description"].as_str().expect("a text").to_owned()
+    }
+
+    /// Waits until the process with this number satisfies `probe`.
+    fn wait_for_process<T>(&mut self, id: &Value, probe: impl Fn(&Value) -> Option<T>) -> T {
+        wait_for("the process", SOON, || {
+            let all = self.done("listProcesses", &[]);
+            all.as_array()?.iter().find(|process| process["configId"] == *id).and_then(&probe)
+        })
+    }
+}
+
+fn config(folder: &Path, processes: &str) -> Config {
+    let events = folder.join("events.json");
+    Config::new()
+        .top("processes", &format!("{{ {processes}, stopGrace = 0.5 }}"))
+        .top(
+            "eventLogger",
+            &format!("{{ sinks = {{ {{ type = \"file\", filename = {events:?}, appendTimestamp = false }} }} }}"),
+        )
+        .block(&format!(
+            "{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }} }} }}"
+        ))
+}
+
+fn list(texts: &[String]) -> String {
+    format!("{{ {} }}", texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+}
+
+fn script(path: &Path, text: &str) {
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a temporary file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+}
+
+/// A value as a line has it.
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for letter in value.chars() {
+        match letter {
+            '\n' => text.push_str("\\n"),
+            '\\' | ' ' | '=' | ',' => text.extend(['\\', letter]),
+            _ => text.push(letter),
+        }
+    }
+    text
+}
+
+/// Whether a process lives; zombies do not.
+fn lives(id: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// EXE-03: nothing is launched that the configuration does not list, and nothing without the secret.
+#[test]
+fn processes_are_off_unless_the_configuration_lists_them() {
+    let (folder, good) = file("good");
+    script(&good, "echo ran > \"$DIR/ran\"");
+    let good = good.to_str().expect("a plain path");
+    let parameters =
+        [("fullBinaryPath", good), ("keepAlive", "0"), ("$DIR", folder.path().to_str().unwrap())];
+
+    let server = Server::start(&config(folder.path(), "allow = {}"));
+    let why = Session::stranger(&server).refused("launchProcess", &parameters);
+    assert_eq!(why, "`launchProcess` always needs the secret, and the caller may not");
+    let mut session = Session::new(&server);
+    let why = session.refused("launchProcess", &parameters);
+    assert!(why.contains("the configuration allows no program"), "{why}");
+
+    // A reload allows it, and another one does not any more.
+    server.rewrite(&config(folder.path(), &format!("allow = {}", list(&[good.to_owned()]))));
+    assert_eq!(session.done("reload", &[("plan", "1")])["processes"], true);
+    session.done("reload", &[]);
+    for path in ["/bin/sh", "good", "-c", &good.replace("/good", "/../good"), &format!("{good} -i")] {
+        let why = session.refused("launchProcess", &[("fullBinaryPath", path)]);
+        assert!(why.contains("not listed, letter by letter, in `processes.allow`"), "{path}: {why}");
+    }
+    for name in ["$LD_PRELOAD", "$PATH", "$BASH_ENV"] {
+        let why = session.refused("launchProcess", &[("fullBinaryPath", good), (name, "/tmp")]);
+        assert!(why.contains("may not be set"), "{name}: {why}");
+    }
+    assert_eq!(session.done("listProcesses", &[]), json!([]));
+    assert!(!folder.path().join("ran").exists());
+    session.done("launchProcess", &parameters);
+    wait_for("its file", SOON, || folder.path().join("ran").exists().then_some(()));
+
+    // A program that is not there is a mistake, and then nothing changes.
+    server.rewrite(&config(folder.path(), "allow = { \"/nowhere/x\" }"));
+    let why = session.refused("reload", &[]);
+    assert!(why.contains("processes.allow[1]") && why.contains("No such file"), "{why}");
+    session.done("launchProcess", &parameters);
+    server.stop();
+}
+
+/// EXE-01, EXE-02, EXE-04: whatever an argument or a variable holds, nobody but the program looks at it.
+#[test]
+fn arguments_and_variables_never_meet_a_shell() {
+    let stage = Stage::new(&[(
+        "show",
+        "for a in \"$@\"; do printf '<%s>' \"$a\"; done > \"$DIR/out\"; printf '%s' \"$QUERY\" > \"$DIR/query\"; exit 7",
+    )]);
+    let mut session = Session::new(&stage.server);
+    let odd = ["; rm -rf /", "$(id)", "`id`", "-i", "two words", "two\nlines", "", "'\"\\", "*"];
+    let words: Vec<String> = odd.iter().map(|word| escaped(word)).collect();
+    let query = "a=1&b=$(id);`id`, x";
+    let line = format!(
+        "launchProcess fullBinaryPath={} keepAlive=0 argumentList={} $DIR={} $QUERY={}",
+        escaped(&stage.path("show")),
+        words.join(","),
+        escaped(stage.folder.path().to_str().unwrap()),
+        escaped(query),
+    );
+    let answer = session.line(&line);
+    assert_eq!(answer["status"], "SUCCESS", "{answer}");
+    let id = &answer["data"]["configId"];
+    session.wait_for_process(id, |process| (process["state"] == "ended").then_some(()));
+    assert_eq!(stage.read("out"), odd.iter().map(|word| format!("<{word}>")).collect::<String>());
+    assert_eq!(stage.read("query"), query);
+
+    let stopped = wait_for("the event", SOON, || stage.events("processStopped").pop());
+    assert_eq!((&stopped["id"], &stopped["exitCode"], &stopped["signal"]), (id, &json!(7), &json!(null)));
+    assert_eq!(stage.events("processStarted").len(), 1);
+    let asked = stage.events("cliRequest").into_iter().find(|asked| asked["command"] == "launchProcess");
+    assert_eq!(asked.expect("the command was told")["parameters"]["$QUERY"], "***", "values are not told");
+    stage.server.stop();
+}
+
+/// No socket, listener, log or pipe of the server is open in a process.
+#[test]
+fn a_process_inherits_no_descriptor() {
+    let stage = Stage::new(&[]);
+    let _client = Client::connected(stage.server.address(), "live");
+    let mut session = Session::new(&stage.server);
+    let parameters = [("fullBinaryPath", "/bin/ls"), ("arguments", "-1 /proc/self/fd"), ("keepAlive", "0")];
+    let id = session.done("launchProcess", &parameters)["configId"].clone();
+    let lines = session.wait_for_process(&id, |process| {
+        let lines = process["lastLines"].as_array()?;
+        (process["state"] == "ended" && lines.len() >= 4).then(|| process["lastLines"].clone())
+    });
+    // 3 is the folder that is listed.
+    assert_eq!(lines, json!(["0", "1", "2", "3"]));
+    stage.server.stop();
+}
+
+/// EXE-05: it ends at once, again and again; it is run again, later each time, until it is stopped.
+#[test]
+fn what_ends_is_run_again_until_it_is_stopped() {
+    let stage = Stage::new(&[("fail", "echo no luck; exit 3")]);
+    let mut session = Session::new(&stage.server);
+    let id = session.done("launchProcess", &[("fullBinaryPath", &stage.path("fail"))])["configId"].clone();
+    session.wait_for_process(&id, |process| {
+        let again = process["runs"].as_u64()? >= 2 && process["exitCode"] == 3;
+        (again && process["lastLines"][0] == "no luck").then_some(())
+    });
+    let known = session.done("stopProcess", &[("id", &id.to_string())]);
+    assert_eq!(
+        (&known["configId"], &known["keepAlive"], &known["operationType"]),
+        (&id, &json!(true), &json!(6))
+    );
+    assert_eq!(session.done("listProcesses", &[]), json!([]));
+    assert!(session.refused("stopProcess", &[("id", "4711")]).contains("there is no process 4711"));
+    stage.server.stop();
+}
+
+/// EXE-05: it ignores SIGTERM, has children that do, and writes without end; the server ends it all the same.
+#[test]
+fn processes_end_with_the_server() {
+    let stage = Stage::new(&[(
+        "hang",
+        "trap '' TERM; echo $$ > \"$DIR/child\"; (while :; do sleep 1000; done) & echo $! > \"$DIR/grandchild\"; \
+         exec 0<&-; while :; do echo flood; done",
+    )]);
+    let mut session = Session::new(&stage.server);
+    let folder = stage.folder.path().to_string_lossy().into_owned();
+    let id = session.done("launchProcess", &[("fullBinaryPath", &stage.path("hang")), ("$DIR", &folder)]);
+    session.wait_for_process(&id["configId"], |process| (process["lastLines"][9] == "flood").then_some(()));
+    let (child, grandchild) = (stage.read("child"), stage.read("grandchild"));
+    assert!(lives(&child) && lives(&grandchild), "{child} {grandchild}");
+    let Stage { server, folder } = stage;
+    let log = server.stop();
+    wait_for("their end", SOON, || (!lives(&child) && !lives(&grandchild)).then_some(()));
+    assert!(log.contains("did not end in time and is killed"), "{log}");
+    let events = fs::read_to_string(folder.path().join("events.json")).expect("events");
+    let stopped = events.lines().find(|line| line.contains("processStopped")).expect("the end is told");
+    assert!(stopped.contains("\"signal\":9"), "{stopped}");
+}
+
+/// Nobody takes the end of a process for that of the server, and a killed one is run again.
+#[test]
+fn a_killed_process_is_run_again() {
+    let stage = Stage::new(&[("wait", "exec sleep 1000")]);
+    let mut session = Session::new(&stage.server);
+    let first = session.done("launchProcess", &[("fullBinaryPath", &stage.path("wait"))]);
+    let pid = first["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    let second = session.wait_for_process(&first["configId"], |process| {
+        (process["runs"] == 2).then(|| process["pid"].clone())
+    });
+    assert_ne!(second, first["pid"]);
+    stage.server.stop();
+}
+
+#[test]
+fn timers_go_off_again_and_again_until_they_are_removed() {
+    let stage = Stage::new(&[]);
+    let mut session = Session::new(&stage.server);
+    let timer = session.done("setTimer", &[("value", "1")]);
+    let id = timer["timerId"].clone();
+    assert_eq!(timer, json!({ "id": id, "timerId": id, "value": 1, "triggerCount": 0 }));
+    let later = session.done("setTimer", &[("value", "2999-12-31T23:59:59")]);
+    wait_for("two events", SOON, || (stage.events("timerTriggered").len() >= 2).then_some(()));
+    let all = session.done("listTimers", &[]);
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
+    assert!(all[0]["triggerCount"].as_u64() >= Some(2), "{all}");
+    session.done("removeTimer", &[("id", &id.to_string())]);
+    assert!(session.refused("removeTimer", &[("id", &id.to_string())]).contains("there is no timer"));
+    for value in ["0", "86400", "2020-01-01T00:00:00", "soon"] {
+        session.refused("setTimer", &[("value", value)]);
+    }
+    let created: Vec<Value> = stage.events("timerCreated").iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(created, [id.clone(), later["id"].clone()]);
+    let counts: Vec<_> =
+        stage.events("timerTriggered").iter().map(|event| event["triggerCount"].clone()).collect();
+    assert_eq!(counts[..2], [1, 2]);
+    let Stage { server, folder } = stage;
+    server.stop();
+    let events = fs::read_to_string(folder.path().join("events.json")).expect("events");
+    let closed = events.lines().filter(|line| line.contains("timerClosed")).count();
+    assert_eq!(closed, 2, "one was removed, one ended with the server");
+}
+
+/// As many timers as there may be, and one more.
+#[test]
+fn timers_are_bounded() {
+    let stage = Stage::new(&[]);
+    let mut session = Session::new(&stage.server);
+    for _ in 0..256 {
+        session.done("setTimer", &[("value", "86399")]);
+    }
+    let why = session.refused("setTimer", &[("value", "86399")]);
+    assert_eq!(why, "there are 256 timers; remove one first");
+    stage.server.stop();
+}
+
+/// A check of a configuration looks at the programs too.
+#[test]
+fn a_check_names_programs_that_are_not_there() {
+    let (folder, path) = file("server.lua");
+    let config = config(folder.path(), "allow = { \"/bin/ls\", \"/nowhere/x\" }");
+    fs::write(&path, config.text(folder.path(), &folder_of_programs())).expect("a temporary file");
+    let outcome = Server::run(&["--check", &path.to_string_lossy()]);
+    assert_eq!(outcome.code, Some(1));
+    let expected = "configuration.processes.allow[2]: found \"/nowhere/x\": No such file or directory";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
+}
