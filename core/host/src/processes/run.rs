@@ -143,7 +143,14 @@ impl Group {
     fn mind(&self, mut child: Child, grace: Duration) {
         // The leader stays a zombie, so that its number stays that of the group.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        while waitid(Id::Pid(self.leader), flags) == Err(Errno::EINTR) {}
+        let mut status = waitid(Id::Pid(self.leader), flags);
+        while status == Err(Errno::EINTR) {
+            status = waitid(Id::Pid(self.leader), flags);
+        }
+        if status.is_err() {
+            // A system that cannot wait like that. The lock below must not be held while it lives.
+            let _ = child.wait();
+        }
         if others(self.leader) {
             self.signal(Signal::SIGTERM);
             let until = Instant::now() + grace;
