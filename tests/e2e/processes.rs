@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crtmp_tests::wire::Client;
-use crtmp_tests::{Config, Server, folder_of_programs, wait_for};
+use crtmp_tests::{Config, Server, ffmpeg, fixture, folder_of_programs, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ impl Stage {
     fn new(scripts: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut allow = vec!["/bin/ls".to_owned()];
+        allow.extend(ffmpeg_program());
         for (name, text) in scripts {
             let path = folder.path().join(name);
             script(&path, text);
@@ -132,6 +133,14 @@ fn list(texts: &[String]) -> String {
 fn script(path: &Path, text: &str) {
     fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a temporary file");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own file");
+}
+
+/// Where the system has ffmpeg.
+fn ffmpeg_program() -> Option<String> {
+    let found = std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join("ffmpeg"))
+        .find(|program| program.is_absolute() && program.is_file());
+    Some(found?.to_string_lossy().into_owned())
 }
 
 /// A value as a line has it.
@@ -299,6 +308,29 @@ fn a_killed_process_is_run_again() {
         (process["runs"] == 2).then(|| process["pid"].clone())
     });
     assert_ne!(second, first["pid"]);
+    stage.server.stop();
+}
+
+/// What it is for: ffmpeg publishes to the server that runs it, and ends in good order.
+#[test]
+fn ffmpeg_publishes_as_a_process() {
+    let stage = Stage::new(&[]);
+    let mut session = Session::new(&stage.server);
+    let (program, url) = (ffmpeg_program().expect("ffmpeg is installed"), stage.server.url("one"));
+    let film = fixture::film().to_str().expect("a plain path");
+    let words = ["-v", "error", "-re", "-stream_loop", "-1", "-i", film, "-c", "copy", "-f", "flv", &url];
+    let line = format!(
+        "launchProcess fullBinaryPath={} argumentList={}",
+        escaped(&program),
+        words.map(escaped).join(",")
+    );
+    let answer = session.line(&line);
+    assert_eq!(answer["status"], "SUCCESS", "{answer}");
+    stage.server.wait_for_publisher("one");
+    assert_eq!(ffmpeg::codecs(&url), ["aac", "h264"]);
+    session.done("stopProcess", &[("id", &answer["data"]["configId"].to_string())]);
+    let stopped = wait_for("the event", SOON, || stage.events("processStopped").pop());
+    assert_eq!((&stopped["exitCode"], &stopped["signal"]), (&json!(255), &json!(null)), "SIGTERM is enough");
     stage.server.stop();
 }
 
