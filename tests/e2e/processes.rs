@@ -263,6 +263,8 @@ fn what_ends_is_run_again_until_it_is_stopped() {
         let again = process["runs"].as_u64()? >= 2 && process["exitCode"] == 3;
         (again && process["lastLines"][0] == "no luck").then_some(())
     });
+    assert_eq!(session.done("listConfig", &[])["process"][0]["configId"], id);
+    assert_eq!(session.done("getConfigInfo", &[("id", &id.to_string())])["operationType"], 6);
     let known = session.done("stopProcess", &[("id", &id.to_string())]);
     assert_eq!(
         (&known["configId"], &known["keepAlive"], &known["operationType"]),
@@ -328,7 +330,7 @@ fn ffmpeg_publishes_as_a_process() {
     assert_eq!(answer["status"], "SUCCESS", "{answer}");
     stage.server.wait_for_publisher("one");
     assert_eq!(ffmpeg::codecs(&url), ["aac", "h264"]);
-    session.done("stopProcess", &[("id", &answer["data"]["configId"].to_string())]);
+    session.done("removeConfig", &[("groupName", "process")]);
     let stopped = wait_for("the event", SOON, || stage.events("processStopped").pop());
     assert_eq!((&stopped["exitCode"], &stopped["signal"]), (&json!(255), &json!(null)), "SIGTERM is enough");
     stage.server.stop();

@@ -13,7 +13,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "listConfig",
                 Access::Read,
                 &[],
-                "Lists by groups what commands have set up and stateFile keeps over a restart. Secrets are shown as *** \
+                "Lists by groups what commands have set up: what stateFile keeps over a restart, and launched processes, \
+                 which end with the server. Secrets are shown as *** \
                  to callers that have not all rights.",
             ),
             |server, run| Outcome::Data(list(server, run)),
@@ -36,7 +37,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                     Param::optional("groupName", Kind::Text, "null", "a group of `listConfig`: all of it"),
                 ],
                 "Undoes what commands have set up, one by its number or a whole group, and forgets it. Streams that \
-                 run go on.",
+                 run go on; processes end.",
             ),
             |server, run| match remove(server, run) {
                 Ok(removed) => Outcome::Done("the configuration is removed", removed),
@@ -50,7 +51,11 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
     let group = |kind: &&str| {
         let entries = server.state.kept.entries().filter(|(_, entry)| entry.kind == *kind);
         let entries = entries.map(|(id, entry)| ingest::show(id, &entry.value, run.caller.rights));
-        ((*kind).to_owned(), entries.collect())
+        let mut entries: Vec<Value> = entries.collect();
+        if *kind == kept::PROCESS {
+            entries.extend(server.process_entries());
+        }
+        ((*kind).to_owned(), entries.into())
     };
     Value::Object(kept::KINDS.iter().map(group).collect::<Map<_, _>>())
 }
@@ -58,6 +63,9 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
 fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
     let id = run.params.whole("id").unwrap_or_default();
     let Some(entry) = server.state.kept.get(id) else {
+        if let Some(process) = server.process_entries().into_iter().find(|entry| entry["configId"] == id) {
+            return Outcome::Data(process);
+        }
         return Outcome::Fail(format!("there is no configuration {id}; `listConfig` lists all"));
     };
     let mut shown = ingest::show(id, &entry.value, run.caller.rights);
@@ -68,13 +76,26 @@ fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
 }
 
 fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
+    let mut processes = Vec::new();
     let gone = match (run.params.whole("id"), run.params.given_text("groupName")) {
+        (Some(id), None) if server.stop_process(id).is_ok() => {
+            processes.push(id);
+            Vec::new()
+        }
         (Some(id), None) => vec![(id, server.state.kept.remove(id)?)],
         (None, Some(group)) => {
             if !kept::KINDS.contains(&group) {
                 return Err(format!("there is no group {group:?}; there are {}", kept::KINDS.join(", ")));
             }
-            server.state.kept.remove_kind(group)?
+            let gone = server.state.kept.remove_kind(group)?;
+            if group == kept::PROCESS {
+                let ids = server.process_entries();
+                processes.extend(ids.iter().filter_map(|entry| entry["configId"].as_u64()));
+                for id in &processes {
+                    server.stop_process(*id)?;
+                }
+            }
+            gone
         }
         _ => return Err("one of `id` and `groupName` must be given".to_owned()),
     };
@@ -86,6 +107,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         }
     }
     slog::info!(server.environment.log, "configurations are removed by command";
-        "count" => gone.len(), "caller" => &run.caller.name);
-    Ok(gone.iter().map(|(id, _)| json!({ "configId": id })).collect())
+        "count" => gone.len() + processes.len(), "caller" => &run.caller.name);
+    let gone = gone.iter().map(|(id, _)| *id).chain(processes);
+    Ok(gone.map(|id| json!({ "configId": id })).collect())
 }

@@ -141,6 +141,12 @@ impl State {
         self.entries.get(&id)
     }
 
+    /// A number for something that is shown beside the entries and ends with the server.
+    pub(in crate::server) fn next_id(&mut self) -> u64 {
+        self.last_id = self.last_id.saturating_add(1);
+        self.last_id
+    }
+
     /// Keeps something; gives its number.
     ///
     /// # Errors

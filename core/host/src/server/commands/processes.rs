@@ -84,7 +84,8 @@ fn launch(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(launch) => launch,
         Err(text) => return Outcome::Fail(text),
     };
-    let id = server.state.next_id();
+    // `listConfig` shows processes beside what is kept.
+    let id = server.state.kept.next_id();
     let name = launch.group_name.is_empty().then(|| format!("process_group_{id}"));
     let launch = Launch { group_name: name.unwrap_or(launch.group_name), ..launch };
     let around = server.surroundings();
