@@ -13,6 +13,7 @@
 //! * [`plugins`]: applications that misbehave.
 //! * [`new_app`]: applications from the templates, made outside of the tree.
 //! * [`valgrind`]: the border to plugins, looked at by valgrind.
+//! * [`factories`]: what plugins bring: layers, chains, filters, sources.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod bls;
 mod churn;
 mod clients;
 mod crowd;
+mod factories;
 mod hostile;
 mod limits;
 mod lua;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crtmp_media::{Alone, Neighbour};
 pub use crtmp_media::{
-    Answer, Command as Order, ConnectInfo, Cx, Error, Event, HttpHead, HttpStart, KeyKind, KeyRow, Layer,
-    OutQueue, Piece, Port, RequestId, StreamSlot, Value,
+    Answer, Codec, Command as Order, ConnectInfo, Cx, Error, Event, Frame, HttpHead, HttpStart, KeyKind,
+    KeyRow, Layer, MediaKind, OutQueue, Piece, Port, PublishKind, RequestId, Role, Slice, StreamSlot, Value,
 };
 use serde_json::Map;
 
@@ -214,7 +214,9 @@ unsafe fn call<T: PluginLayer, R>(
             };
             far.pass_on(&mut placed.alone);
             if let Some(at) = placed.layer.poll_timeout() {
-                far.wake_in(i64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(i64::MAX));
+                // Rounded up: who is woken too early has to be woken again.
+                let ms = at.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
+                far.wake_in(i64::try_from(ms).unwrap_or(i64::MAX));
             } else {
                 far.wake_in(-1);
             }

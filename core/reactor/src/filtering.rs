@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{Error, Frame};
+use crtmp_media::{Error, Frame, References};
 use slog::Logger;
 
 use crate::control::{Filter, Filtered};
@@ -17,6 +17,8 @@ const OVERRUNS: u32 = 3;
 #[derive(Default)]
 pub(crate) struct Filters {
     list: Vec<Placed>,
+    /// Filters judge by roles; the home would find pictures that no other needs only behind them.
+    references: References,
 }
 
 struct Placed {
@@ -26,7 +28,8 @@ struct Placed {
 
 impl Filters {
     pub(crate) fn new(filters: Vec<Filter>) -> Self {
-        Self { list: filters.into_iter().map(|filter| Placed { filter, overruns: 0 }).collect() }
+        let list = filters.into_iter().map(|filter| Placed { filter, overruns: 0 }).collect();
+        Self { list, references: References::new() }
     }
 
     /// What is left of a frame; none: it is left out. `overran` is called for each filter that is taken out.
@@ -40,7 +43,10 @@ impl Filters {
         log: &Logger,
         mut overran: impl FnMut(),
     ) -> Result<Option<Frame>, Error> {
-        let mut slow = false;
+        let (mut slow, mut dropped) = (false, false);
+        if !self.list.is_empty() {
+            self.references.see(&mut frame);
+        }
         for placed in &mut self.list {
             let start = Instant::now();
             let passed = (placed.filter.pass)(&frame);
@@ -50,8 +56,14 @@ impl Filters {
             }
             match passed {
                 Ok(Filtered::Kept) => {}
-                Ok(Filtered::Dropped) => return Ok(None),
-                Ok(Filtered::Replaced(other)) => frame = other,
+                Ok(Filtered::Dropped) => {
+                    dropped = true;
+                    break;
+                }
+                Ok(Filtered::Replaced(other)) => {
+                    frame = other;
+                    self.references.see(&mut frame);
+                }
                 Err(reason) => {
                     let name = &placed.filter.name;
                     return Err(Error::ours("filter", format!("the filter {name:?} failed: {reason}")));
@@ -72,7 +84,7 @@ impl Filters {
                 stays
             });
         }
-        Ok(Some(frame))
+        Ok((!dropped).then_some(frame))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -98,9 +98,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("inboundJsonMeta", "metadata streams"),
     ("wsJsonMeta", "metadata streams"),
     ("inboundWSFMP4", "fragmented MP4 over WebSocket"),
-    ("echoProtocol", "the application samplefactory"),
-    ("httpEchoProtocol", "the application samplefactory"),
-    ("httpDownload", "the application samplefactory"),
 ];
 
 fn row(

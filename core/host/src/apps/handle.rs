@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use crtmp_plugin::foreign::{AppEntry, Failure, Services};
+use crtmp_plugin::foreign::{AppEntry, ConnInfo, Failure, Services};
 use crtmp_plugin::{Hooks, Level};
 use slog::{Logger, info, warn};
 
@@ -122,7 +122,13 @@ impl AppHandle {
     /// Tells the application something that is about no connection.
     pub fn tell(&self, kind: NoticeKind) {
         self.shared.change(|state| {
-            let conn = state.nobody.clone();
+            let conn = match &kind {
+                // Before all that the connection itself has to say, which waits in the same line.
+                NoticeKind::Result { outcome, .. } if outcome.connection != 0 => {
+                    Arc::new(ConnInfo { id: outcome.connection, ..ConnInfo::default() })
+                }
+                _ => state.nobody.clone(),
+            };
             state.notify(Notice { conn, kind });
         });
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crtmp_plugin::foreign::ConnInfo;
 
-use super::request::{NoticeKind, RequestKind};
+use super::request::{MessageInfo, NoticeKind, RequestKind};
 
 /// A hook to call.
 #[derive(Debug)]
@@ -29,6 +29,13 @@ pub(super) enum What {
 impl What {
     fn is_request(&self) -> bool {
         matches!(self, Self::Request { .. })
+    }
+
+    fn is_news(&self) -> bool {
+        matches!(
+            self,
+            Self::Request { kind: RequestKind::Message(MessageInfo { wants_reply: false, .. }), .. }
+        )
     }
 }
 
@@ -87,11 +94,11 @@ impl Mailbox {
         Some(job)
     }
 
-    /// Forgets the requests of one connection.
+    /// Forgets the requests of one connection, but for messages that want no answer: what they say has happened.
     pub(super) fn drop_requests_of(&mut self, conn: u64) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         let before = line.len();
-        line.retain(|job| !job.what.is_request());
+        line.retain(|job| !job.what.is_request() || job.what.is_news());
         self.requests -= before - line.len();
         if line.is_empty() {
             self.lines.remove(&conn);
@@ -244,6 +251,27 @@ mod tests {
         mailbox.push(notice(1, pong(2)));
         mailbox.push(notice(2, pong(3)));
         assert_eq!(drain(&mut mailbox), ["1:pong 2", "2:pong 3", "1:7"]);
+    }
+
+    #[test]
+    fn what_was_said_without_a_question_is_heard_after_the_end() {
+        let message = |ticket, wants_reply| {
+            let kind = RequestKind::Message(MessageInfo {
+                stream_id: 0,
+                name: "done".to_owned(),
+                args: Vec::new(),
+                wants_reply,
+            });
+            Job { conn: conn(1), what: What::Request { ticket, kind } }
+        };
+        let mut mailbox = Mailbox::new(10);
+        mailbox.push(message(0, true));
+        mailbox.push(message(1, false));
+        mailbox.drop_requests_of(1);
+        assert_eq!(mailbox.requests(), 1);
+        mailbox.push(notice(1, close()));
+        assert_eq!(drain(&mut mailbox), ["1:1", "1:close"]);
+        assert_eq!(mailbox.requests(), 0);
     }
 
     #[test]

@@ -321,6 +321,11 @@ impl Layer for ForeignLayer {
         })
     }
 
+    /// Whoever has asked something and closed its side still gets the answer.
+    fn owes(&self) -> bool {
+        self.asked.iter().any(|(_, asked)| *asked != Asked::Publish)
+    }
+
     fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) -> Result<(), Error> {
         let Some(hook) = self.table.on_send else {
             far.append(near);

@@ -157,6 +157,10 @@ impl Layer for HttpVariant {
         self.endpoint.on_timeout(cx)
     }
 
+    fn owes(&self) -> bool {
+        self.endpoint.owes()
+    }
+
     fn poll_timeout(&self) -> Option<Instant> {
         self.endpoint.poll_timeout()
     }
