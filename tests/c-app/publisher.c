@@ -64,10 +64,14 @@ static void *publish(void *argument) {
             struct timespec moment = {0, 2000000};
             nanosleep(&moment, NULL);
         }
-        if (host->source_frame(host, self->source, &frame) != CRTMP_OK) {
+        int32_t status = host->source_frame(host, self->source, &frame);
+        free(body);
+        if (status == CRTMP_GONE) {
+            break;
+        }
+        if (status != CRTMP_OK) {
             crtmp_log(host, 2, "a frame was left out");
         }
-        free(body);
     }
     if (file != NULL) {
         fclose(file);

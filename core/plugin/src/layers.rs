@@ -272,7 +272,10 @@ impl Far<'_> {
                 }
             }
             while let Some(event) = alone.poll_event() {
-                lend_event(event, |event| (self.table.emit)(self.table, event));
+                // The connection has ended with it, and what follows means nothing any more.
+                if lend_event(event, |event| (self.table.emit)(self.table, event)) != abi::OK {
+                    return;
+                }
             }
             if alone.is_paused() != self.is_paused() {
                 let change = if alone.is_paused() { self.table.pause } else { self.table.resume };
@@ -361,7 +364,7 @@ pub(crate) unsafe fn read_head(head: *const HeadTable) -> HttpHead {
 }
 
 /// Lends what an endpoint tells the server; what a plugin cannot say is left out.
-fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) {
+fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> i32 {
     let nothing = EventTable {
         size: size_of::<EventTable>(),
         kind: 0,
@@ -387,7 +390,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) {
             }
             let value = serde_json::to_string(&members).unwrap_or_default();
             let (name, value) = (Str::new(&info.app), Str::new(&value));
-            take(&EventTable { kind: abi::EVENT_CONNECT, request: request.0, name, value, ..nothing });
+            take(&EventTable { kind: abi::EVENT_CONNECT, request: request.0, name, value, ..nothing })
         }
         Event::Message { request, slot, command, args } => {
             let args: serde_json::Value = args.iter().map(values::to_json).collect();
@@ -400,7 +403,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) {
                 name: Str::new(&command),
                 value: Str::new(&args),
                 ..nothing
-            });
+            })
         }
         Event::Publish { request, slot, name, .. } => {
             let (request, stream_id) = (request.0, slot.0);
@@ -410,17 +413,17 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) {
                 stream_id,
                 name: Str::new(&name),
                 ..nothing
-            });
+            })
         }
         Event::Frame { slot, frame } => {
             let frame = frames::lend(&frame);
             let frame = &raw const frame;
-            take(&EventTable { kind: abi::EVENT_FRAME, stream_id: slot.0, frame, ..nothing });
+            take(&EventTable { kind: abi::EVENT_FRAME, stream_id: slot.0, frame, ..nothing })
         }
         Event::Unpublish { slot } => {
-            take(&EventTable { kind: abi::EVENT_UNPUBLISH, stream_id: slot.0, ..nothing });
+            take(&EventTable { kind: abi::EVENT_UNPUBLISH, stream_id: slot.0, ..nothing })
         }
-        _ => {}
+        _ => abi::OK,
     }
 }
 

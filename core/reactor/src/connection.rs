@@ -298,6 +298,10 @@ impl Connection {
         if !failed && self.state == State::Open && !self.poisoned && self.chain.owes() {
             return;
         }
+        // Our last words are on their way to a peer that has said its own.
+        if !failed && matches!(self.state, State::Flushing(_)) {
+            return;
+        }
         if self.state != State::Gone && !self.may_read() {
             self.end(shared, "closed by the peer");
         }

@@ -7,7 +7,9 @@ use std::marker::PhantomData;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crtmp_plugin::layers::{Cx, Error, Event, Layer, PluginLayer, Port, PublishKind, RequestId, StreamSlot, chain};
+use crtmp_plugin::layers::{
+    Cx, Error, Event, Layer, PluginLayer, Port, PublishKind, RequestId, StreamSlot, chain,
+};
 use crtmp_plugin::{Filter, Frame, Pass, export_plugin};
 use serde_json::{Map, Value};
 

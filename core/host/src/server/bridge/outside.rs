@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak},
     time::Instant,
 };
 
@@ -28,16 +28,33 @@ struct Inner {
     ground: Ground,
     state: Arc<State>,
     running: OnceLock<(Weak<AppHandle>, Weak<Seen>)>,
+    /// What needs the application running, until it does: it may ask for things before the workers know it.
+    waiting: Mutex<Option<Vec<Deferred>>>,
 }
+
+type Deferred = Box<dyn FnOnce(&Reach) + Send>;
 
 impl Reach {
     pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
-        Self(Arc::new(Inner { name: name.to_owned(), ground, state, running: OnceLock::new() }))
+        let (running, waiting) = (OnceLock::new(), Mutex::new(Some(Vec::new())));
+        Self(Arc::new(Inner { name: name.to_owned(), ground, state, running, waiting }))
     }
 
-    /// The application has started. What it asked for in `new` and needs it running is refused.
+    /// The application has started: what it has asked for meanwhile is done.
     pub(super) fn is_running(&self, handle: &Arc<AppHandle>, seen: &Arc<Seen>) {
         let _ = self.0.running.set((Arc::downgrade(handle), Arc::downgrade(seen)));
+        let waiting = lock(&self.0.waiting).take();
+        waiting.into_iter().flatten().for_each(|deferred| deferred(self));
+    }
+
+    /// Does something as soon as the application runs; if its start fails, never.
+    fn when_running(&self, deferred: impl FnOnce(&Self) + Send + 'static) {
+        let mut waiting = lock(&self.0.waiting);
+        if let Some(list) = &mut *waiting {
+            return list.push(Box::new(deferred));
+        }
+        drop(waiting);
+        deferred(self);
     }
 
     pub(super) fn outside(self) -> Outside {
@@ -97,10 +114,12 @@ impl Reach {
 
     /// Brings a result to the application, if it wants one.
     fn tell(&self, ticket: u64, outcome: CallOutcome) {
-        if ticket != 0
-            && let Ok(handle) = self.handle()
-        {
-            handle.tell(NoticeKind::Result { ticket, outcome });
+        if ticket != 0 {
+            self.when_running(move |this| {
+                if let Ok(handle) = this.handle() {
+                    handle.tell(NoticeKind::Result { ticket, outcome });
+                }
+            });
         }
     }
 
@@ -147,12 +166,16 @@ impl Reach {
     }
 
     fn source(&self, name: &str) -> Option<u64> {
-        let application = self.seen().ok()?;
-        let workers = &self.0.ground.workers;
-        let source = workers.new_source();
+        let source = self.0.ground.workers.new_source();
         let in_flight = self.0.state.sources.open(source.0);
-        let message = ToWorker::SourceOpen { source, application, name: name.to_owned(), in_flight };
-        workers.post_to(source, message);
+        let name = name.to_owned();
+        self.when_running(move |this| {
+            // Where the application has ended meanwhile, nobody waits for the stream.
+            if let Ok(application) = this.seen() {
+                let message = ToWorker::SourceOpen { source, application, name, in_flight };
+                this.0.ground.workers.post_to(source, message);
+            }
+        });
         Some(source.0)
     }
 
@@ -163,6 +186,14 @@ impl Reach {
         keys: Map<String, Value>,
         ticket: u64,
     ) -> Result<(), NotTaken> {
+        if let Some(waiting) = &mut *lock(&self.0.waiting) {
+            waiting.push(Box::new(move |this| {
+                if let Err(error) = this.connect(address, chain, keys, ticket) {
+                    this.tell(ticket, CallOutcome::failed(&error.to_string()));
+                }
+            }));
+            return Ok(());
+        }
         let application = self.seen()?;
         let this = self.clone();
         let resolve = move || match address.to_socket_addrs().map(|mut addresses| addresses.next()) {
