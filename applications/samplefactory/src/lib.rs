@@ -10,6 +10,7 @@
 //! Start reading with [`SampleFactory`].
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 mod downloader;
 mod drop_third;
