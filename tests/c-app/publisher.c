@@ -7,8 +7,6 @@
 
 #include "crtmp_plugin.h"
 
-#define BEGIN 1
-
 struct publisher {
     const crtmp_HostTable *host;
     char name[256];
@@ -91,8 +89,8 @@ static int32_t create(const crtmp_HostTable *host, crtmp_Str settings, void **in
         free(self);
         return crtmp_fail(host, "`stream` and `file` say what to publish");
     }
-    /* The application is not there before this returns. */
-    host->timer_set(host, BEGIN, 0, 0);
+    /* on_source says what becomes of it, after this has returned. */
+    self->source = host->source_open(host, crtmp_str(self->name));
     *instance = self;
     return CRTMP_OK;
 }
@@ -104,13 +102,6 @@ static int32_t destroy(void *instance) {
         pthread_join(self->thread, NULL);
     }
     free(self);
-    return CRTMP_OK;
-}
-
-static int32_t on_timer(void *instance, const crtmp_TimerNotice *notice) {
-    struct publisher *self = instance;
-    (void)notice;
-    self->source = self->host->source_open(self->host, crtmp_str(self->name));
     return CRTMP_OK;
 }
 
@@ -127,7 +118,6 @@ static const crtmp_AppTable app = {
     .name = CRTMP_STR("cpublisher"),
     .create = create,
     .destroy = destroy,
-    .on_timer = on_timer,
     .on_source = on_source,
 };
 

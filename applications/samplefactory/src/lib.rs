@@ -22,7 +22,7 @@ use std::collections::HashMap;
 
 use crtmp_plugin::layers::chain;
 use crtmp_plugin::{
-    App, CallError, Conn, ConnId, Hooks, Host, Message, Reply, RequestId, SourceId, TimerId, export_plugin,
+    App, CallError, Conn, ConnId, Hooks, Host, Message, Reply, RequestId, SourceId, export_plugin,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -38,9 +38,6 @@ const DOWNLOADS: usize = 16;
 
 /// The chain of a download.
 const DOWNLOAD_CHAIN: &str = "httpDownload";
-
-/// The timer that begins to publish the file: in `new` the application is not there yet.
-const BEGIN: TimerId = TimerId(1);
 
 /// The settings of the application.
 #[derive(Default, Deserialize)]
@@ -70,9 +67,10 @@ impl App for SampleFactory {
 
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
         Self::validate(&settings)?;
-        if settings.publish_file.is_some() {
-            let text = |_| "the server gives no timer".to_owned();
-            host.set_timer(BEGIN, std::time::Duration::ZERO, None).map_err(text)?;
+        if let Some(what) = &settings.publish_file
+            && host.publish(&what.name).is_none()
+        {
+            return Err(format!("{:?} cannot be published: the server is ending", what.name));
         }
         Ok(Self { host, settings, connecting: 0, downloads: HashMap::new(), publishing: None })
     }
@@ -105,14 +103,6 @@ impl App for SampleFactory {
     fn on_close(&mut self, conn: &Conn<'_>, reason: &str) {
         if let Some(request) = self.downloads.remove(&conn.id()) {
             self.answer(request, Reply::error("Download.Failed", &format!("the download ended: {reason}")));
-        }
-    }
-
-    fn on_timer(&mut self, _timer: TimerId) {
-        if let Some(what) = &self.settings.publish_file
-            && self.host.publish(&what.name).is_none()
-        {
-            self.host.error(format_args!("{:?} cannot be published: the server is ending", what.name));
         }
     }
 

@@ -54,7 +54,7 @@ mod tests {
         peer.chain = "inboundJsonVariant".to_owned();
         assert_eq!(host.connect(&peer), Verdict::Accept);
         let value = json!({ "list": [1, null, "grün"], "half": 0.5 });
-        assert_eq!(host.message(&peer, "variant", &[value.clone()]), Reply::Result(value));
+        assert_eq!(host.message(&peer, "variant", std::slice::from_ref(&value)), Reply::Result(value));
         assert_eq!(host.message(&peer, "variant", &[]), Reply::Ignore);
         assert_eq!(host.message(&peer, "other", &[json!(1)]), Reply::Ignore);
     }

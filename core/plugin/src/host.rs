@@ -252,8 +252,9 @@ impl Host {
         if status == abi::OK { Ok(()) } else { Err(refused()) }
     }
 
-    /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it. None: the server
-    /// has ended.
+    /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it, and frames that are
+    /// sent before it has begun are lost. In `new`, the stream begins when the application runs. None: the server has
+    /// ended.
     pub fn publish(&self, name: &str) -> Option<SourceId> {
         // SAFETY: the table is valid (`new`), the text is lent for the call.
         let source = self.call_table(|table| unsafe { (table.source_open)(self.table, Str::new(name)) });

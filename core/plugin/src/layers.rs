@@ -20,6 +20,11 @@ use crate::shim::guarded;
 use crate::{frames, values};
 
 /// A layer that a plugin brings.
+///
+/// An endpoint that has something to ask says [`Event::Connect`] first, in `on_open` where its protocol has no connect
+/// of its own, and pauses the chain until it is answered: the application that accepts owns the connection, and gets
+/// its messages and streams. Until then a connection that was accepted is nobody's, and what it asks is refused; one
+/// that an application has made is that application's.
 pub trait PluginLayer: Layer + Sized + 'static {
     /// Its name; chains list it.
     const NAME: &'static str;

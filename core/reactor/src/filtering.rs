@@ -91,3 +91,56 @@ impl Filters {
         self.list.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crtmp_media::{Codec, MediaKind, Role, Slice};
+
+    use super::*;
+
+    fn picture(role: Role, data: &[u8]) -> Frame {
+        let body = Slice::from([&[0; 5], data].concat());
+        Frame { kind: MediaKind::Video, role, codec: Codec::Avc, track: 0, dts: 0, cts: 0, body, data_at: 5 }
+    }
+
+    fn filters(pass: impl FnMut(&Frame) -> Result<Filtered, String> + 'static) -> Filters {
+        Filters::new(vec![Filter { name: "test".to_owned(), pass: Box::new(pass) }])
+    }
+
+    fn log() -> Logger {
+        Logger::root(slog::Discard, slog::o!())
+    }
+
+    #[test]
+    fn filters_see_which_pictures_no_other_needs() {
+        let mut filters = filters(|frame| match frame.role {
+            Role::Disposable => Ok(Filtered::Dropped),
+            _ => Ok(Filtered::Kept),
+        });
+        let mut passes = |frame| filters.pass(frame, &log(), || {}).unwrap().is_some();
+        let (needed, free) = ([0, 0, 0, 2, 0x41, 7], [0, 0, 0, 2, 0x01, 7]);
+        assert!(passes(picture(Role::Delta, &free)), "nothing is known yet");
+        assert!(passes(picture(Role::Config, &[1, 0, 0, 0, 0xff])));
+        assert!(passes(picture(Role::Delta, &needed)));
+        assert!(!passes(picture(Role::Delta, &free)));
+    }
+
+    #[test]
+    fn a_filter_that_is_slow_and_drops_is_taken_out_too() {
+        let mut filters = filters(|_| {
+            thread::sleep(FRAME_TIME + Duration::from_millis(5));
+            Ok(Filtered::Dropped)
+        });
+        for overruns in 1..=OVERRUNS {
+            let mut removed = 0;
+            let frame = picture(Role::Key, &[]);
+            assert!(filters.pass(frame, &log(), || removed += 1).unwrap().is_none());
+            assert_eq!(
+                (removed, filters.is_empty()),
+                (u32::from(overruns == OVERRUNS), overruns == OVERRUNS)
+            );
+        }
+    }
+}
