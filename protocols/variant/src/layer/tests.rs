@@ -471,3 +471,19 @@ fn http_waits_no_longer_than_the_limits_say() {
     peer.timeout_after(59).unwrap();
     assert!(peer.timeout_after(1).unwrap_err().rule.contains("peerIdle = 60 s"));
 }
+
+#[test]
+fn a_peer_that_has_closed_its_side_is_owed_its_answer() {
+    let mut peer = Peer::raw(Encoding::Json, Limits::default());
+    peer.with(Chain::on_open).unwrap();
+    let Some(Event::Connect { request, .. }) = peer.chain.poll_event() else { panic!("a connect") };
+    assert!(peer.chain.owes(), "what came before the answer to the connect has not been looked at");
+    peer.order(Command::AnswerConnect { request, answer: Answer::Accept });
+    assert!(!peer.chain.owes());
+    peer.send(b"\0\0\0\x04true").unwrap();
+    let (request, value) = peer.asked();
+    assert!(peer.chain.owes());
+    peer.answer(request, Ok(value));
+    assert!(!peer.chain.owes());
+    assert_eq!(peer.sent(), b"\0\0\0\x04true");
+}
