@@ -20,9 +20,9 @@ use crate::{
     filtering::Filters,
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
+    observe::{Sight, Watch},
     outbound::Done,
     questions::{Asked, Contested, Wish},
-    report::{ConnectionReport, StreamReport},
     shared::Shared,
     sources::tell_stream,
     worker::ConnectionKey,
@@ -96,10 +96,14 @@ pub(crate) struct Connection {
     pub(crate) newcomer: bool,
     /// Bytes that the system held unsent when it was looked at last.
     pub(crate) unsent: u64,
-    opened: Instant,
-    bytes_in: u64,
+    pub(crate) opened: Instant,
+    pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
-    rtt_ms: Option<u32>,
+    pub(crate) rtt_ms: Option<u32>,
+    /// It has been told that the connection is there.
+    pub(crate) carried: bool,
+    /// When it is looked at what its streams carry; none: nobody wants to know.
+    pub(crate) look_at_streams: Option<Instant>,
 }
 
 /// A stream that the connection publishes.
@@ -110,6 +114,7 @@ pub(crate) struct Published {
     pub(crate) filters: Filters,
     pub(crate) unique: u64,
     pub(crate) since: Instant,
+    pub(crate) watch: Watch,
 }
 
 /// A stream that the connection plays.
@@ -121,6 +126,8 @@ pub(crate) struct Played {
     pub(crate) player: PlayerId,
     pub(crate) unique: u64,
     pub(crate) since: Instant,
+    /// The number of the codec configurations that have been told.
+    pub(crate) configs: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +200,8 @@ impl Connection {
             bytes_in: 0,
             bytes_out: 0,
             rtt_ms: None,
+            carried: false,
+            look_at_streams: None,
         }
     }
 
@@ -336,6 +345,9 @@ impl Connection {
                     self.state = State::Gone;
                     return;
                 }
+                if self.look_at_streams.is_some_and(|at| at <= shared.now) {
+                    self.look_at_streams(shared);
+                }
                 let unread = !self.has_credit();
                 self.with_chain(shared, |chain, env| {
                     chain.set_unread(unread);
@@ -361,7 +373,7 @@ impl Connection {
                     self.stalled_since.and_then(|since| since.checked_add(shared.limits.player_cut.get()));
                 let contested = self.contested.iter().map(|contested| contested.retry_at).min();
                 let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
-                [stall, contested, chain].into_iter().flatten().min()
+                [stall, contested, chain, self.look_at_streams].into_iter().flatten().min()
             }
         }
     }
@@ -417,49 +429,6 @@ impl Connection {
         self.close(&error.to_string(), shared);
     }
 
-    /// The report of this connection.
-    pub(crate) fn report(&self, now: Instant) -> ConnectionReport {
-        ConnectionReport {
-            id: self.id,
-            peer: self.peer,
-            chain: self.acceptor.chain.clone(),
-            application: self.owner.as_ref().map(|owner| owner.name.to_string()),
-            agent: self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default(),
-            age: now.saturating_duration_since(self.opened),
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            queued: if self.poisoned { 0 } else { self.chain.queued() },
-            unsent: self.unsent,
-            rtt_ms: self.rtt_ms,
-            publishes: self
-                .publishes
-                .iter()
-                .map(|Published { slot, name, unique, since, .. }| StreamReport {
-                    slot: *slot,
-                    name: name.clone(),
-                    unique: *unique,
-                    age: now.saturating_duration_since(*since),
-                })
-                .collect(),
-            plays: self
-                .plays
-                .iter()
-                .map(|Played { slot, name, unique, since, .. }| StreamReport {
-                    slot: *slot,
-                    name: name.clone(),
-                    unique: *unique,
-                    age: now.saturating_duration_since(*since),
-                })
-                .collect(),
-            local: self.local(),
-            tc_url: self.caller.as_ref().map(|caller| caller.info.tc_url.clone()).unwrap_or_default(),
-            swf_url: self.caller.as_ref().map(|caller| caller.info.swf_url.clone()).unwrap_or_default(),
-            page_url: self.caller.as_ref().map(|caller| caller.info.page_url.clone()).unwrap_or_default(),
-            outbound: self.outbound,
-            questions: self.questions.len(),
-        }
-    }
-
     /// Tells the application, where it has been asked anything about this connection.
     pub(crate) fn notify(&self, event: Happened) {
         let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
@@ -481,7 +450,9 @@ impl Connection {
     pub(crate) fn unpublish(&mut self, slot: StreamSlot, why: Why, shared: &mut Shared) {
         let name = match self.publishes.iter().position(|published| published.slot == slot) {
             Some(at) => {
-                let Published { name, home, .. } = self.publishes.swap_remove(at);
+                let published = self.publishes.swap_remove(at);
+                self.see_published(Sight::InStreamClosed, &published, shared);
+                let Published { name, home, .. } = published;
                 shared.relay.unpublish(home, shared.now);
                 slog::info!(self.log, "unpublished"; "stream" => &name);
                 if let Some(owner) = &self.owner {
@@ -501,7 +472,9 @@ impl Connection {
     pub(crate) fn unplay(&mut self, slot: StreamSlot, why: Why, shared: &mut Shared) {
         let name = match self.plays.iter().position(|played| played.slot == slot) {
             Some(at) => {
-                let Played { name, player, .. } = self.plays.swap_remove(at);
+                let played = self.plays.swap_remove(at);
+                self.see_played(Sight::OutStreamClosed, &played, shared);
+                let Played { name, player, .. } = played;
                 shared.relay.unplay(player, shared.now);
                 slog::info!(self.log, "stopped playing"; "stream" => &name);
                 name
@@ -613,7 +586,11 @@ impl Connection {
                 });
             }
         }
+        let changed = frame.role == Role::Config && published.watch.note(&frame, shared.now);
         shared.relay.frame(published.home, frame, shared.now);
+        if changed {
+            self.watch(shared);
+        }
     }
 
     /// Ends publishes or plays by order of the server; `slot` none means all.
@@ -718,6 +695,9 @@ impl Connection {
         self.contested.clear();
         self.questions.clear();
         self.notify(Happened::Closed { reason: reason.to_owned() });
+        if self.owner.is_some() {
+            self.see_connection(Sight::Unregistered, shared);
+        }
         if let Some(owner) = self.owner.as_ref().filter(|_| std::mem::take(&mut self.counted)) {
             owner.connections.fetch_sub(1, Ordering::Relaxed);
         }

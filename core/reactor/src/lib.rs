@@ -20,6 +20,7 @@ mod guard;
 mod ingest;
 mod mailbox;
 mod naming;
+mod observe;
 mod outbound;
 mod questions;
 mod report;
@@ -54,6 +55,7 @@ pub use control::{
 };
 pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;
+pub use observe::{FEED_SILENCE, Observer, See, Seen, SeenStream, Sight, Wants};
 pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 
 /// Connections that may wait to be accepted.
@@ -73,6 +75,8 @@ pub struct Setup {
     pub log: Logger,
     /// Called when a worker has failed: its connections are gone, and the server should end.
     pub on_failure: Arc<dyn Fn() + Send + Sync>,
+    /// Who is told of connections and streams.
+    pub observer: Arc<Observer>,
 }
 
 /// The running workers.
@@ -116,7 +120,7 @@ impl Reactor {
             let id = WorkerId(number);
             let (peers, directory, limits) = (peers.clone(), directory.clone(), setup.limits.clone());
             let (routing, log) = (setup.routing.clone(), setup.log.new(slog::o!("worker" => number)));
-            let on_failure = setup.on_failure.clone();
+            let (on_failure, observer) = (setup.on_failure.clone(), setup.observer.clone());
             let run = move || {
                 let failed = log.clone();
                 let work = || {
@@ -126,6 +130,7 @@ impl Reactor {
                         routing,
                         limits,
                         log,
+                        observer,
                         peers.next_stream.clone(),
                         peers.traffic.clone(),
                         Instant::now(),

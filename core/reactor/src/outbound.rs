@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use crate::{
     connection::{Connection, State},
     control::{Acceptor, Application, Caller},
+    observe::Sight,
     shared::Shared,
 };
 
@@ -54,6 +55,8 @@ impl Connection {
         match failed {
             None => {
                 slog::info!(self.log, "connected to {}", self.peer);
+                self.see_created(shared);
+                self.see_connection(Sight::Registered, shared);
                 done(Ok(self.id));
                 self.on_open(shared);
                 self.on_readable(shared);

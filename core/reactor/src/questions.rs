@@ -15,6 +15,7 @@ use crate::{
     connection::{Connection, Played, Published, State},
     control::{Application, Caller, Happened, Question, ToApplication, Verdict},
     filtering::Filters,
+    observe::{Sight, Watch},
     shared::Shared,
     sources::tell_stream,
 };
@@ -359,6 +360,7 @@ impl Connection {
                     self.order(Command::Tune { ping_interval, command_bytes }, shared);
                 }
                 self.owner = Some(application);
+                self.see_connection(Sight::Registered, shared);
                 self.answer_connect(request, Answer::Accept, shared);
             }
             Verdict::HandTo(name) => {
@@ -432,7 +434,12 @@ impl Connection {
                 shared.authorise(&mut self.ticket);
                 slog::info!(self.log, "published"; "stream" => %name);
                 let (unique, since) = (shared.new_stream(), shared.now);
-                self.publishes.push(Published { slot, name: name.to_string(), home, filters, unique, since });
+                let watch = Watch::new(since);
+                let published =
+                    Published { slot, name: name.to_string(), home, filters, unique, since, watch };
+                self.see_published(Sight::InStreamCreated, &published, shared);
+                self.publishes.push(published);
+                self.watch(shared);
                 self.order(answer(Answer::Accept), shared);
                 tell_stream(&owner, self.id, name.as_str(), true);
             }
@@ -471,7 +478,10 @@ impl Connection {
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
         self.newcomer = true;
         let (unique, since) = (shared.new_stream(), shared.now);
-        self.plays.push(Played { slot, name: name.to_string(), alias, player, unique, since });
+        let played = Played { slot, name: name.to_string(), alias, player, unique, since, configs: 0 };
+        self.see_played(Sight::OutStreamCreated, &played, shared);
+        self.plays.push(played);
+        self.watch(shared);
     }
 
     /// The application that the peer named, and the instance behind it.

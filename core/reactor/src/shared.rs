@@ -16,8 +16,8 @@ use slog::Logger;
 use socket2::SockRef;
 
 use crate::{
-    admission::Ticket, control::Routing, gate::Gate, report::WorkerCounters, traffic::Traffic,
-    worker::ConnectionKey,
+    admission::Ticket, control::Routing, gate::Gate, observe::Observer, report::WorkerCounters,
+    traffic::Traffic, worker::ConnectionKey,
 };
 
 /// Size of the buffer that each worker reads into, in bytes.
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     /// Whether new streams are refused.
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) log: Logger,
+    pub(crate) observer: Arc<Observer>,
     /// The one receive buffer; taken out while it is in use.
     pub(crate) scratch: Vec<u8>,
     pub(crate) scratch_size: usize,
@@ -53,6 +54,7 @@ impl Shared {
         routing: Arc<Routing>,
         limits: Arc<Limits>,
         log: Logger,
+        observer: Arc<Observer>,
         next_stream: Arc<AtomicU64>,
         traffic: Arc<Traffic>,
         now: Instant,
@@ -66,6 +68,7 @@ impl Shared {
             gate: Gate::default(),
             traffic,
             log,
+            observer,
             scratch: vec![0; SCRATCH],
             scratch_size: SCRATCH,
             events: VecDeque::new(),

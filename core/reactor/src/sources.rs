@@ -9,12 +9,13 @@ use std::{
     time::Instant,
 };
 
-use crtmp_media::{Frame, StreamName, StreamSlot};
+use crtmp_media::{Frame, Role, StreamName, StreamSlot};
 use crtmp_relay::{ConnectionId, HomeId, Refusal, StreamKey};
 
 use crate::{
     control::{Application, ToApplication},
     filtering::Filters,
+    observe::{Seen, SeenStream, Sight, Watch},
     report::StreamReport,
     shared::Shared,
 };
@@ -34,6 +35,8 @@ pub(crate) fn id(worker: usize, number: u32) -> ConnectionId {
 #[derive(Default)]
 pub(crate) struct Sources {
     live: HashMap<ConnectionId, Source>,
+    /// When it is looked at what they carry; none: nobody wants to know.
+    look_at: Option<Instant>,
 }
 
 struct Source {
@@ -44,6 +47,7 @@ struct Source {
     in_flight: Arc<AtomicUsize>,
     unique: u64,
     since: Instant,
+    watch: Watch,
 }
 
 impl Sources {
@@ -83,8 +87,11 @@ impl Sources {
         let home = shared.relay.publish(key, id, SLOT, policy, shared.now).map_err(busy)?;
         let (application, text) = (application.clone(), name.to_string());
         let (unique, since) = (shared.new_stream(), shared.now);
-        let name = text.clone();
-        self.live.insert(id, Source { application, name, home, filters, in_flight, unique, since });
+        let (name, watch) = (text.clone(), Watch::new(since));
+        let source = Source { application, name, home, filters, in_flight, unique, since, watch };
+        source.see(Sight::InStreamCreated, shared);
+        self.live.insert(id, source);
+        self.watch(shared);
         Ok(text)
     }
 
@@ -95,7 +102,12 @@ impl Sources {
         shared.relay.heard(source.home, shared.now);
         let overruns = &mut shared.counters.filters_removed;
         match source.filters.pass(frame, &shared.log, || *overruns += 1) {
-            Ok(Some(frame)) => shared.relay.frame(source.home, frame, shared.now),
+            Ok(Some(frame)) => {
+                if frame.role == Role::Config && source.watch.note(&frame, shared.now) {
+                    self.look_at = self.look_at.map(|at| at.min(shared.first_look()));
+                }
+                shared.relay.frame(source.home, frame, shared.now);
+            }
             Ok(None) => {}
             Err(error) => self.close(id, &error.to_string(), shared),
         }
@@ -103,7 +115,9 @@ impl Sources {
 
     /// Ends a publication.
     pub(crate) fn close(&mut self, id: ConnectionId, reason: &str, shared: &mut Shared) {
-        let Some(Source { application, name, home, .. }) = self.live.remove(&id) else { return };
+        let Some(source) = self.live.remove(&id) else { return };
+        source.see(Sight::InStreamClosed, shared);
+        let Source { application, name, home, .. } = source;
         shared.relay.unpublish(home, shared.now);
         slog::info!(shared.log, "no longer published by its application: {reason}";
             "application" => &*application.name, "stream" => &name);
@@ -119,16 +133,56 @@ impl Sources {
 
     /// What there is to say about each.
     pub(crate) fn reports(&self, now: Instant) -> Vec<(ConnectionId, StreamReport)> {
-        let report = |(id, source): (&ConnectionId, &Source)| {
-            let (name, unique) = (source.name.clone(), source.unique);
-            let age = now.saturating_duration_since(source.since);
-            (*id, StreamReport { slot: SLOT, name, unique, age })
-        };
-        self.live.iter().map(report).collect()
+        self.live.iter().map(|(id, source)| (*id, source.report(now))).collect()
+    }
+
+    /// Has what they carry looked at, if anybody wants to know.
+    pub(crate) fn watch(&mut self, shared: &Shared) {
+        if !self.live.is_empty() && shared.watches() {
+            let at = shared.first_look();
+            self.look_at = Some(self.look_at.map_or(at, |other| other.min(at)));
+        }
+    }
+
+    /// When [`Self::on_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Looks at what they carry.
+    pub(crate) fn on_timeout(&mut self, shared: &Shared) {
+        self.look_at = (!self.live.is_empty() && shared.watches()).then(|| shared.next_look());
+        if self.look_at.is_none() {
+            return;
+        }
+        for source in self.live.values_mut() {
+            let Some(counters) = shared.relay.counters_of(source.home) else { continue };
+            let sights: Vec<Sight> = source.watch.look(&counters, shared.now).collect();
+            sights.into_iter().for_each(|sight| source.see(sight, shared));
+        }
     }
 
     pub(crate) fn has(&self, id: ConnectionId) -> bool {
         self.live.contains_key(&id)
+    }
+}
+
+impl Source {
+    fn report(&self, now: Instant) -> StreamReport {
+        let (name, unique) = (self.name.clone(), self.unique);
+        StreamReport { slot: SLOT, name, unique, age: now.saturating_duration_since(self.since) }
+    }
+
+    fn see(&self, sight: Sight, shared: &Shared) {
+        shared.see(sight, || {
+            Seen::Stream(SeenStream {
+                connection: None,
+                application: self.application.name.clone(),
+                stream: self.report(shared.now),
+                publish: shared.relay.publish_report(self.home),
+                play: None,
+            })
+        });
     }
 }
 

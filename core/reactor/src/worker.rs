@@ -158,7 +158,8 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let rests = self.listeners.iter().flatten().filter_map(|listener| listener.rest_until);
-        let times = [self.timers.next(), self.shared.relay.poll_timeout(), self.stop_at];
+        let sources = self.sources.poll_timeout();
+        let times = [self.timers.next(), self.shared.relay.poll_timeout(), self.stop_at, sources];
         let next = times.into_iter().flatten().chain(rests).min();
         next.map(|at| at.saturating_duration_since(now))
     }
@@ -253,6 +254,9 @@ impl Worker {
         if self.shared.relay.poll_timeout().is_some_and(|at| at <= now) {
             self.shared.relay.on_timeout(now);
         }
+        if self.sources.poll_timeout().is_some_and(|at| at <= now) {
+            self.sources.on_timeout(&self.shared);
+        }
         self.tell_connections();
     }
 
@@ -315,7 +319,8 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.state == State::Gone {
             // The poll forgets a socket that is closed.
-            if self.connections.remove(key).is_some() {
+            if let Some(mut gone) = self.connections.remove(key) {
+                gone.see_closed(&self.shared);
                 self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
             }
             return;
@@ -393,6 +398,9 @@ impl Worker {
                     self.shared.relay.set_delivery(application, *delivery);
                 }
                 self.shared.routing = routing;
+                // A reload may have brought somebody who wants to know.
+                self.connections.values_mut().for_each(|connection| connection.watch(&mut self.shared));
+                self.sources.watch(&self.shared);
             }
             ToWorker::Report(take) => take(self.report()),
             ToWorker::Stop { within } => self.stop(within),
@@ -422,6 +430,7 @@ impl Worker {
         self.shared.counters.adopted += 1;
         let (shared, connection) = (&mut self.shared, &mut self.connections[key]);
         slog::debug!(connection.log, "accepted");
+        connection.see_created(shared);
         connection.on_accepted(shared);
         connection.on_readable(shared);
         connection.wants_flush(shared);
@@ -663,6 +672,7 @@ impl Drop for Worker {
         for connection in self.connections.values().filter(|connection| connection.state == State::Open) {
             connection.notify(Happened::Closed { reason: "the worker has ended".to_owned() });
         }
+        self.connections.values_mut().for_each(|connection| connection.see_closed(&self.shared));
     }
 }
 

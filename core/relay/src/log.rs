@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role, ahead};
+use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role, ahead};
 
 use crate::{Start, gop::make_room, lag::Rate};
 
@@ -49,6 +49,8 @@ pub(crate) struct Log {
     begun: Option<Instant>,
     /// Increases with each header that says something new.
     epoch: u32,
+    /// Increases with each codec configuration that says something new.
+    configs: u32,
     headers: Vec<Frame>,
     /// Headers for those who join, with the position, the time in ms and the epoch they were made for.
     join_headers: Option<(Position, i64, u32, Headers)>,
@@ -122,6 +124,7 @@ impl Log {
             last_video: None,
             begun: None,
             epoch: 0,
+            configs: 0,
             headers: Vec::new(),
             join_headers: None,
         }
@@ -294,6 +297,17 @@ impl Log {
         self.entries.range(skip..).map(|entry| &entry.packet)
     }
 
+    /// The number of the newest codec configurations; 0: there are none yet.
+    pub(crate) fn configs(&self) -> u32 {
+        self.configs
+    }
+
+    /// The codec of this kind by its newest configuration.
+    pub(crate) fn codec(&self, kind: MediaKind) -> Option<Codec> {
+        let of = |header: &&Frame| header.kind == kind && header.role == Role::Config;
+        self.headers.iter().find(of).map(|header| header.codec)
+    }
+
     /// The number of the newest headers; a player that has an older number lacks some.
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch
@@ -389,6 +403,9 @@ impl Log {
         let changed = self.headers.len() != headers.len()
             || self.headers.iter().zip(headers).any(|(old, new)| old.body != new.body);
         if changed {
+            if !configs(&self.headers).eq(configs(headers)) {
+                self.configs = self.configs.wrapping_add(1);
+            }
             self.headers = headers.to_vec();
             self.epoch = self.epoch.wrapping_add(1);
         }
@@ -410,6 +427,11 @@ impl Log {
             self.group = None;
         }
     }
+}
+
+/// The bodies of the codec configurations among headers.
+fn configs(headers: &[Frame]) -> impl Iterator<Item = &[u8]> {
+    headers.iter().filter(|header| header.role == Role::Config).map(|header| &*header.body)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The relay of one worker: homes, replicas and players, and the traffic between them.
 
+mod reports;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
@@ -16,7 +18,6 @@ use crate::{
     home::Home,
     merge::MergeControl,
     replica::{Replica, State},
-    report::{PlayerReport, PublishReport, ReplicaReport},
     rounds::{Next, Round, Rounds},
 };
 
@@ -646,31 +647,6 @@ impl Relay {
         for id in all {
             self.end_replica(id, now);
         }
-    }
-
-    /// The publishes of this worker.
-    pub fn publishes(&self) -> Vec<PublishReport> {
-        self.homes.values().map(PublishReport::of).collect()
-    }
-
-    /// The streams that this worker's players play or wait for.
-    pub fn replicas(&self) -> Vec<ReplicaReport> {
-        self.replicas.values().map(ReplicaReport::of).collect()
-    }
-
-    /// The players of this worker.
-    pub fn players(&self, now: Instant) -> Vec<PlayerReport> {
-        let report = |player: &Player| {
-            let replica = &self.replicas[player.replica];
-            PlayerReport::of(
-                &replica.key,
-                (player.connection, player.slot),
-                &player.cursor,
-                &replica.logs[player.log].log,
-                now,
-            )
-        };
-        self.players.values().map(report).collect()
     }
 
     fn current_home(&self, key: &StreamKey, generation: crate::Generation) -> Option<HomeId> {

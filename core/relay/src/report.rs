@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{Format, StreamSlot};
+use crtmp_media::{Codec, Format, MediaKind, StreamSlot};
 
 use crate::{
     Began, ConnectionId, Generation, HomeCounters, Skips, StreamKey,
@@ -94,6 +94,10 @@ pub struct PlayerReport {
     pub behind: Duration,
     /// For how long it has been further behind than the limits allow.
     pub too_far_behind: Duration,
+    /// The codec of its audio, where that has a configuration.
+    pub audio_codec: Option<Codec>,
+    /// The codec of its video, where that has a configuration.
+    pub video_codec: Option<Codec>,
 }
 
 impl PublishReport {
@@ -154,6 +158,8 @@ impl PlayerReport {
             behind_packets: behind.packets,
             behind: behind.age,
             too_far_behind: cursor.too_far_behind(now),
+            audio_codec: log.codec(MediaKind::Audio),
+            video_codec: log.codec(MediaKind::Video),
         }
     }
 }
