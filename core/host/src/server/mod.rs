@@ -9,6 +9,7 @@ mod commands;
 mod control;
 mod counters;
 mod libraries;
+mod observe;
 mod reload;
 
 use std::{
@@ -94,6 +95,8 @@ pub struct Server {
     applications: HashMap<String, Running>,
     /// Applications that have been replaced or removed and still have connections.
     retired: Vec<Running>,
+    /// Instances of applications that have been started.
+    instances: u64,
     ports: Vec<Port>,
     /// Connections of each application, over all its instances.
     connections: HashMap<String, Arc<AtomicUsize>>,
@@ -146,6 +149,9 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = configuration.workers.unwrap_or(u16::try_from(cores).unwrap_or(u16::MAX).min(256));
         let descriptors = environment.open_files.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+        let web = Client::start(&limits).map_err(system)?;
+        let events = Events::new(environment.log.clone(), &limits, web.clone());
+        events.configure(&configuration.event_logger)?;
         let reactor = Reactor::start(Setup {
             workers,
             limits: limits.clone(),
@@ -153,12 +159,10 @@ impl Server {
             routing: Arc::default(),
             log: environment.log.clone(),
             on_failure: environment.on_failure.clone(),
+            observer: observe::observer(&events),
         })
         .map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
-        let web = Client::start(&limits).map_err(system)?;
-        let events = Events::new(environment.log.clone(), &limits, web.clone());
-        events.configure(&configuration.event_logger)?;
         let post = environment.post.clone();
         let control = Control::new(commands::specs(), web, Box::new(move |job| post(Order::Command(job))));
         let mut server = Self {
@@ -179,6 +183,7 @@ impl Server {
             watchdog,
             applications: HashMap::new(),
             retired: Vec::new(),
+            instances: 0,
             ports: Vec::new(),
             started: Instant::now(),
         };
@@ -223,13 +228,12 @@ impl Server {
 
     /// Ends replaced applications whose last connection has gone. Returns whether any are left.
     pub fn sweep(&mut self) -> bool {
-        self.retired.retain(|running| {
-            let in_use = running.is_in_use();
-            if !in_use {
-                running.handle.stop(Duration::ZERO);
-            }
-            in_use
-        });
+        let (in_use, ended) = std::mem::take(&mut self.retired).into_iter().partition(Running::is_in_use);
+        self.retired = in_use;
+        for running in ended {
+            running.handle.stop(Duration::ZERO);
+            tell_application(&self.events, Kind::ApplicationStop, &running);
+        }
         !self.retired.is_empty()
     }
 
@@ -251,6 +255,7 @@ impl Server {
 
     /// Ends everything: ports, connections (which are told), workers, applications.
     pub fn stop(mut self) -> Stopped {
+        let events = self.events.clone();
         let time = self.configuration.shutdown_timeout.get();
         let until = Instant::now() + time;
         self.tell(Kind::ServerStopping, banner());
@@ -264,8 +269,9 @@ impl Server {
         for running in self.applications.values().chain(&self.retired) {
             let patience = until.saturating_duration_since(Instant::now());
             applications += usize::from(running.handle.stop(patience) == crate::apps::Stopped::LeftBehind);
+            tell_application(&events, Kind::ApplicationStop, running);
         }
-        self.events.stop(crate::events::PATIENCE);
+        events.stop(crate::events::PATIENCE);
         Stopped { workers, applications }
     }
 
@@ -285,8 +291,8 @@ impl Server {
             }
         }
         if errors.is_empty() {
-            for (name, _) in &running {
-                self.tell(Kind::ApplicationStart, json!({ "id": name, "name": name }));
+            for (_, running) in &running {
+                tell_application(&self.events, Kind::ApplicationStart, running);
             }
             return Ok(running);
         }
@@ -307,6 +313,7 @@ impl Server {
         let path = format!("configuration.applications[{}]", index + 1);
         let error = |text: String| Box::new(ConfigError::new(&path, text, "an application that starts"));
         let library = libraries.of(application).ok_or_else(|| error("no library".to_owned()))?;
+        self.instances += 1;
         let ground = Ground {
             workers: self.workers.clone(),
             control: self.control.clone(),
@@ -314,6 +321,7 @@ impl Server {
             limits: self.limits.clone(),
             log: self.environment.log.clone(),
             folder: self.environment.folder.clone(),
+            instance: self.instances,
             connections: self.connections.entry(application.name.clone()).or_default().clone(),
             aliases: self.aliases.clone(),
             ingest_points: self.ingest_points.clone(),
@@ -401,6 +409,14 @@ pub fn check(
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// Tells that an instance of an application has started or ended.
+fn tell_application(events: &Events, kind: Kind, running: &Running) {
+    if events.wants(kind) {
+        let payload = json!({ "id": running.id, "name": &*running.seen.name });
+        events.emit(Event { kind, stream: None, payload });
+    }
 }
 
 fn banner() -> Value {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Port, Server, bind::bind_one, bridge::Running, libraries::Libraries};
-use crate::config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff};
+use super::{Port, Server, bind::bind_one, bridge::Running, libraries::Libraries, tell_application};
+use crate::{
+    config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
+    events::Kind,
+};
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -128,6 +131,7 @@ impl Server {
         {
             for (_, running) in started {
                 running.handle.stop(Duration::ZERO);
+                tell_application(&self.events, Kind::ApplicationStop, &running);
             }
             return Err(errors);
         }

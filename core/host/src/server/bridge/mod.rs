@@ -39,6 +39,8 @@ use crate::{
 
 /// An application that runs.
 pub(super) struct Running {
+    /// The number of the instance.
+    pub(super) id: u64,
     pub(super) handle: Arc<AppHandle>,
     /// As the workers see it; they keep it as long as a connection has it.
     pub(super) seen: Arc<Seen>,
@@ -62,6 +64,8 @@ pub(super) struct Ground {
     pub(super) log: Logger,
     /// Where relative paths start.
     pub(super) folder: PathBuf,
+    /// The number of the instance.
+    pub(super) instance: u64,
     /// Connections of each application, whichever of its instances has them.
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) aliases: Arc<Aliases>,
@@ -121,7 +125,7 @@ pub(super) fn start(
     };
     let seen = Arc::new(seen);
     reach.is_running(&handle, &seen);
-    Ok(Running { handle, seen, aliases: application.aliases.clone() })
+    Ok(Running { id: ground.instance, handle, seen, aliases: application.aliases.clone() })
 }
 
 /// Makes the filters of a publication; none where the application lists none.

@@ -103,15 +103,7 @@ fn info(connection: &ConnectionReport, worker: &WorkerReport, plays: Option<Valu
     };
     let mut json = json!({
         "id": connection.id.0,
-        "carrier": {
-            "type": "IOHT_TCP_CARRIER",
-            "farIP": connection.peer.ip().to_string(),
-            "farPort": connection.peer.port(),
-            "nearIP": connection.local.ip().to_string(),
-            "nearPort": connection.local.port(),
-            "rx": connection.bytes_in,
-            "tx": connection.bytes_out,
-        },
+        "carrier": carrier(connection),
         "stack": [{
             "id": connection.id.0,
             "type": connection.chain,
@@ -137,6 +129,19 @@ fn info(connection: &ConnectionReport, worker: &WorkerReport, plays: Option<Valu
         map.remove("connectionId");
     }
     json
+}
+
+/// The socket of a connection.
+pub(in crate::server) fn carrier(connection: &ConnectionReport) -> Value {
+    json!({
+        "type": "IOHT_TCP_CARRIER",
+        "farIP": connection.peer.ip().to_string(),
+        "farPort": connection.peer.port(),
+        "nearIP": connection.local.ip().to_string(),
+        "nearPort": connection.local.port(),
+        "rx": connection.bytes_in,
+        "tx": connection.bytes_out,
+    })
 }
 
 fn get_connection_info(_: &mut Server, run: &Run<'_>) -> Outcome {

@@ -6,14 +6,14 @@
 mod aliases;
 mod applications;
 mod config;
-mod connections;
+pub(super) mod connections;
 mod general;
 mod ingest;
 mod kept;
 mod limits;
 pub(super) mod processes;
 mod services;
-mod streams;
+pub(super) mod streams;
 mod timers;
 
 use std::{path::Path, sync::LazyLock, time::Instant};

@@ -45,7 +45,7 @@ pub(super) fn commands() -> Vec<Builtin> {
         Builtin::gathering(
             Spec::new("listInboundStreamNames", Access::Read, &[], "Lists the names of published streams."),
             |_, run| {
-                let name = |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application() });
+                let name = |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application });
                 Outcome::Data(inbound(run.reports).map(name).collect())
             },
         ),
@@ -92,26 +92,41 @@ pub(super) fn commands() -> Vec<Builtin> {
 }
 
 /// A publish or a play.
-struct Stream<'a> {
+pub(in crate::server) struct Stream<'a> {
+    /// A publish, not a play.
+    pub(in crate::server) inbound: bool,
     /// None: the application publishes it itself.
-    connection: Option<&'a ConnectionReport>,
-    owner: ConnectionId,
-    report: &'a StreamReport,
-    publish: Option<&'a PublishReport>,
-    play: Option<&'a PlayerReport>,
-    reports: &'a [WorkerReport],
+    pub(in crate::server) connection: Option<&'a ConnectionReport>,
+    /// Who has it: a connection or a source. None: nobody asks.
+    pub(in crate::server) owner: Option<ConnectionId>,
+    pub(in crate::server) application: &'a str,
+    pub(in crate::server) report: &'a StreamReport,
+    pub(in crate::server) publish: Option<&'a PublishReport>,
+    pub(in crate::server) play: Option<&'a PlayerReport>,
+    /// Where the other ends of the stream are looked for; none: they are left out.
+    pub(in crate::server) reports: &'a [WorkerReport],
 }
 
 /// All streams, in the order in which they began.
-fn streams(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
-    let mut all: Vec<Stream<'_>> = Vec::new();
+fn streams<'a>(reports: &'a [WorkerReport]) -> impl Iterator<Item = Stream<'a>> {
+    let mut all: Vec<Stream<'a>> = Vec::new();
     for worker in reports {
         let publish_of = |owner: ConnectionId, slot| {
             worker.publishes.iter().find(|publish| publish.connection == owner && publish.slot == slot)
         };
         for (owner, report) in &worker.sources {
             let publish = publish_of(*owner, report.slot);
-            all.push(Stream { connection: None, owner: *owner, report, publish, play: None, reports });
+            let application = publish.map_or("", |publish| &*publish.key.application);
+            all.push(Stream {
+                inbound: true,
+                connection: None,
+                owner: Some(*owner),
+                application,
+                report,
+                publish,
+                play: None,
+                reports,
+            });
         }
     }
     for worker in reports {
@@ -121,15 +136,16 @@ fn streams(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
         let plays: std::collections::HashMap<_, _> =
             worker.players.iter().map(|player| ((player.connection, player.slot), player)).collect();
         for connection in &worker.connections {
-            let (owner, connection) = (connection.id, Some(connection));
-            for report in connection.into_iter().flat_map(|connection| &connection.publishes) {
-                let publish = publishes.get(&(owner, report.slot)).copied();
-                all.push(Stream { connection, owner, report, publish, play: None, reports });
-            }
-            for report in connection.into_iter().flat_map(|connection| &connection.plays) {
-                let play = plays.get(&(owner, report.slot)).copied();
-                all.push(Stream { connection, owner, report, publish: None, play, reports });
-            }
+            let application = connection.application.as_deref().unwrap_or_default();
+            let stream = |inbound, report: &'a StreamReport| {
+                let key = (connection.id, report.slot);
+                let publish = publishes.get(&key).copied().filter(|_| inbound);
+                let play = plays.get(&key).copied().filter(|_| !inbound);
+                let (connection, owner) = (Some(connection), Some(connection.id));
+                Stream { inbound, connection, owner, application, report, publish, play, reports }
+            };
+            all.extend(connection.publishes.iter().map(|report| stream(true, report)));
+            all.extend(connection.plays.iter().map(|report| stream(false, report)));
         }
     }
     all.sort_by_key(|stream| stream.report.unique);
@@ -137,7 +153,7 @@ fn streams(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
 }
 
 fn inbound(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
-    streams(reports).filter(Stream::is_inbound)
+    streams(reports).filter(|stream| stream.inbound)
 }
 
 fn check_one(params: &Params) -> Result<(), String> {
@@ -155,7 +171,7 @@ fn find<'a>(run: &Run<'a>) -> Result<Stream<'a>, String> {
         id.is_none_or(|id| stream.report.unique == id) && name.is_none_or(|name| stream.report.name == name)
     };
     let found =
-        streams(run.reports).filter(matches).max_by_key(|stream| (stream.is_inbound(), stream.report.unique));
+        streams(run.reports).filter(matches).max_by_key(|stream| (stream.inbound, stream.report.unique));
     found.ok_or_else(|| match (id, name) {
         (Some(id), _) => format!("there is no stream {id}"),
         (_, name) => format!("there is no stream of the name {:?}", name.unwrap_or_default()),
@@ -165,7 +181,7 @@ fn find<'a>(run: &Run<'a>) -> Result<Stream<'a>, String> {
 fn clients_connected(_: &mut Server, run: &Run<'_>) -> Outcome {
     let name = run.params.given_text("localStreamName");
     let played =
-        |stream: &Stream<'_>| !stream.is_inbound() && name.is_none_or(|name| stream.report.name == name);
+        |stream: &Stream<'_>| !stream.inbound && name.is_none_or(|name| stream.report.name == name);
     Outcome::Data(json!({ "outboundCount": streams(run.reports).filter(played).count() }))
 }
 
@@ -174,7 +190,9 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(stream) => stream,
         Err(text) => return Outcome::Fail(text),
     };
-    let (connection, publishes) = (stream.owner, stream.is_inbound());
+    let (Some(connection), publishes) = (stream.owner, stream.inbound) else {
+        return Outcome::Fail("the stream is nobody's".to_owned());
+    };
     let code = if publishes { "NetStream.Unpublish.Success" } else { "NetStream.Play.Stop" };
     let message = ToWorker::End {
         connection,
@@ -188,22 +206,11 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
 }
 
 impl Stream<'_> {
-    fn is_inbound(&self) -> bool {
-        self.play.is_none() && (self.publish.is_some() || self.connection.is_none())
-    }
-
-    fn application(&self) -> &str {
-        let published = self.publish.map(|publish| &*publish.key.application);
-        published
-            .or(self.connection.and_then(|connection| connection.application.as_deref()))
-            .unwrap_or_default()
-    }
-
     /// The keys that EvoStream and crtmpserver have, and ours beside them. Times are milliseconds.
-    fn json(&self) -> Value {
+    pub(in crate::server) fn json(&self) -> Value {
         let now = unix_ms();
         let age = u64::try_from(self.report.age.as_millis()).unwrap_or(u64::MAX);
-        let kind = match (self.is_inbound(), self.connection.is_some()) {
+        let kind = match (self.inbound, self.connection.is_some()) {
             (true, true) => "INR",
             (true, false) => "IAPP",
             (false, _) => "ONR",
@@ -213,7 +220,7 @@ impl Stream<'_> {
             "type": kind,
             "typeNumeric": numeric(kind),
             "name": self.report.name,
-            "appName": self.application(),
+            "appName": self.application,
             "creationTimestamp": now.saturating_sub(age),
             "queryTimestamp": now,
             "upTime": age,
@@ -249,8 +256,10 @@ impl Stream<'_> {
         let seconds = self.report.age.as_secs_f64().max(0.001);
         // Bits in a second, over the stream's life.
         map.insert("bandwidth".into(), json!((counters.bytes as f64 * 8.0 / seconds).round() as u64));
-        let fed = streams_of(self.reports, publish);
-        map.insert("outStreamsUniqueIds".into(), fed.into());
+        if !self.reports.is_empty() {
+            let fed = streams_of(self.reports, publish);
+            map.insert("outStreamsUniqueIds".into(), fed.into());
+        }
     }
 
     fn add_play(&self, map: &mut Map<String, Value>, play: &PlayerReport) {
@@ -262,7 +271,14 @@ impl Stream<'_> {
                 .map(move |publish| (report, publish))
         });
         let unique = fed_by.filter_map(|(report, publish)| unique_of(report, publish)).next();
-        map.insert("inStreamUniqueId".into(), json!(unique));
+        if !self.reports.is_empty() {
+            map.insert("inStreamUniqueId".into(), json!(unique));
+        }
+        let media = |codec: Option<Codec>| json!({ "codec": codec.map(|codec| codec.to_string()) });
+        map.insert("audio".into(), media(play.audio_codec));
+        map.insert("video".into(), media(play.video_codec));
+        let seconds = self.report.age.as_secs_f64().max(0.001);
+        map.insert("bandwidth".into(), json!((play.bytes as f64 * 8.0 / seconds).round() as u64));
         map.insert("packetsCount".into(), play.packets.into());
         map.insert("bytesCount".into(), play.bytes.into());
         map.insert("droppedPacketsCount".into(), play.skipped_packets.into());
