@@ -80,6 +80,8 @@ struct Inner {
     /// Calls that an application has not answered.
     asked: Mutex<HashMap<u64, Asked>>,
     next: AtomicU64,
+    /// Commands that were called, whatever became of them.
+    called: AtomicU64,
     open: AtomicUsize,
     /// Hands a command to the server's thread.
     post: Box<dyn Fn(Job) + Send + Sync>,
@@ -109,6 +111,7 @@ impl Control {
             added: Mutex::default(),
             asked: Mutex::default(),
             next: AtomicU64::new(1),
+            called: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             post,
             web,
@@ -119,6 +122,7 @@ impl Control {
     /// Runs a command.
     pub fn run(&self, call: Call) {
         let Call { name, params, caller, reply } = call;
+        self.0.called.fetch_add(1, Ordering::Relaxed);
         let before = self.0.open.fetch_add(1, Ordering::Relaxed);
         let this = self.clone();
         let reply: Reply = Box::new(move |value| {
@@ -153,6 +157,11 @@ impl Control {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         lock(&self.0.asked).insert(id, Asked { application, reply });
         ask(id, name, params);
+    }
+
+    /// How many commands were called since the start, whatever became of them.
+    pub fn called(&self) -> u64 {
+        self.0.called.load(Ordering::Relaxed)
     }
 
     /// Takes the answer of an application to a command of its own.

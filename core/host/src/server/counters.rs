@@ -52,6 +52,7 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
         "silentWorkers": server.workers.count() - reports.len(),
         "connections": connections.collect::<Vec<_>>(),
         "streams": streams.collect::<Vec<_>>(),
+        "commands": server.control.called(),
         "eventSinks": server.events.counters(),
         "replicas": waiting.collect::<Vec<_>>(),
         "totals": totals(reports),

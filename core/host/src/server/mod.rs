@@ -9,6 +9,7 @@ mod commands;
 mod control;
 mod counters;
 mod libraries;
+mod metrics;
 mod observe;
 mod reload;
 

@@ -64,8 +64,7 @@ fn of_stream(sight: Sight, seen: &SeenStream) -> Value {
     if matches!(sight, Sight::AudioStopped | Sight::VideoStopped) {
         return json!({ "id": stream.unique, "localStreamName": stream.name });
     }
-    let inbound =
-        matches!(sight, Sight::InStreamCreated | Sight::InStreamClosed | Sight::InStreamCodecs);
+    let inbound = matches!(sight, Sight::InStreamCreated | Sight::InStreamClosed | Sight::InStreamCodecs);
     let stream = Stream {
         inbound,
         connection: connection.as_ref(),
@@ -143,7 +142,10 @@ mod tests {
         let connection = Some(connection());
         let seen = SeenStream { connection, application, stream, publish: None, play: None };
         let told = of_stream(Sight::InStreamCreated, &seen);
-        assert_eq!((&told["uniqueId"], &told["type"], &told["name"]), (&json!(3), &json!("INR"), &json!("cam")));
+        assert_eq!(
+            (&told["uniqueId"], &told["type"], &told["name"]),
+            (&json!(3), &json!("INR"), &json!("cam"))
+        );
         assert_eq!((&told["appName"], &told["upTime"]), (&json!("live"), &json!(2000)));
         assert_eq!((&told["farIp"], &told["nearPort"]), (&json!("192.0.2.1"), &json!(1935)));
         assert_eq!(told["tcUrl"], "rtmp://h/live?token=***");

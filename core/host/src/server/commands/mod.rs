@@ -11,6 +11,7 @@ mod general;
 mod ingest;
 mod kept;
 mod limits;
+mod metrics;
 pub(super) mod processes;
 mod services;
 pub(super) mod streams;
@@ -46,6 +47,7 @@ impl Builtin {
 pub(super) static COMMANDS: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
     [
         general::commands(),
+        metrics::commands(),
         streams::commands(),
         connections::commands(),
         services::commands(),

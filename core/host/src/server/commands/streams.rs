@@ -45,7 +45,8 @@ pub(super) fn commands() -> Vec<Builtin> {
         Builtin::gathering(
             Spec::new("listInboundStreamNames", Access::Read, &[], "Lists the names of published streams."),
             |_, run| {
-                let name = |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application });
+                let name =
+                    |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application });
                 Outcome::Data(inbound(run.reports).map(name).collect())
             },
         ),
@@ -180,8 +181,7 @@ fn find<'a>(run: &Run<'a>) -> Result<Stream<'a>, String> {
 
 fn clients_connected(_: &mut Server, run: &Run<'_>) -> Outcome {
     let name = run.params.given_text("localStreamName");
-    let played =
-        |stream: &Stream<'_>| !stream.inbound && name.is_none_or(|name| stream.report.name == name);
+    let played = |stream: &Stream<'_>| !stream.inbound && name.is_none_or(|name| stream.report.name == name);
     Outcome::Data(json!({ "outboundCount": streams(run.reports).filter(played).count() }))
 }
 
