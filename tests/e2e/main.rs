@@ -7,6 +7,7 @@
 //! * [`merging`]: how long messages wait for each other.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
+//! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`processes`]: programs that commands launch, and timers.
 //! * [`mistakes`]: what a wrong configuration is told.
@@ -24,6 +25,7 @@ mod churn;
 mod clients;
 mod crowd;
 mod factories;
+mod events;
 mod hostile;
 mod limits;
 mod lua;

@@ -115,6 +115,8 @@ pub(crate) struct Watch {
     /// When the codecs are to be told.
     tell_at: Option<Instant>,
     told: Option<Instant>,
+    /// Codec configurations of audio and of video that have come: they are no media.
+    headers: [u64; 2],
     feeds: [Feed; 2],
 }
 
@@ -129,7 +131,14 @@ struct Feed {
 impl Watch {
     pub(crate) fn new(now: Instant) -> Self {
         let feed = Feed { frames: 0, still_since: now, told: false };
-        Self { configs: [0; 2], codecs: [None; 2], tell_at: None, told: None, feeds: [feed; 2] }
+        Self {
+            configs: [0; 2],
+            codecs: [None; 2],
+            tell_at: None,
+            told: None,
+            headers: [0; 2],
+            feeds: [feed; 2],
+        }
     }
 
     /// Looks at a codec configuration; says whether it is another one.
@@ -139,6 +148,7 @@ impl Watch {
             MediaKind::Video => 1,
             MediaKind::Data => return false,
         };
+        self.headers[index] += 1;
         // Of several tracks the first one speaks for all.
         if frame.track != 0 {
             return false;
@@ -171,7 +181,10 @@ impl Watch {
 
     /// Which of audio and video has been silent for so long that it is to be told.
     fn feeds_stopped(&mut self, counters: &HomeCounters, now: Instant) -> [bool; 2] {
-        let frames = [counters.audio_frames, counters.video_frames];
+        let frames = [
+            counters.audio_frames.saturating_sub(self.headers[0]),
+            counters.video_frames.saturating_sub(self.headers[1]),
+        ];
         let mut stopped = [false; 2];
         for ((feed, frames), stopped) in self.feeds.iter_mut().zip(frames).zip(&mut stopped) {
             if feed.frames != frames {
@@ -420,5 +433,14 @@ mod tests {
         counters.audio_frames += 1;
         assert_eq!(watch.feeds_stopped(&counters, after(now, silence + 2000)), [false, false]);
         assert_eq!(watch.feeds_stopped(&counters, after(now, 2 * silence + 2000)), [true, false]);
+    }
+
+    #[test]
+    fn a_feed_of_nothing_but_a_configuration_does_not_stop() {
+        let now = Instant::now();
+        let mut watch = Watch::new(now);
+        watch.note(&config(MediaKind::Audio, b"a"), now);
+        let counters = HomeCounters { audio_frames: 1, ..HomeCounters::default() };
+        assert_eq!(watch.feeds_stopped(&counters, after(now, 60_000)), [false, false]);
     }
 }
