@@ -10,7 +10,7 @@ use std::{
 };
 
 use crtmp_tests::numbered::{Shape, Source};
-use crtmp_tests::wire::Client;
+use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{Canary, Config, Launch, Server, ffmpeg, wait_for};
 use serde_json::Value;
 
@@ -270,6 +270,23 @@ fn a_receiver_that_never_answers_disturbs_no_stream() {
     });
     canary.check(&server);
     // The end waits three seconds for it, and no longer.
+    server.stop();
+}
+
+/// HOOK-02: whoever is refused hears so instead of a start, and nobody is told of a stream.
+#[test]
+fn a_refused_publish_is_no_stream() {
+    let receiver = Receiver::start(0, Manner::Takes);
+    let server = Server::start(&logger(&rpc(receiver.port, "")).block("{ name = \"misbehaving\" }"));
+    let mut client = Client::connected(server.address(), "misbehaving");
+    client.create_stream();
+    client.send(&wire::publish(1, "panic in publish"));
+    let answer = client.expect("NetStream.");
+    assert!(!answer.says("NetStream.Publish.Start"), "{answer:?}");
+    drop(client);
+    receiver.wait_for("the end of the connection", |event| event["type"] == "carrierClosed");
+    let events = receiver.events();
+    assert!(events.iter().all(|event| event["payload"]["uniqueId"].is_null()), "{events:?}");
     server.stop();
 }
 

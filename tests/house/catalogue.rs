@@ -18,7 +18,7 @@ const GROUPS: [(&str, usize); 9] = [
 ];
 
 /// Cases of groups that are not all here.
-const SINGLE: [&str; 3] = ["LOAD-03", "LOAD-04", "FLT-05"];
+const SINGLE: [&str; 7] = ["LOAD-03", "LOAD-04", "FLT-05", "HOOK-01", "HOOK-02", "HOOK-03", "WEB-04"];
 
 /// What the beginnings of names stand for.
 const FOLDERS: [(&str, &str); 6] = [

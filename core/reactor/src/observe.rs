@@ -64,9 +64,9 @@ pub enum Sight {
 #[derive(Debug)]
 pub enum Seen {
     /// A connection; its lists of streams are empty.
-    Connection(ConnectionReport),
+    Connection(Box<ConnectionReport>),
     /// A stream.
-    Stream(SeenStream),
+    Stream(Box<SeenStream>),
 }
 
 /// A publish or a play.
@@ -240,7 +240,7 @@ impl Shared {
 impl Connection {
     /// Tells of the connection itself.
     pub(crate) fn see_connection(&self, sight: Sight, shared: &Shared) {
-        shared.see(sight, || Seen::Connection(self.facts(shared.now)));
+        shared.see(sight, || Seen::Connection(Box::new(self.facts(shared.now))));
     }
 
     /// The connection is there.
@@ -259,26 +259,26 @@ impl Connection {
     /// Tells of a publish.
     pub(crate) fn see_published(&self, sight: Sight, published: &Published, shared: &Shared) {
         shared.see(sight, || {
-            Seen::Stream(SeenStream {
+            Seen::Stream(Box::new(SeenStream {
                 connection: Some(self.facts(shared.now)),
                 application: self.owner.as_ref().map(|owner| owner.name.clone()).unwrap_or_default(),
                 stream: published.report(shared.now),
                 publish: shared.relay.publish_report(published.home),
                 play: None,
-            })
+            }))
         });
     }
 
     /// Tells of a play.
     pub(crate) fn see_played(&self, sight: Sight, played: &Played, shared: &Shared) {
         shared.see(sight, || {
-            Seen::Stream(SeenStream {
+            Seen::Stream(Box::new(SeenStream {
                 connection: Some(self.facts(shared.now)),
                 application: self.owner.as_ref().map(|owner| owner.name.clone()).unwrap_or_default(),
                 stream: played.report(shared.now),
                 publish: None,
                 play: shared.relay.player_report(played.player, shared.now),
-            })
+            }))
         });
     }
 

@@ -175,13 +175,13 @@ impl Source {
 
     fn see(&self, sight: Sight, shared: &Shared) {
         shared.see(sight, || {
-            Seen::Stream(SeenStream {
+            Seen::Stream(Box::new(SeenStream {
                 connection: None,
                 application: self.application.name.clone(),
                 stream: self.report(shared.now),
                 publish: shared.relay.publish_report(self.home),
                 play: None,
-            })
+            }))
         });
     }
 }

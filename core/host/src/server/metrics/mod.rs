@@ -104,7 +104,7 @@ pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize)
             name: application.name.clone(),
             health: format!("{:?}", handle.health()).to_lowercase(),
             waiting: handle.waiting(),
-            panics: handle.panics() as u64,
+            panics: handle.panics(),
         })
     });
     let facts = Facts {
