@@ -114,7 +114,7 @@ pub(crate) struct Published {
     pub(crate) filters: Filters,
     pub(crate) unique: u64,
     pub(crate) since: Instant,
-    pub(crate) watch: Watch,
+    pub(crate) watch: Box<Watch>,
 }
 
 /// A stream that the connection plays.

@@ -434,7 +434,7 @@ impl Connection {
                 shared.authorise(&mut self.ticket);
                 slog::info!(self.log, "published"; "stream" => %name);
                 let (unique, since) = (shared.new_stream(), shared.now);
-                let watch = Watch::new(since);
+                let watch = Box::new(Watch::new(since));
                 let published =
                     Published { slot, name: name.to_string(), home, filters, unique, since, watch };
                 self.see_published(Sight::InStreamCreated, &published, shared);

@@ -207,9 +207,10 @@ impl State {
         queue.push_back((self.number, record));
         self.number += 1;
         while self.others.len() + self.closing.len() > events || self.bytes > bytes {
-            let Some((_, oldest)) = self.others.pop_front().or_else(|| self.closing.pop_front()) else {
-                return;
-            };
+            // What nobody may be told of any more takes the place of nothing else.
+            let useless = self.closing.front().is_some_and(|(_, record)| self.closes_lost(record));
+            let oldest = if useless { None } else { self.others.pop_front() };
+            let Some((_, oldest)) = oldest.or_else(|| self.closing.pop_front()) else { return };
             self.bytes -= oldest.bytes;
             self.drop_one(&oldest);
         }
@@ -249,7 +250,15 @@ impl State {
         }
     }
 
-    /// Whether this event closes something of which the receiver does not know; that is over then.
+    /// Whether this event closes something of which the receiver does not know.
+    fn closes_lost(&self, record: &Record) -> bool {
+        match (record.kind.opened_by(), &record.key) {
+            (Some(kind), Some(key)) if !self.lost.is_empty() => self.lost.contains(&(kind, key.clone())),
+            _ => false,
+        }
+    }
+
+    /// [`closes_lost`](Self::closes_lost); that is over then.
     fn is_lost(&mut self, record: &Record) -> bool {
         match (record.kind.opened_by(), &record.key) {
             (Some(kind), Some(key)) if !self.lost.is_empty() => self.lost.remove(&(kind, key.clone())),
@@ -358,6 +367,17 @@ mod tests {
         push(&queue, OPEN, 2);
         push(&queue, CLOSE, 2);
         assert_eq!(drain(&queue).len(), 2);
+    }
+
+    #[test]
+    fn ends_of_what_was_lost_keep_no_place_from_what_is_new() {
+        let queue = Queue::new(3, 1 << 20);
+        for id in 1..=9 {
+            push(&queue, OPEN, id);
+            push(&queue, CLOSE, id);
+        }
+        assert_eq!(drain(&queue), [(OPEN, "9".to_owned()), (CLOSE, "9".to_owned())]);
+        assert_eq!(queue.waiting().dropped, 16);
     }
 
     #[test]
