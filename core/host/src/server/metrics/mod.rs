@@ -96,6 +96,9 @@ struct ApplicationFacts {
     panics: u64,
 }
 
+/// A count of a worker.
+type CountOf = fn(&WorkerCounters) -> u64;
+
 /// The page of a server; `streams` of them are named.
 pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize) -> String {
     let applications = server.configuration.applications.list.iter().filter_map(|application| {
@@ -145,7 +148,7 @@ fn of_workers(page: &mut Page, reports: &[WorkerReport]) {
     let sum = |of: fn(&WorkerReport) -> usize| reports.iter().map(of).sum::<usize>() as f64;
     page.one(&PUBLISHERS, sum(|report| report.publishes.len()));
     page.one(&PLAYERS, sum(|report| report.players.len()));
-    let counters: [(&Metric, fn(&WorkerCounters) -> u64); 10] = [
+    let counters: [(&Metric, CountOf); 10] = [
         (&ACCEPTED, |counters| counters.accepted),
         (&REFUSED, |counters| counters.refused),
         (&CLOSED, |counters| counters.closed),

@@ -14,6 +14,9 @@ use crate::secrets::mask_text;
 /// What stands for the name of all streams that are not named. Applications have names, so that it is no stream's.
 const OTHER: &str = "other";
 
+/// A count of a stream.
+type CountOf = fn(&Stream) -> u64;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Stream {
     players: u64,
@@ -52,7 +55,7 @@ pub(super) fn add(page: &mut Page, reports: &[WorkerReport], named: usize) {
     page.many(&STREAM_PLAYERS, all().map(|(labels, stream)| (labels, stream.players as f64)));
     page.many(&STREAM_BANDWIDTH, all().map(|(labels, stream)| (labels, stream.bandwidth as f64)));
     page.many(&STREAM_LAG, all().map(|(labels, stream)| (labels, stream.lag.as_secs_f64())));
-    let counters: [(&Metric, fn(&Stream) -> u64); 3] = [
+    let counters: [(&Metric, CountOf); 3] = [
         (&STREAM_RECEIVED, |stream| stream.bytes),
         (&STREAM_AUDIO, |stream| stream.audio_frames),
         (&STREAM_VIDEO, |stream| stream.video_frames),
