@@ -12,6 +12,7 @@ use std::{
 use crtmp_tests::numbered::{Shape, Source};
 use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{Canary, Config, Launch, Server, ffmpeg, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{SOON, file, free_port};
@@ -307,6 +308,21 @@ fn a_feed_that_stops_is_told() {
         assert_eq!(stopped["payload"]["id"], created["payload"]["uniqueId"]);
         assert_eq!(stopped["payload"]["localStreamName"], "silent");
     }
+    server.stop();
+}
+
+#[test]
+fn a_sink_that_a_reload_brings_hears_of_streams_that_run() {
+    let receiver = Receiver::start(0, Manner::Takes);
+    let server = Server::start(&Config::new().workers(2));
+    let mut publisher = ffmpeg::publish_film(&server.url("early")).start();
+    server.wait_for_publisher("early");
+    server.rewrite(&logger(&rpc(receiver.port, "")));
+    server.signal(Signal::SIGHUP);
+    receiver.of_stream("inStreamCodecsUpdated", "early");
+    assert!(publisher.runs(), "a reload touches no stream");
+    publisher.kill();
+    receiver.of_stream("inStreamClosed", "early");
     server.stop();
 }
 
