@@ -49,6 +49,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "called once, with what only the reactor has")]
     pub(crate) fn new(
         relay: Relay,
         routing: Arc<Routing>,
