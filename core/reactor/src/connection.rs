@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     pub(crate) admitted: bool,
     /// Its application wants the frames that it publishes.
     pub(crate) tapped: bool,
+    /// Its application has something of it that must be forgotten when it leaves, whichever hooks there are.
+    pub(crate) noted: bool,
     /// The server made it.
     pub(crate) outbound: bool,
     /// It is one of those that its application may have.
@@ -174,6 +176,7 @@ impl Connection {
             connecting: None,
             admitted: true,
             tapped: false,
+            noted: false,
             counted: false,
             outbound: false,
             questions: Vec::new(),
@@ -401,6 +404,9 @@ impl Connection {
         if self.state != State::Open {
             return;
         }
+        if let Some((done, _)) = self.connecting.take() {
+            return self.give_up(done, reason, shared);
+        }
         self.leave(reason, shared);
         self.state = State::Flushing(shared.now + LINGER);
         self.wants_flush(shared);
@@ -429,6 +435,64 @@ impl Connection {
         self.close(&error.to_string(), shared);
     }
 
+    /// The report of this connection.
+    pub(crate) fn report(&self, now: Instant) -> ConnectionReport {
+        ConnectionReport {
+            id: self.id,
+            peer: self.peer,
+            chain: self.acceptor.chain.clone(),
+            application: self.owner.as_ref().map(|owner| owner.name.to_string()),
+            agent: self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default(),
+            age: now.saturating_duration_since(self.opened),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            queued: if self.poisoned { 0 } else { self.chain.queued() },
+            unsent: self.unsent,
+            rtt_ms: self.rtt_ms,
+            publishes: self
+                .publishes
+                .iter()
+                .map(|Published { slot, name, unique, since, .. }| StreamReport {
+                    slot: *slot,
+                    name: name.clone(),
+                    unique: *unique,
+                    age: now.saturating_duration_since(*since),
+                })
+                .collect(),
+            plays: self
+                .plays
+                .iter()
+                .map(|Played { slot, name, unique, since, .. }| StreamReport {
+                    slot: *slot,
+                    name: name.clone(),
+                    unique: *unique,
+                    age: now.saturating_duration_since(*since),
+                })
+                .collect(),
+            local: self.local(),
+            tc_url: self.caller.as_ref().map(|caller| caller.info.tc_url.clone()).unwrap_or_default(),
+            swf_url: self.caller.as_ref().map(|caller| caller.info.swf_url.clone()).unwrap_or_default(),
+            page_url: self.caller.as_ref().map(|caller| caller.info.page_url.clone()).unwrap_or_default(),
+            outbound: self.outbound,
+            questions: self.questions.len(),
+        }
+    }
+
+    /// Whether it is there, and `application` has it.
+    pub(crate) fn is_open_to(&self, application: &Arc<Application>) -> bool {
+        let owner = self.owner.as_ref();
+        self.state == State::Open && owner.is_some_and(|owner| Arc::ptr_eq(owner, application))
+    }
+
+    /// Brings the frames that it publishes to `application`, if that has it or is asked about it.
+    pub(crate) fn tap(&mut self, application: &Arc<Application>, on: bool) {
+        let theirs = self.owner.as_ref().or(self.asked.as_ref());
+        if self.state == State::Open && theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, application)) {
+            self.tapped = on;
+            self.noted |= on;
+        }
+    }
+
     /// Tells the application, where it has been asked anything about this connection.
     pub(crate) fn notify(&self, event: Happened) {
         let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
@@ -439,7 +503,7 @@ impl Connection {
             Happened::Unplay { .. } => application.hooks.unplay,
             Happened::Pong { .. } => application.hooks.pong,
             // It also tells the host that no answer is waited for any more, where it was ever asked.
-            Happened::Closed { .. } => application.hooks != Hooks::default(),
+            Happened::Closed { .. } => application.hooks != Hooks::default() || self.noted,
         };
         if wanted {
             (application.post)(ToApplication::Notice { caller, event });
@@ -676,6 +740,9 @@ impl Connection {
     /// Ends the connection at once: there is nobody to talk to.
     pub(crate) fn end(&mut self, shared: &mut Shared, reason: &str) {
         self.readable = false;
+        if let Some((done, _)) = self.connecting.take() {
+            return self.give_up(done, reason, shared);
+        }
         if self.state == State::Open {
             slog::debug!(self.log, "{reason}");
             self.leave(reason, shared);

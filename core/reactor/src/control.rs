@@ -397,13 +397,15 @@ pub enum ToWorker {
     Call {
         /// Whom.
         connection: ConnectionId,
+        /// Who calls: only the application that has the connection may.
+        application: Arc<Application>,
         /// Names the call in the answer; none where nobody wants one.
         ticket: Option<u64>,
         /// The command.
         command: String,
         /// Its arguments.
         args: Vec<Value>,
-        /// Called where the connection is no more.
+        /// Called where the connection is no more, or another application has it.
         gone: Box<dyn FnOnce() + Send>,
     },
     /// End publishes or plays of a connection.
@@ -423,6 +425,8 @@ pub enum ToWorker {
     Tap {
         /// Of which connection.
         connection: ConnectionId,
+        /// Who wants them: only the application that has the connection, or is asked about it, may.
+        application: Arc<Application>,
         /// Whether.
         on: bool,
     },

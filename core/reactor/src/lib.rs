@@ -284,8 +284,14 @@ impl Workers {
 
     /// Hands a message to the worker of `connection`, or of a source.
     pub fn post_to(&self, connection: ConnectionId, message: ToWorker) {
-        if let Some(mailbox) = self.mailboxes.get(usize::from(worker::worker_of(connection).0)) {
-            mailbox.post(message);
+        match self.mailboxes.get(usize::from(worker::worker_of(connection).0)) {
+            Some(mailbox) => mailbox.post(message),
+            // A number that no connection ever had.
+            None => {
+                if let ToWorker::Call { gone, .. } = message {
+                    gone();
+                }
+            }
         }
     }
 }

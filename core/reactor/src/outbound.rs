@@ -74,7 +74,8 @@ impl Connection {
         }
     }
 
-    fn give_up(&mut self, done: Done, text: &str, shared: &mut Shared) {
+    /// It will not be there: whoever waits for it is told.
+    pub(crate) fn give_up(&mut self, done: Done, text: &str, shared: &mut Shared) {
         slog::info!(self.log, "{text}");
         // Its application has heard nothing of it but this.
         self.owner = None;

@@ -107,7 +107,11 @@ impl Connection {
 
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
         self.caller = Some(self.caller_with(info));
-        let Some(application) = shared.routing.find(&self.acceptor.application).cloned() else {
+        // Who has accepted the connection is the one to ask, also where another instance has taken its place since.
+        let accepted = self.asked.as_ref().filter(|asked| *asked.name == *self.acceptor.application).cloned();
+        let application =
+            accepted.or_else(|| shared.routing.find(&self.acceptor.application).cloned());
+        let Some(application) = application else {
             let text = format!("the application {:?} is gone", self.acceptor.application);
             let answer = |answer| Command::AnswerConnect { request, answer };
             return self.reject(answer, INVALID_APP, &text, shared);
@@ -356,6 +360,8 @@ impl Connection {
                     shared.set_send_buffer(&self.socket, bytes);
                 }
                 let (ping_interval, command_bytes) = (application.ping_interval, application.command_bytes);
+                // First: should an order end the connection, its place is given back to its owner.
+                self.owner = Some(application);
                 if ping_interval.is_some() || command_bytes.is_some() {
                     self.order(Command::Tune { ping_interval, command_bytes }, shared);
                 }
@@ -371,10 +377,11 @@ impl Connection {
                 match shared.routing.find(&name).cloned() {
                     Some(application) => {
                         let knows = |asked: &Arc<Application>| asked.hooks.connect || asked.hooks.accept;
-                        if self.asked.as_ref().is_some_and(knows) {
+                        if self.asked.as_ref().is_some_and(knows) || self.noted {
                             let reason = format!("handed to {:?}", application.name);
                             self.notify(Happened::Closed { reason });
                         }
+                        (self.tapped, self.noted) = (false, false);
                         self.ask_connect(request, application, hands + 1, shared);
                     }
                     None => {

@@ -353,9 +353,10 @@ impl Worker {
                     connection.close(&text, &mut self.shared);
                 }
             }
-            ToWorker::Call { connection, ticket, command, args, gone } => {
+            ToWorker::Call { connection, application, ticket, command, args, gone } => {
                 match self.connections.get_mut(key_of(connection)) {
-                    Some(connection) if connection.state == State::Open && connection.owner.is_some() => {
+                    Some(connection) if connection.is_open_to(&application) => {
+                        connection.noted = true;
                         connection.command(Command::Call { ticket, command, args }, &mut self.shared);
                     }
                     _ => gone(),
@@ -368,15 +369,17 @@ impl Worker {
                     self.sources.close(connection, &text, &mut self.shared);
                 }
             }
-            ToWorker::Tap { connection, on } => {
+            ToWorker::Tap { connection, application, on } => {
                 if let Some(connection) = self.connections.get_mut(key_of(connection)) {
-                    connection.tapped = on;
+                    connection.tap(&application, on);
                 }
             }
             ToWorker::SourceOpen { source, application, name, in_flight } => {
-                if self.stop_at.is_none() {
-                    self.sources.open(source, application, &name, in_flight, &mut self.shared);
+                if self.stop_at.is_some() {
+                    let state = Err("the server is shutting down".to_owned());
+                    return (application.post)(crate::ToApplication::Source { source, state });
                 }
+                self.sources.open(source, application, &name, in_flight, &mut self.shared);
             }
             ToWorker::SourceFrame { source, frame } => {
                 self.sources.frame(source, frame, &mut self.shared);

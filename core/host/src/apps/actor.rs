@@ -20,6 +20,9 @@ use super::request::{Effect, MessageInfo, NoticeKind, Outside, PlayInfo, Publish
 use super::state::{Next, State};
 use super::watchdog::Alarm;
 
+/// Bytes of JSON in which an application may describe a command.
+const COMMAND: usize = 64 * 1024;
+
 /// What handle, thread, watchdog and the application's own threads share.
 pub(super) struct Shared {
     pub(super) name: String,
@@ -74,8 +77,14 @@ impl Shared {
     /// Looks at or changes the state, and then says what that asks for: never under the lock.
     fn with<R>(&self, work: impl FnOnce(&mut State, &mut Vec<Effect>) -> R) -> R {
         let mut effects = Vec::new();
-        let result = work(&mut self.state(), &mut effects);
+        let (result, ended) = {
+            let mut state = self.state();
+            (work(&mut state, &mut effects), state.has_just_ended())
+        };
         effects.into_iter().for_each(|effect| self.say(effect));
+        if ended {
+            (self.outside.ended)();
+        }
         result
     }
 
@@ -269,6 +278,9 @@ impl Services for Door {
     }
 
     fn command_add(&self, command: &str) -> Result<(), String> {
+        if command.len() > COMMAND {
+            return Err(format!("a command is described in at most {COMMAND} bytes"));
+        }
         let shared = self.alive().map_err(|Gone| "the application has ended".to_owned())?;
         let command = serde_json::from_str(command).map_err(|error| format!("not JSON: {error}"))?;
         (shared.outside.add_command)(command)

@@ -142,6 +142,17 @@ impl AppHandle {
         })
     }
 
+    /// Refuses new requests and lets the application finish its mailbox and end, without waiting for that:
+    /// [`is_over`](Self::is_over) tells.
+    pub fn begin_stop(&self) {
+        self.shared.change(State::stop);
+    }
+
+    /// Whether its thread has ended.
+    pub fn is_over(&self) -> bool {
+        *self.thread.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Refuses new requests, lets the application finish its mailbox, ends it on its thread, and waits for that at
     /// most `patience`. A thread that is not done by then is left behind: all that it was asked is refused, and all
     /// that it says from then on is "gone".

@@ -64,12 +64,14 @@ impl Mailbox {
         self.requests
     }
 
-    /// Adds a job to its connection's line. Behind `Close` there is no place. A description that waits is replaced
+    /// Adds a job to its connection's line. Behind `Close` there is no place but for a request: another application
+    /// has handed the connection back. A description that waits is replaced
     /// by a newer one of the same stream.
     pub(super) fn push(&mut self, job: Job) {
         let id = job.conn.id;
         let line = self.lines.entry(id).or_default();
-        if matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close { .. }), .. })) {
+        let closed = matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close { .. }), .. }));
+        if closed && !job.what.is_request() {
             return;
         }
         if line.is_empty() {
@@ -219,14 +221,17 @@ mod tests {
     }
 
     #[test]
-    fn close_is_the_last_of_its_connection() {
+    fn close_is_the_last_of_its_connection_unless_that_comes_back() {
         let mut mailbox = Mailbox::new(10);
         mailbox.push(notice(1, close()));
-        mailbox.push(request(1, 0));
+        mailbox.push(notice(1, unpublish()));
         mailbox.push(Job { conn: conn(1), what: What::Cancel { ticket: 5 } });
         mailbox.push(request(2, 1));
-        assert_eq!(mailbox.requests(), 1);
-        assert_eq!(drain(&mut mailbox), ["1:close", "2:1"]);
+        mailbox.push(request(3, 2));
+        mailbox.push(notice(3, close()));
+        mailbox.push(request(3, 3));
+        assert_eq!(mailbox.requests(), 3);
+        assert_eq!(drain(&mut mailbox), ["1:close", "2:1", "3:2", "3:close", "3:3"]);
     }
 
     #[test]

@@ -233,6 +233,8 @@ pub struct Outside {
     pub source: Box<OpenSource>,
     /// Adds a command; the text says why not.
     pub add_command: Box<dyn Fn(Value) -> Result<(), String> + Send + Sync>,
+    /// The application has ended or is disabled: what it has opened ends, too. Called once.
+    pub ended: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Outside {
@@ -246,6 +248,7 @@ impl Outside {
             header: Box::new(|_, _| None),
             source: Box::new(|_| None),
             add_command: Box::new(|_| Err("there is no server".to_owned())),
+            ended: Box::new(|| {}),
         }
     }
 }

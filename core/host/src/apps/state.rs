@@ -52,6 +52,8 @@ pub(super) struct State {
     /// A hook to call before all others.
     urgent: Option<Job>,
     pub(super) timers: Timers,
+    /// The hook before was that of a timer: connections have their turn.
+    timer_before: bool,
     taps: Taps,
     /// Whom events come from that are of no connection.
     pub(super) nobody: Arc<ConnInfo>,
@@ -62,6 +64,8 @@ pub(super) struct State {
     panics: VecDeque<Instant>,
     panics_ever: u64,
     life: Life,
+    /// Whether it has been said that it is over.
+    told_over: bool,
     stuck: bool,
     /// The thread waits for something to come.
     pub(super) asleep: bool,
@@ -105,6 +109,7 @@ impl State {
             mailbox: Mailbox::new(limits.mailbox),
             urgent: None,
             timers: Timers::default(),
+            timer_before: false,
             taps: Taps::new(limits.tap_bytes),
             nobody: Arc::default(),
             open: BTreeMap::new(),
@@ -112,6 +117,7 @@ impl State {
             panics: VecDeque::new(),
             panics_ever: 0,
             life: Life::Working,
+            told_over: false,
             stuck: false,
             asleep: false,
         }
@@ -155,7 +161,10 @@ impl State {
         if matches!(self.life, Life::Disabled | Life::Ended) {
             return;
         }
-        if let NoticeKind::Frame { frame, left_out, .. } = &mut notice.kind {
+        let wanted = self.hooks.contains(notice.kind.hook());
+        if let NoticeKind::Frame { frame, left_out, .. } = &mut notice.kind
+            && wanted
+        {
             match self.taps.take(notice.conn.id, frame) {
                 Some(count) => *left_out = count,
                 None => return,
@@ -165,7 +174,7 @@ impl State {
             self.call_off(&notice.conn);
             self.taps.forget(notice.conn.id);
         }
-        if self.hooks.contains(notice.kind.hook()) {
+        if wanted {
             self.mailbox.push(Job { conn: notice.conn, what: What::Notice(notice.kind) });
         }
     }
@@ -198,11 +207,7 @@ impl State {
             if matches!(self.life, Life::Disabled | Life::Ended) {
                 return Next::End;
             }
-            for timer in self.timers.due(now) {
-                let what = What::Notice(NoticeKind::Timer(timer));
-                self.mailbox.push(Job { conn: self.nobody.clone(), what });
-            }
-            let Some(job) = self.urgent.take().or_else(|| self.mailbox.pop()) else {
+            let Some(job) = self.next_job(now) else {
                 if self.life != Life::Stopping {
                     return Next::Wait(self.timers.next());
                 }
@@ -225,6 +230,26 @@ impl State {
             self.running = Some(Running { conn, hook, ticket, since: now, deadline, called_off: false });
             return Next::Call(job, deadline);
         }
+    }
+
+    /// Timers and what else waits take turns, so that neither can keep the other out.
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if self.urgent.is_some() {
+            return self.urgent.take();
+        }
+        let first = if self.timer_before { self.mailbox.pop() } else { None };
+        self.timer_before = false;
+        first.or_else(|| self.timer_job(now)).or_else(|| self.mailbox.pop())
+    }
+
+    /// The hook of a timer that is due. One that stops does nothing new.
+    fn timer_job(&mut self, now: Instant) -> Option<Job> {
+        if self.life == Life::Stopping {
+            self.timers.clear();
+        }
+        let timer = self.timers.take_due(now)?;
+        self.timer_before = true;
+        Some(Job { conn: self.nobody.clone(), what: What::Notice(NoticeKind::Timer(timer)) })
     }
 
     /// The hook has returned.
@@ -332,6 +357,12 @@ impl State {
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.life, Life::Disabled | Life::Ended)
+    }
+
+    /// Whether it is over and nobody has been told yet; true once.
+    pub(super) fn has_just_ended(&mut self) -> bool {
+        let over = self.is_over();
+        over && !std::mem::replace(&mut self.told_over, true)
     }
 
     pub(super) fn requests(&self) -> usize {

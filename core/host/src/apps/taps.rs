@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use crtmp_media::{Frame, MediaKind, Role};
 
+/// What a frame takes beside its body, roughly, so that many small ones count as well.
+const OVERHEAD: usize = 256;
+
 /// What waits for an application, and who lacks what.
 #[derive(Debug)]
 pub(super) struct Taps {
@@ -29,18 +32,21 @@ impl Taps {
     /// Takes a frame of a connection: how many were left out before it, or none where it is left out itself.
     pub(super) fn take(&mut self, conn: u64, frame: &Frame) -> Option<u64> {
         let behind = self.behind.get(&conn);
-        let full = self.waiting + frame.body.len() > self.most && self.waiting > 0;
+        let size = frame.body.len() + OVERHEAD;
+        // A codec configuration that is lost would spoil everything behind it, so that there is more room for it; but
+        // a peer that sends nothing else must not fill the memory.
+        let most = if frame.role.is_header() { self.most.saturating_mul(2) } else { self.most };
+        let full = self.waiting + size > most && self.waiting > 0;
         let needs_key = behind.is_some_and(|behind| behind.needs_key)
             && frame.kind == MediaKind::Video
             && matches!(frame.role, Role::Delta | Role::Disposable);
-        // A codec configuration that is lost would spoil everything behind it.
-        if (full || needs_key) && !frame.role.is_header() {
+        if full || needs_key {
             let behind = self.behind.entry(conn).or_default();
             behind.left_out += 1;
             behind.needs_key |= frame.kind == MediaKind::Video && frame.role != Role::Disposable;
             return None;
         }
-        self.waiting += frame.body.len();
+        self.waiting += size;
         let left_out = behind.map_or(0, |behind| behind.left_out);
         if let Some(behind) = self.behind.get_mut(&conn) {
             behind.left_out = 0;
@@ -51,7 +57,7 @@ impl Taps {
 
     /// A frame has gone to its hook.
     pub(super) fn taken(&mut self, frame: &Frame) {
-        self.waiting = self.waiting.saturating_sub(frame.body.len());
+        self.waiting = self.waiting.saturating_sub(frame.body.len() + OVERHEAD);
     }
 
     /// The connection has left.
@@ -74,14 +80,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_up_to_the_next_key_frame() {
-        let mut taps = Taps::new(100);
+        let mut taps = Taps::new(100 + 2 * OVERHEAD);
         assert_eq!(taps.take(1, &frame(Role::Key, 60)), Some(0));
         assert_eq!(taps.take(1, &frame(Role::Delta, 40)), Some(0), "just the limit");
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), None, "one more");
         taps.taken(&frame(Role::Key, 60));
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), None, "it cannot be decoded");
         assert_eq!(taps.take(2, &frame(Role::Delta, 1)), Some(0), "another stream can");
-        assert_eq!(taps.take(1, &frame(Role::Config, 1)), Some(2), "configurations always pass");
+        assert_eq!(taps.take(1, &frame(Role::Config, 1)), Some(2), "configurations have more room");
         assert_eq!(taps.take(1, &frame(Role::Key, 10)), Some(0));
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), Some(0));
     }
@@ -93,5 +99,12 @@ mod tests {
         assert_eq!(taps.take(1, &frame(Role::Disposable, 1)), None);
         taps.taken(&frame(Role::Key, 5000));
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), Some(1));
+    }
+
+    #[test]
+    fn a_peer_that_sends_nothing_but_configurations_is_bounded_as_well() {
+        let mut taps = Taps::new(1000);
+        let taken = (0..1000).filter(|_| taps.take(1, &frame(Role::Config, 10)).is_some()).count();
+        assert_eq!(taken, 2000 / (10 + OVERHEAD));
     }
 }

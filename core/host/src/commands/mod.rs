@@ -76,7 +76,8 @@ struct Inner {
     /// The server's own, by name in lower case.
     own: HashMap<String, usize>,
     specs: Vec<Spec>,
-    added: Mutex<BTreeMap<String, Added>>,
+    /// By name in lower case; of several instances of an application that have a command, the newest comes last.
+    added: Mutex<BTreeMap<String, Vec<Added>>>,
     /// Calls that an application has not answered.
     asked: Mutex<HashMap<u64, Asked>>,
     next: AtomicU64,
@@ -92,12 +93,13 @@ struct Inner {
 /// A command of an application.
 struct Added {
     application: String,
+    instance: u64,
     spec: Spec,
     ask: Ask,
 }
 
 struct Asked {
-    application: String,
+    instance: u64,
     reply: Reply,
 }
 
@@ -140,14 +142,14 @@ impl Control {
                 Err(refusal) => reply(refusal.reply()),
             };
         }
-        let (ask, application, name, params) = {
+        let (ask, instance, name, params) = {
             let added = lock(&self.0.added);
-            let Some(Added { application, spec, ask }) = added.get(&key) else {
+            let Some(Added { instance, spec, ask, .. }) = added.get(&key).and_then(|all| all.last()) else {
                 drop(added);
                 return reply(fail(self.unknown(&name)));
             };
             match checked(spec, &caller, &params) {
-                Ok(params) => (ask.clone(), application.clone(), spec.name.to_string(), params.json()),
+                Ok(params) => (ask.clone(), *instance, spec.name.to_string(), params.json()),
                 Err(refusal) => {
                     drop(added);
                     return reply(refusal.reply());
@@ -155,7 +157,7 @@ impl Control {
             }
         };
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.0.asked).insert(id, Asked { application, reply });
+        lock(&self.0.asked).insert(id, Asked { instance, reply });
         ask(id, name, params);
     }
 
@@ -173,12 +175,13 @@ impl Control {
         });
     }
 
-    /// Adds a command of an application, or replaces that which an older instance of it has added.
+    /// Adds a command of an instance of an application. While an older instance has it as well, the newer one is
+    /// asked; should that end first, the older one is asked again.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    pub fn add(&self, application: &str, command: &Value, ask: Ask) -> Result<(), String> {
+    pub fn add(&self, application: &str, instance: u64, command: &Value, ask: Ask) -> Result<(), String> {
         let spec = Spec::read(command)?;
         let key = spec.name.to_lowercase();
         let taken = |by: &str| Err(format!("the command `{}` cannot be added: {by} has it", spec.name));
@@ -186,22 +189,31 @@ impl Control {
             return taken("the server");
         }
         let mut added = lock(&self.0.added);
-        if let Some(other) = added.get(&key).filter(|other| other.application != application) {
+        let of_others = |other: &&Added| other.application != application;
+        if let Some(other) = added.get(&key).into_iter().flatten().find(of_others) {
             return taken(&format!("the application `{}`", other.application));
         }
-        if added.values().filter(|other| other.application == application).count() >= ADDED {
+        let ours = added.iter().filter(|(name, all)| {
+            **name != key && all.iter().any(|other| other.instance == instance)
+        });
+        if ours.count() >= ADDED {
             return Err(format!("an application may add {ADDED} commands"));
         }
-        added.insert(key, Added { application: application.to_owned(), spec, ask });
+        let all = added.entry(key).or_default();
+        all.retain(|other| other.instance != instance);
+        all.push(Added { application: application.to_owned(), instance, spec, ask });
         Ok(())
     }
 
-    /// The application has ended: its commands are gone, its open calls fail.
-    pub fn forget(&self, application: &str) {
-        lock(&self.0.added).retain(|_, added| added.application != application);
+    /// The instance has ended: its commands are gone, its open calls fail.
+    pub fn forget(&self, instance: u64) {
+        lock(&self.0.added).retain(|_, all| {
+            all.retain(|added| added.instance != instance);
+            !all.is_empty()
+        });
         let mut gone = Vec::new();
         lock(&self.0.asked).retain(|_, asked| {
-            asked.application != application || {
+            asked.instance != instance || {
                 gone.push(std::mem::replace(&mut asked.reply, Box::new(drop)));
                 false
             }
@@ -216,7 +228,8 @@ impl Control {
         let added = lock(&self.0.added);
         let mut all: Vec<(&str, Value)> =
             self.0.specs.iter().map(|spec| (&*spec.name, spec.help("server"))).collect();
-        all.extend(added.values().map(|added| (&*added.spec.name, added.spec.help(&added.application))));
+        let newest = added.values().filter_map(|all| all.last());
+        all.extend(newest.map(|added| (&*added.spec.name, added.spec.help(&added.application))));
         all.sort_by_key(|(name, _)| name.to_lowercase());
         all.into_iter().map(|(_, help)| help).collect()
     }
@@ -244,7 +257,8 @@ impl Control {
         let shown: String = name.chars().take(64).collect();
         let added = lock(&self.0.added);
         let names = self.0.specs.iter().map(|spec| &*spec.name);
-        let names: Vec<&str> = names.chain(added.values().map(|added| &*added.spec.name)).collect();
+        let newest = added.values().filter_map(|all| all.last());
+        let names: Vec<&str> = names.chain(newest.map(|added| &*added.spec.name)).collect();
         match did_you_mean(name, names) {
             Some(near) => format!("there is no command {shown:?}; did you mean `{near}`?"),
             None => format!("there is no command {shown:?}; `help` lists all"),

@@ -164,32 +164,66 @@ fn applications_add_commands_that_end_with_them() {
     let ask: Ask = Arc::new(move |id, name, params| answering.answered(id, Ok(json!([name, params]))));
     let command =
         json!({ "name": "hello", "readOnly": true, "parameters": [{ "name": "who", "mandatory": true }] });
-    control.add("app", &command, ask.clone()).unwrap();
-    control.add("app", &command, ask.clone()).expect("a newer instance takes its place");
-    assert!(control.add("other", &command, ask.clone()).unwrap_err().contains("application `app` has it"));
+    control.add("app", 1, &command, ask.clone()).unwrap();
+    control.add("app", 2, &command, ask.clone()).expect("a newer instance takes its place");
+    assert!(control.add("other", 3, &command, ask.clone()).unwrap_err().contains("application `app` has it"));
     assert!(
-        control.add("app", &json!({ "name": "EXPLODE" }), ask.clone()).unwrap_err().contains("the server")
+        control.add("app", 2, &json!({ "name": "EXPLODE" }), ask.clone()).unwrap_err().contains("the server")
     );
-    assert!(control.add("app", &json!({ "name": "no name" }), ask.clone()).is_err());
+    assert!(control.add("app", 2, &json!({ "name": "no name" }), ask.clone()).is_err());
     let odd = json!({ "name": "odd", "parameters": [{ "name": "x", "type": "strange" }] });
-    assert!(control.add("app", &odd, ask).unwrap_err().contains("unknown type \"strange\""));
+    assert!(control.add("app", 2, &odd, ask).unwrap_err().contains("unknown type \"strange\""));
     let reply = run_as(&control, Rights::Read, "Hello", json!({ "who": "you" }));
     assert_eq!(reply["data"], json!(["hello", "{\"who\":\"you\"}"]));
     assert_eq!(control.help().as_array().unwrap().len(), specs().len() + 1);
     assert_eq!(control.help()[1]["owner"], "app");
-    control.forget("app");
+    control.forget(1);
+    assert_eq!(control.help()[1]["owner"], "app", "the older instance takes nothing with it");
+    control.forget(2);
     assert_eq!(run_as(&control, Rights::Read, "hello", json!({}))["status"], "FAIL");
 }
 
 #[test]
 fn an_application_that_ends_leaves_no_caller_waiting() {
     let control = control();
-    control.add("app", &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();
+    control.add("app", 1, &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();
     let (sender, replies) = mpsc::channel();
     let caller = Caller { name: "test".to_owned(), rights: Rights::All };
     let reply = Box::new(move |reply: Value| sender.send(reply).unwrap());
     control.run(Call { name: "wait".to_owned(), params: Map::new(), caller, reply });
     assert!(replies.try_recv().is_err());
-    control.forget("app");
+    control.forget(2);
+    assert!(replies.try_recv().is_err(), "that was another instance");
+    control.forget(1);
     assert_eq!(replies.try_recv().unwrap()["description"], "the application has ended");
+}
+
+#[test]
+fn an_instance_that_fails_to_start_gives_its_commands_back() {
+    let control = control();
+    let asks = |instance: u64| -> Ask {
+        let answering = control.clone();
+        Arc::new(move |id, _, _| answering.answered(id, Ok(instance.into())))
+    };
+    let command = json!({ "name": "who", "readOnly": true });
+    let who = || run_as(&control, Rights::Read, "who", json!({}))["data"].clone();
+    control.add("app", 1, &command, asks(1)).unwrap();
+    control.add("app", 2, &command, asks(2)).unwrap();
+    assert_eq!(who(), 2);
+    control.forget(2);
+    assert_eq!(who(), 1);
+}
+
+#[test]
+fn commands_are_bounded_for_each_instance() {
+    let control = control();
+    let add = |instance: u64, number: usize| {
+        let command = json!({ "name": format!("c{number}") });
+        control.add("app", instance, &command, Arc::new(|_, _, _| {}))
+    };
+    assert!((0..ADDED).all(|number| add(1, number).is_ok()));
+    assert!(add(1, ADDED).unwrap_err().contains("256"));
+    add(1, 7).expect("it is there already");
+    assert!((0..ADDED).all(|number| add(2, number).is_ok()), "a newer instance has as much room");
+    assert_eq!(control.help().as_array().unwrap().len(), specs().len() + ADDED);
 }

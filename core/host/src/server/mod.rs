@@ -47,6 +47,9 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// How long workers may take to say what is going on, where somebody waits for them.
 const REPORT_TIME: Duration = Duration::from_secs(2);
 
+/// How long a replaced application without connections may take to end; then its thread is left behind.
+const RETIRE: Duration = Duration::from_secs(10);
+
 /// How often replaced applications are looked at while some still have connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -227,7 +230,8 @@ impl Server {
         counters::counters(self, &self.workers.report(REPORT_TIME))
     }
 
-    /// Ends replaced applications whose last connection has gone. Returns whether any are left.
+    /// Ends replaced applications whose last connection has gone: they get time to hear of that. Returns whether any
+    /// are left.
     pub fn sweep(&mut self) -> bool {
         let (in_use, ended) = std::mem::take(&mut self.retired).into_iter().partition(Running::is_in_use);
         self.retired = in_use;
@@ -235,6 +239,21 @@ impl Server {
             running.handle.stop(Duration::ZERO);
             tell_application(&self.events, Kind::ApplicationStop, &running);
         }
+        let now = Instant::now();
+        self.retired.retain_mut(|running| {
+            if running.ending.is_none() && running.is_in_use() {
+                return true;
+            }
+            let since = *running.ending.get_or_insert_with(|| {
+                running.handle.begin_stop();
+                now
+            });
+            let over = running.handle.is_over() || since + RETIRE <= now;
+            if over {
+                running.handle.stop(Duration::ZERO);
+            }
+            !over
+        });
         !self.retired.is_empty()
     }
 

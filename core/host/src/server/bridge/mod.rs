@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crtmp_media::{CallOutcome as Called, Frame, MediaKind};
@@ -24,7 +24,10 @@ use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::{Map, Value};
 use slog::Logger;
 
-use self::{outside::Reach, sources::Sources};
+use self::{
+    outside::{Instance, Reach},
+    sources::Sources,
+};
 use crate::{
     apps::{
         AppConfig, AppHandle, AppPath, CallOutcome, ConnInfo, Effect, Hooks, Limits, MessageInfo, Notice,
@@ -45,6 +48,18 @@ pub(super) struct Running {
     /// As the workers see it; they keep it as long as a connection has it.
     pub(super) seen: Arc<Seen>,
     pub(super) aliases: Vec<String>,
+    /// As its sources see it.
+    _sources: Arc<Seen>,
+    reach: Reach,
+    /// It has been told to end: since when.
+    pub(super) ending: Option<Instant>,
+}
+
+impl Drop for Running {
+    /// Its commands are gone; those of an instance that has taken its place are not.
+    fn drop(&mut self) {
+        self.reach.forget();
+    }
 }
 
 impl Running {
@@ -85,15 +100,42 @@ pub(super) fn start(
     let selects = entry.selects();
     let state = Arc::new(State::default());
     let reach = Reach::new(&application.name, ground.clone(), state.clone());
-    let handle = Arc::new(AppHandle::start(&config, entry, watchdog, &ground.log, reach.clone().outside())?);
-    let bridge =
-        Bridge { name: application.name.clone(), handle: handle.clone(), state, reach: reach.clone() };
+    let handle = AppHandle::start(&config, entry, watchdog, &ground.log, reach.clone().outside())
+        // It may have added commands before it failed.
+        .inspect_err(|_| reach.forget())?;
+    let handle = Arc::new(handle);
+    let bridge = Arc::new(Bridge {
+        name: application.name.clone(),
+        handle: handle.clone(),
+        state,
+        reach: reach.clone(),
+    });
+    let seen = || Arc::new(seen(application, &filters, &bridge, selects, ground));
+    let (seen, sources) = (seen(), seen());
+    reach.is_running(Instance {
+        handle: Arc::downgrade(&handle),
+        seen: Arc::downgrade(&seen),
+        sources: Arc::downgrade(&sources),
+    });
+    let aliases = application.aliases.clone();
+    Ok(Running { handle, seen, aliases, _sources: sources, reach, ending: None })
+}
+
+/// An instance as the workers see it.
+fn seen(
+    application: &Application,
+    filters: &[FilterEntry],
+    bridge: &Arc<Bridge>,
+    selects: bool,
+    ground: &Ground,
+) -> Seen {
+    let (bridge, handle) = (bridge.clone(), &bridge.handle);
     let duplicate_publisher = match application.duplicate_publisher {
         config::DuplicatePublisher::Reject => DuplicatePublisher::Reject,
         config::DuplicatePublisher::Replace => DuplicatePublisher::Replace,
         config::DuplicatePublisher::ReplaceIfIdle => DuplicatePublisher::ReplaceIfIdle,
     };
-    let seen = Seen {
+    Seen {
         name: application.name.as_str().into(),
         hooks: SeenHooks {
             accept: handle.has(Hooks::ACCEPT),
@@ -118,7 +160,7 @@ pub(super) fn start(
         command_bytes: application.max_command_bytes,
         connections: ground.connections.clone(),
         max_connections: application.max_connections,
-        make_filters: make_filters(application, filters, ground.limits.clone()),
+make_filters: make_filters(application, filters.to_vec(), ground.limits.clone()),
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
         post: Box::new(move |message| bridge.post(message)),
@@ -126,6 +168,7 @@ pub(super) fn start(
     let seen = Arc::new(seen);
     reach.is_running(&handle, &seen);
     Ok(Running { id: ground.instance, handle, seen, aliases: application.aliases.clone() })
+    }
 }
 
 /// Makes the filters of a publication; none where the application lists none.

@@ -3,6 +3,10 @@
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -25,6 +29,8 @@ pub(super) struct Reach(Arc<Inner>);
 
 struct Inner {
     name: String,
+    /// Which instance of the application it is.
+    instance: u64,
     ground: Ground,
     state: Arc<State>,
     running: OnceLock<(Weak<AppHandle>, Weak<Seen>)>,
@@ -55,15 +61,66 @@ impl Reach {
         }
         drop(waiting);
         deferred(self);
+    running: OnceLock<Instance>,
+    /// Results that came while the application was being made; none once it runs.
+    early: Mutex<Option<Vec<NoticeKind>>>,
+}
+
+/// An instance that runs.
+pub(super) struct Instance {
+    pub(super) handle: Weak<AppHandle>,
+    /// As connections have it.
+    pub(super) seen: Weak<Seen>,
+    /// As its sources have it: they do not keep an instance from ending that has no connections any more.
+    pub(super) sources: Weak<Seen>,
+}
+
+/// Instances are numbered over all applications.
+static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
+
+impl Reach {
+    pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
+        let instance = NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed);
+        let early = Mutex::new(Some(Vec::new()));
+        let (name, running) = (name.to_owned(), OnceLock::new());
+        Self(Arc::new(Inner { name, instance, ground, state, running, early }))
+    }
+
+    /// The application has started. What it asked for in `new` and needs it running is refused; results of what it
+    /// called there come now.
+    pub(super) fn is_running(&self, instance: Instance) {
+        let handle = instance.handle.upgrade();
+        let _ = self.0.running.set(instance);
+        let early = lock(&self.0.early).take();
+        for kind in early.into_iter().flatten() {
+            if let Some(handle) = &handle {
+                handle.tell(kind);
+            }
+        }
+    }
+
+    /// The instance is no more: neither are its commands.
+    pub(super) fn forget(&self) {
+        self.0.ground.control.forget(self.0.instance);
+    }
+
+    /// The application is over: so are its sources.
+    fn end_sources(&self) {
+        for source in self.0.state.sources.end() {
+            let source = ConnectionId(source);
+            self.0.ground.workers.post_to(source, ToWorker::SourceClose { source });
+        }
     }
 
     pub(super) fn outside(self) -> Outside {
-        let (effects, headers, sources, commands) = (self.clone(), self.clone(), self.clone(), self);
+        let (effects, headers, sources) = (self.clone(), self.clone(), self.clone());
+        let (commands, ended) = (self.clone(), self);
         Outside {
             effect: Box::new(move |effect| effects.effect(effect)),
             header: Box::new(move |conn, kind| lock(&headers.0.state.headers).get(&(conn, kind)).cloned()),
             source: Box::new(move |name| sources.source(name)),
             add_command: Box::new(move |command| commands.add_command(&command)),
+            ended: Box::new(move || ended.end_sources()),
         }
     }
 
@@ -85,8 +142,8 @@ impl Reach {
                 workers.post_to(connection, ToWorker::End { connection, slot, publishes, code, text });
             }
             Effect::Tap { conn, on } => {
-                let connection = ConnectionId(conn);
-                workers.post_to(connection, ToWorker::Tap { connection, on });
+                let (connection, application) = (ConnectionId(conn), self.seen()?);
+                workers.post_to(connection, ToWorker::Tap { connection, application, on });
             }
             Effect::Run { name, params, rights, ticket } => self.run(name, params, rights, ticket),
             Effect::SourceFrame(source, kind, dts, body) => {
@@ -94,7 +151,9 @@ impl Reach {
                 state.sources.frame(source, frame, workers, &ground.limits)?;
             }
             Effect::SourceClose(source) => {
-                state.sources.forget(source);
+                if !state.sources.forget(source) {
+                    return Err(NotTaken::Gone);
+                }
                 let source = ConnectionId(source);
                 workers.post_to(source, ToWorker::SourceClose { source });
             }
@@ -105,11 +164,11 @@ impl Reach {
     }
 
     fn handle(&self) -> Result<Arc<AppHandle>, NotTaken> {
-        self.0.running.get().and_then(|(handle, _)| handle.upgrade()).ok_or(NotTaken::Gone)
+        self.0.running.get().and_then(|running| running.handle.upgrade()).ok_or(NotTaken::Gone)
     }
 
     fn seen(&self) -> Result<Arc<Seen>, NotTaken> {
-        self.0.running.get().and_then(|(_, seen)| seen.upgrade()).ok_or(NotTaken::Gone)
+        self.0.running.get().and_then(|running| running.seen.upgrade()).ok_or(NotTaken::Gone)
     }
 
     /// Brings a result to the application, if it wants one.
@@ -120,13 +179,21 @@ impl Reach {
                     handle.tell(NoticeKind::Result { ticket, outcome });
                 }
             });
+        if ticket == 0 {
+            return;
+        }
+        let result = NoticeKind::Result { ticket, outcome };
+        if let Some(early) = &mut *lock(&self.0.early) {
+            return early.push(result);
+        }
+        if let Ok(handle) = self.handle() {
+            handle.tell(result);
         }
     }
 
     fn call(&self, conn: u64, command: String, args: &[Value], ticket: u64) -> Result<(), NotTaken> {
-        let this = self.clone();
+        let (this, application) = (self.clone(), self.seen()?);
         if ticket != 0 {
-            self.handle()?;
             lock(&self.0.state.calls).entry(conn).or_default().push(ticket);
         }
         let gone = Box::new(move || {
@@ -136,14 +203,18 @@ impl Reach {
         });
         let (connection, args) = (ConnectionId(conn), args.iter().map(from_json).collect());
         let ticket = Some(ticket).filter(|ticket| *ticket != 0);
-        let message = ToWorker::Call { connection, ticket, command, args, gone };
+        let message = ToWorker::Call { connection, application, ticket, command, args, gone };
         self.0.ground.workers.post_to(connection, message);
         Ok(())
     }
 
+    fn owed(&self, ticket: u64) -> Owed {
+        Owed { reach: self.clone(), ticket }
+    }
+
     fn run(&self, name: String, params: Map<String, Value>, rights: Rights, ticket: u64) {
-        let this = self.clone();
-        let reply = Box::new(move |reply: Value| this.tell(ticket, CallOutcome::done(reply.to_string())));
+        let owed = self.owed(ticket);
+        let reply = Box::new(move |reply: Value| owed.settle(CallOutcome::done(reply.to_string())));
         let caller = Caller { name: self.0.name.clone(), rights };
         self.0.ground.control.run(Call { name, params, caller, reply });
     }
@@ -162,7 +233,7 @@ impl Reach {
                 this.0.ground.control.answered(id, result);
             }
         };
-        self.0.ground.control.add(&self.0.name, command, Arc::new(ask))
+        self.0.ground.control.add(&self.0.name, self.0.instance, command, Arc::new(ask))
     }
 
     fn source(&self, name: &str) -> Option<u64> {
@@ -176,6 +247,12 @@ impl Reach {
                 this.0.ground.workers.post_to(source, message);
             }
         });
+        let application = self.0.running.get().and_then(|running| running.sources.upgrade())?;
+        let workers = &self.0.ground.workers;
+        let source = workers.new_source();
+        let in_flight = self.0.state.sources.open(source.0)?;
+        let message = ToWorker::SourceOpen { source, application, name: name.to_owned(), in_flight };
+        workers.post_to(source, message);
         Some(source.0)
     }
 
@@ -223,13 +300,13 @@ impl Reach {
             application: self.0.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
         };
-        let this = self.clone();
+        let owed = self.owed(ticket);
         let done = Box::new(move |made: Result<ConnectionId, String>| {
             let outcome = match made {
                 Ok(id) => CallOutcome { connection: id.0, ..CallOutcome::done("null".to_owned()) },
                 Err(text) => CallOutcome::failed(&text),
             };
-            this.tell(ticket, outcome);
+            owed.settle(outcome);
         });
         workers.connect(address, Arc::new(acceptor), application, done);
     }
@@ -238,6 +315,24 @@ impl Reach {
         let this = self.clone();
         let done = Box::new(move |outcome: CallOutcome| this.tell(ticket, outcome));
         self.0.ground.control.http(request, body, done)
+    }
+}
+
+/// A result that is owed: whoever forgets it says "gone" by that.
+struct Owed {
+    reach: Reach,
+    ticket: u64,
+}
+
+impl Owed {
+    fn settle(mut self, outcome: CallOutcome) {
+        self.reach.tell(std::mem::take(&mut self.ticket), outcome);
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.reach.tell(self.ticket, CallOutcome::gone());
     }
 }
 

@@ -15,10 +15,20 @@ use crtmp_relay::ConnectionId;
 
 use super::lock;
 
+/// Sources that an instance of an application may have at once.
+pub(super) const SOURCES: usize = 4096;
+
 /// The sources of an application.
 #[derive(Default)]
 pub(super) struct Sources {
-    open: Mutex<HashMap<u64, Source>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    by_id: HashMap<u64, Source>,
+    /// The application is over: no more.
+    ended: bool,
 }
 
 #[derive(Default)]
@@ -29,17 +39,28 @@ struct Source {
 }
 
 impl Sources {
-    /// A new source; gives the count of bytes that are on the way.
-    pub(super) fn open(&self, id: u64) -> Arc<AtomicUsize> {
+    /// A new source; gives the count of bytes that are on the way. None: the application is over, or has too many.
+    pub(super) fn open(&self, id: u64) -> Option<Arc<AtomicUsize>> {
+        let mut open = lock(&self.open);
+        if open.ended || open.by_id.len() >= SOURCES {
+            return None;
+        }
         let source = Source::default();
         let in_flight = source.in_flight.clone();
-        lock(&self.open).insert(id, source);
-        in_flight
+        open.by_id.insert(id, source);
+        Some(in_flight)
     }
 
-    /// The source has ended.
-    pub(super) fn forget(&self, id: u64) {
-        lock(&self.open).remove(&id);
+    /// The source has ended; whether it was one of these.
+    pub(super) fn forget(&self, id: u64) -> bool {
+        lock(&self.open).by_id.remove(&id).is_some()
+    }
+
+    /// The application is over; gives those that were open.
+    pub(super) fn end(&self) -> Vec<u64> {
+        let mut open = lock(&self.open);
+        open.ended = true;
+        std::mem::take(&mut open.by_id).into_keys().collect()
     }
 
     /// Sends a frame on its way, unless more than `workerQueueBytes` are.
@@ -51,7 +72,7 @@ impl Sources {
         limits: &Limits,
     ) -> Result<(), NotTaken> {
         let mut open = lock(&self.open);
-        let source = open.get_mut(&id).ok_or(NotTaken::Gone)?;
+        let source = open.by_id.get_mut(&id).ok_or(NotTaken::Gone)?;
         let size = frame.body.len();
         let video = frame.kind == MediaKind::Video;
         let undecodable = source.needs_key && video && matches!(frame.role, Role::Delta | Role::Disposable);
