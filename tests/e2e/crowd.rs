@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,7 +46,7 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    fn join(address: SocketAddr, stream: &str, pace: Pace) -> Self {
+    fn join(address: SocketAddr, application: &str, stream: &str, pace: Pace) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         if pace != Pace::Fast {
             socket.set_recv_buffer_size(8192).expect("a socket option");
@@ -53,7 +54,7 @@ impl Player {
         socket.connect(&address.into()).expect("the server listens");
         let mut client = Client::over(TcpStream::from(socket));
         client.handshake();
-        client.send(&connect("live", &format!("rtmp://{address}/live")));
+        client.send(&connect(application, &format!("rtmp://{address}/{application}")));
         client.expect("_result");
         client.create_stream();
         client.send(&play(1, stream));
@@ -117,6 +118,7 @@ impl Player {
 /// A publisher of numbered pictures and its players.
 pub(crate) struct Crowd<'a> {
     server: &'a Server,
+    application: &'a str,
     stream: &'a str,
     pub(crate) source: Source,
     pub(crate) players: Vec<Player>,
@@ -126,8 +128,19 @@ pub(crate) struct Crowd<'a> {
 impl<'a> Crowd<'a> {
     /// The publisher alone.
     pub(crate) fn new(server: &'a Server, stream: &'a str, shape: Shape) -> Self {
-        let source = Source::start(server.address(), stream, shape);
-        let mut crowd = Self { server, stream, source, players: Vec::new(), passed: Instant::now() };
+        Self::of_application(server, "live", stream, shape)
+    }
+
+    /// The publisher alone, of another application.
+    pub(crate) fn of_application(
+        server: &'a Server,
+        application: &'a str,
+        stream: &'a str,
+        shape: Shape,
+    ) -> Self {
+        let source = Source::of(Client::publisher(server.address(), application, stream), shape, 0);
+        let (players, passed) = (Vec::new(), Instant::now());
+        let mut crowd = Self { server, application, stream, source, players, passed };
         crowd.pass();
         crowd
     }
@@ -135,7 +148,8 @@ impl<'a> Crowd<'a> {
     /// Lets so many players of this pace join, one after the other; the others go on.
     pub(crate) fn join(&mut self, count: usize, pace: Pace) {
         for _ in 0..count {
-            self.players.push(Player::join(self.server.address(), self.stream, pace));
+            let (address, stream) = (self.server.address(), self.stream);
+            self.players.push(Player::join(address, self.application, stream, pace));
             if self.passed.elapsed() >= REST * 5 {
                 self.pass();
             }
@@ -160,6 +174,14 @@ impl<'a> Crowd<'a> {
                 return found;
             }
             assert!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+            thread::sleep(REST);
+        }
+    }
+
+    /// Goes on until `over`.
+    pub(crate) fn go_on_until(&mut self, over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            self.pass();
             thread::sleep(REST);
         }
     }

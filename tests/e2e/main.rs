@@ -15,6 +15,7 @@
 //! * [`new_app`]: applications from the templates, made outside of the tree.
 //! * [`valgrind`]: the border to plugins, looked at by valgrind.
 //! * [`factories`]: what plugins bring: layers, chains, filters, sources.
+//! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@
 mod bls;
 mod churn;
 mod clients;
+mod containment;
 mod crowd;
 mod factories;
 mod events;

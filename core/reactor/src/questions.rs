@@ -109,8 +109,7 @@ impl Connection {
         self.caller = Some(self.caller_with(info));
         // Who has accepted the connection is the one to ask, also where another instance has taken its place since.
         let accepted = self.asked.as_ref().filter(|asked| *asked.name == *self.acceptor.application).cloned();
-        let application =
-            accepted.or_else(|| shared.routing.find(&self.acceptor.application).cloned());
+        let application = accepted.or_else(|| shared.routing.find(&self.acceptor.application).cloned());
         let Some(application) = application else {
             let text = format!("the application {:?} is gone", self.acceptor.application);
             let answer = |answer| Command::AnswerConnect { request, answer };

@@ -88,6 +88,9 @@ mod tests {
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), None, "it cannot be decoded");
         assert_eq!(taps.take(2, &frame(Role::Delta, 1)), Some(0), "another stream can");
         assert_eq!(taps.take(1, &frame(Role::Config, 1)), Some(2), "configurations have more room");
+        for taken in [frame(Role::Delta, 40), frame(Role::Delta, 1), frame(Role::Config, 1)] {
+            taps.taken(&taken);
+        }
         assert_eq!(taps.take(1, &frame(Role::Key, 10)), Some(0));
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), Some(0));
     }

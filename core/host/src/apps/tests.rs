@@ -1,19 +1,22 @@
 //! Applications that are linked in, on their threads. Real libraries are in `tests/plugins.rs`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use crtmp_plugin::foreign::{AppEntry, Failure, Outcome};
 use crtmp_plugin::{
-    App, Conn, Ended, Gone, Hooks, Host, Metadata, NoSettings, Publish, RequestId, Stream, Verdict,
+    App, CallError, CallResult, CommandCall, Conn, ConnId, Ended, Gone, Hooks, Host, Metadata, NoSettings,
+    Publish, Reply, RequestId, SourceId, Stream, TimerId, Verdict,
 };
 use slog::{Discard, Logger, o};
 
 use super::request::{Effect, Notice, NoticeKind, PublishInfo, Request, RequestKind};
 use super::state::{Next, State};
 use super::{
-    AppConfig, AppHandle, ConnInfo, Decision, Health, Limits, Outside, PublishKind, Stopped, Watchdog,
+    AppConfig, AppHandle, CallOutcome, ConnInfo, Decision, Health, Limits, Outside, PublishKind, Stopped,
+    Watchdog,
 };
 
 /// Reports what reaches it; the name of a stream is an order.
@@ -293,4 +296,193 @@ fn the_clock_is_looked_at_when_the_first_thing_is_due() {
     assert_eq!((effects.len(), state.health()), (2, Health::Stuck));
     state.finished(Ok(Outcome::Done), start + Duration::from_secs(9), &mut effects);
     assert_eq!((effects.len(), state.health()), (2, Health::Well));
+}
+
+/// Does what its timers, commands and results are for; the name of a command is an order.
+struct Worker {
+    host: Host,
+}
+
+impl App for Worker {
+    const NAME: &'static str = "worker";
+    const HOOKS: Hooks = Hooks::STREAM.and(Hooks::CLOSE);
+    type Settings = NoSettings;
+
+    fn new(host: Host, _settings: NoSettings) -> Result<Self, String> {
+        Ok(Self { host })
+    }
+
+    fn on_timer(&mut self, timer: TimerId) {
+        if timer.0 == 7 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.say(format!("timer {}", timer.0));
+    }
+
+    fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        self.say(format!("{name} of {publisher} {live}"));
+    }
+
+    fn on_source(&mut self, source: SourceId, state: Result<(), &str>) {
+        self.say(format!("source {} {state:?}", source.0));
+    }
+
+    fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
+        self.say(format!("closed {}", conn.id()));
+    }
+
+    fn on_command(&mut self, call: CommandCall<'_>) -> Reply {
+        let then = |text: &'static str| {
+            move |app: &mut Self, result: Result<CallResult, CallError>| {
+                app.say(format!("{text} {}", result.is_ok()));
+            }
+        };
+        match call.name {
+            "later" => return Reply::Later,
+            "panic" => panic!("as ordered"),
+            "call" => drop(self.host.call(ConnId(9), "f", &[], then("called"))),
+            "ticking" => {
+                drop(self.host.set_timer(TimerId(7), Duration::ZERO, Some(Duration::from_millis(1))))
+            }
+            "once" => drop(self.host.set_timer(TimerId(1), Duration::ZERO, None)),
+            _ => return Reply::Ignore,
+        }
+        Reply::Result(call.params_json.into())
+    }
+}
+
+impl Worker {
+    /// Shows through the sink what has happened.
+    fn say(&self, text: String) {
+        let _ = self.host.close(ConnId(0), "", &text);
+    }
+}
+
+fn start_worker() -> (AppHandle, Receiver<Effect>, Arc<AtomicUsize>, Watchdog) {
+    let watchdog = Watchdog::start().expect("threads can be made");
+    let (sink, effects): (Sender<Effect>, _) = unbounded();
+    let config = AppConfig {
+        name: "worker".to_owned(),
+        library: "linked in".into(),
+        settings: String::new(),
+        limits: Limits { hook_timeout: Duration::from_secs(20), ..Limits::default() },
+    };
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counting = ended.clone();
+    let outside = Outside {
+        ended: Box::new(move || drop(counting.fetch_add(1, Ordering::Relaxed))),
+        ..Outside::hearing(move |effect| drop(sink.send(effect)))
+    };
+    let entry = AppEntry::of::<Worker>();
+    let app = AppHandle::start(&config, &entry, &watchdog, &quiet(), outside).expect("it starts");
+    (app, effects, ended, watchdog)
+}
+
+fn said(effects: &Receiver<Effect>) -> String {
+    match effects.recv_timeout(Duration::from_secs(20)).expect("an effect comes") {
+        Effect::Close { text, .. } => text,
+        Effect::Command(id, result) => format!("{id} {result:?}"),
+        Effect::Call { ticket, .. } => format!("call {}", ticket != 0),
+        other => format!("{other:?}"),
+    }
+}
+
+fn order(app: &AppHandle, id: u64, name: &str) {
+    assert_eq!(app.run_command(id, name.to_owned(), "{}".to_owned()), None);
+}
+
+#[test]
+fn commands_timers_streams_and_sources_reach_the_application() {
+    let (app, effects, ..) = start_worker();
+    order(&app, 1, "once");
+    assert_eq!(said(&effects), "1 Ok(String(\"{}\"))");
+    assert_eq!(said(&effects), "timer 1");
+    order(&app, 2, "nonsense");
+    assert_eq!(said(&effects), "2 Err(\"the application does not know this command\")");
+    order(&app, 3, "panic");
+    assert_eq!(said(&effects), "3 Err(\"application `worker` failed\")");
+    app.tell(NoticeKind::Stream { publisher: 4, name: "news".to_owned(), live: true });
+    assert_eq!(said(&effects), "news of 4 true");
+    app.tell(NoticeKind::Source { source: 5, state: Err("busy".to_owned()) });
+    assert_eq!(said(&effects), "source 5 Err(\"busy\")");
+}
+
+#[test]
+fn the_result_of_a_call_is_taken_once() {
+    let (app, effects, ..) = start_worker();
+    order(&app, 1, "call");
+    let Ok(Effect::Call { ticket, .. }) = effects.recv_timeout(Duration::from_secs(20)) else {
+        panic!("no call")
+    };
+    assert_eq!(said(&effects), "1 Ok(String(\"{}\"))");
+    for _ in 0..3 {
+        app.tell(NoticeKind::Result { ticket, outcome: CallOutcome::done("[]".to_owned()) });
+    }
+    app.tell(NoticeKind::Result { ticket: u64::MAX, outcome: CallOutcome::gone() });
+    app.notify(Notice { conn: conn(8), kind: NoticeKind::Close { reason: String::new() } });
+    let mut all = [said(&effects), said(&effects)];
+    all.sort();
+    assert_eq!(all, ["called true", "closed 8"]);
+    assert_eq!(app.stop(Duration::from_secs(20)), Stopped::Ended);
+    assert!(effects.is_empty());
+}
+
+#[test]
+fn a_timer_that_is_slower_than_its_period_keeps_nobody_out_and_ends_with_the_application() {
+    let (app, effects, ..) = start_worker();
+    order(&app, 1, "ticking");
+    let until = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < until {
+        assert_ne!(said(&effects), "");
+    }
+    order(&app, 2, "nonsense");
+    let waited = (0..20).position(|_| said(&effects).starts_with("2 "));
+    assert!(waited.is_some_and(|hooks| hooks < 4), "{waited:?}");
+    assert_eq!(app.stop(Duration::from_secs(10)), Stopped::Ended);
+}
+
+#[test]
+fn disabling_refuses_what_waits_and_is_told_once() {
+    let (app, effects, ended, _watchdog) = start_worker();
+    order(&app, 1, "later");
+    order(&app, 2, "ticking");
+    while !said(&effects).starts_with("2 ") {}
+    app.disable();
+    while said(&effects) != "1 Err(\"application `worker` is disabled\")" {}
+    assert_eq!(app.health(), Health::Disabled);
+    let refused = app.run_command(3, "once".to_owned(), "{}".to_owned()).expect("at once");
+    assert!(matches!(refused.decision, Decision::Error(_)));
+    app.disable();
+    assert_eq!(app.stop(Duration::from_secs(10)), Stopped::Ended);
+    assert_eq!((app.health(), ended.load(Ordering::Relaxed)), (Health::Disabled, 1));
+}
+
+#[test]
+fn a_connection_that_is_handed_back_is_asked_about_again() {
+    let mut state = state(Limits::default());
+    let now = Instant::now();
+    assert_eq!(state.request(publish(1, 1, "x")), None);
+    state.notify(Notice { conn: conn(1), kind: NoticeKind::Close { reason: String::new() } });
+    assert_eq!(state.request(publish(1, 2, "x")), None);
+    let refused = run_hook(&mut state, Ok(Outcome::Done), now);
+    assert_eq!(refused.len(), 1, "the second is asked: {refused:?}");
+}
+
+#[test]
+fn frames_without_a_hook_take_no_room() {
+    let mut state =
+        State::new("sample", Hooks::PUBLISH, Limits { tap_bytes: 1, ..Limits::default() }, quiet());
+    let frame = Arc::new(crtmp_media::Frame {
+        kind: crtmp_media::MediaKind::Video,
+        role: crtmp_media::Role::Key,
+        codec: crtmp_media::Codec::Avc,
+        track: 0,
+        dts: 0,
+        cts: 0,
+        body: vec![0; 10].into(),
+        data_at: 0,
+    });
+    let kind = NoticeKind::Frame { stream_id: 1, name: "x".to_owned(), left_out: 0, frame };
+    state.notify(Notice { conn: conn(1), kind });
+    assert!(matches!(state.next(Instant::now(), &mut Vec::new()), Next::Wait(None)));
 }

@@ -193,9 +193,9 @@ impl Control {
         if let Some(other) = added.get(&key).into_iter().flatten().find(of_others) {
             return taken(&format!("the application `{}`", other.application));
         }
-        let ours = added.iter().filter(|(name, all)| {
-            **name != key && all.iter().any(|other| other.instance == instance)
-        });
+        let ours = added
+            .iter()
+            .filter(|(name, all)| **name != key && all.iter().any(|other| other.instance == instance));
         if ours.count() >= ADDED {
             return Err(format!("an application may add {ADDED} commands"));
         }

@@ -1,7 +1,7 @@
 //! Everything that an application can ask of the server, with arguments that make no sense.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 

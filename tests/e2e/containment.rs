@@ -1,0 +1,368 @@
+//! An application that does everything wrong, beside 50 players of another application and a running stream of its own:
+//! none of them may lose a frame, and the server must end well.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crtmp_tests::numbered::{Shape, Source};
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Config, Server, wait_for};
+use serde_json::Value;
+
+use crate::SOON;
+use crate::crowd::{Crowd, Pace};
+
+const SHAPE: Shape = Shape { picture: 2000, gop: 25, interval: 40 };
+
+const SECRET: &str = "open the door please";
+
+/// The types of messages.
+const USER_CONTROL: u8 = 4;
+const DATA: u8 = 18;
+
+/// A session of the command line.
+pub(crate) struct Cli(TcpStream);
+
+impl Cli {
+    /// A session that may do everything.
+    pub(crate) fn open(server: &Server) -> Self {
+        let socket = TcpStream::connect(address_of(server, "inboundJsonCli")).expect("it listens");
+        socket.set_read_timeout(Some(SOON)).expect("a socket option");
+        let mut cli = Self(socket);
+        cli.done(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
+        cli
+    }
+
+    /// The reply to a command.
+    pub(crate) fn call(&mut self, line: &str) -> Value {
+        self.0.write_all(format!("{line}\n").as_bytes()).expect("the session is there");
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n") {
+            let mut buffer = [0; 65536];
+            let count = self.0.read(&mut buffer).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert!(count > 0, "{line}: the session was ended");
+            reply.extend_from_slice(&buffer[..count]);
+        }
+        serde_json::from_slice(&reply).expect("JSON")
+    }
+
+    /// The data of a command that must be done.
+    pub(crate) fn done(&mut self, line: &str) -> Value {
+        let mut reply = self.call(line);
+        assert_eq!(reply["status"], "SUCCESS", "{line}: {reply}");
+        reply["data"].take()
+    }
+
+    /// Has the misbehaving application obey; gives what it knows.
+    fn order(&mut self, hook: &str, order: &str) -> Value {
+        self.done(&format!("misbehave hook={hook} order={}", order.replace(' ', "\\ ")))
+    }
+
+    /// What is known of an application.
+    pub(crate) fn application(&mut self, name: &str) -> Value {
+        let all = self.done("listApplications");
+        let all = all.as_array().expect("a list");
+        all.iter().find(|application| application["name"] == name).expect("it is there").clone()
+    }
+}
+
+fn address_of(server: &Server, chain: &str) -> SocketAddr {
+    let services = server.services().iter().rev();
+    services.clone().find(|service| service.chain == chain).expect("there is such a service").address
+}
+
+/// The misbehaving application with a port of its own, and an administrator.
+fn stage() -> Server {
+    Server::start(&config())
+}
+
+fn config() -> Config {
+    let acceptor =
+        |chain: &str| format!("acceptors = {{ {{ ip = \"127.0.0.1\", port = 0, protocol = {chain:?} }} }}");
+    let misbehaving = format!(
+        "{{ name = \"misbehaving\", hookTimeout = 1, laterTimeout = 1, pingInterval = 1, drop = \"panic in drop\", {} }}",
+        acceptor("inboundRtmp")
+    );
+    let admin = format!("{{ name = \"admin\", secret = {SECRET:?}, {} }}", acceptor("inboundJsonCli"));
+    Config::new()
+        .log_level(3)
+        .workers(2)
+        .block(&misbehaving)
+        .block(&admin)
+        .application("maxConnections", "1000")
+}
+
+/// Lets 50 players of another application and 10 of the misbehaving one go on during `work`; then none of them may
+/// have lost anything.
+fn beside_canaries(server: &Server, work: impl FnOnce()) {
+    let over = AtomicBool::new(false);
+    let ready = std::sync::Barrier::new(3);
+    let crowd = |application, players| {
+        let mut crowd = Crowd::of_application(server, application, "canary", SHAPE);
+        crowd.join(players, Pace::Fast);
+        ready.wait();
+        crowd.go_on_until(&over);
+        crowd.assert_fast_are_whole();
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| crowd("live", 50));
+        scope.spawn(|| crowd("misbehaving", 10));
+        ready.wait();
+        // The others end also where this fails.
+        let _over = Over(&over);
+        work();
+    });
+    assert!(server.runs(), "the server is gone");
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client of the misbehaving application with a message stream.
+fn client(server: &Server) -> Client {
+    let mut client = Client::connected(server.address(), "misbehaving");
+    client.create_stream();
+    client
+}
+
+fn publisher(server: &Server, name: &str) -> Source {
+    Source::of(Client::publisher(server.address(), "misbehaving", name), SHAPE, 0)
+}
+
+/// What calls a hook.
+type Trigger = fn(&Server, &mut Cli);
+
+/// Every hook but `new` and `drop`, and what calls it.
+const HOOKS: [(&str, Trigger); 16] = [
+    ("accept", |server, _| {
+        let mut client = Client::open(address_of(server, "inboundRtmp"));
+        client.expect_close(SOON);
+    }),
+    ("connect", |server, _| {
+        let mut client = Client::shaken(server.address());
+        client.send(&wire::connect("misbehaving/panic in connect", "rtmp://x/misbehaving"));
+        client.expect("_error");
+    }),
+    ("publish", |server, _| {
+        let mut client = client(server);
+        client.send(&wire::publish(1, "panic in publish"));
+        client.expect("NetStream.");
+    }),
+    ("play", |server, _| {
+        let mut client = client(server);
+        client.send(&wire::play(1, "panic in play"));
+        client.expect("NetStream.");
+    }),
+    ("message", |server, _| {
+        let mut client = client(server);
+        client.send(&Message::command(0, "panic in message", 7.0, &[amf::null()]));
+        client.expect("_error");
+    }),
+    ("metadata", |server, _| {
+        let mut source = publisher(server, "described");
+        let object = amf::object(&[("width", amf::number(1.0))]);
+        let payload = [amf::string("@setDataFrame"), amf::string("onMetaData"), object].concat();
+        source.client().send(&Message {
+            chunk_stream: 5,
+            kind: DATA,
+            stream: 1,
+            payload,
+            ..Message::default()
+        });
+        source.client().expect_open();
+    }),
+    ("unpublish", |server, _| drop(publisher(server, "ends"))),
+    ("unplay", |server, _| {
+        let mut player = Client::player(server.address(), "misbehaving", "canary");
+        player.expect("NetStream.Play.Start");
+    }),
+    ("close", |server, _| drop(client(server))),
+    ("cancel", |server, _| {
+        let mut client = client(server);
+        client.send(&wire::publish(1, "later"));
+        client.expect("NetStream.");
+    }),
+    ("pong", |server, _| {
+        let mut client = client(server);
+        let ping = client.expect_kind(USER_CONTROL);
+        let mut payload = ping.payload.clone();
+        let until = Instant::now() + SOON;
+        while payload[..2] != [0, 6] {
+            assert!(Instant::now() < until, "no ping came");
+            payload = client.expect_kind(USER_CONTROL).payload;
+        }
+        payload[1] = 7;
+        client.send(&Message { chunk_stream: 2, kind: USER_CONTROL, payload, ..Message::default() });
+        client.expect_open();
+    }),
+    ("frame", |server, _| {
+        let mut source = publisher(server, "tap");
+        source.picture();
+        source.client().expect_open();
+    }),
+    ("stream", |server, _| drop(publisher(server, "comes"))),
+    ("source", |_, cli| drop(cli.order("command", "source"))),
+    ("timer", |_, cli| drop(cli.order("command", "timer"))),
+    ("result", |_, cli| drop(cli.order("command", "call"))),
+];
+
+#[test]
+fn every_hook_may_panic() {
+    let server = stage();
+    beside_canaries(&server, || {
+        let mut cli = Cli::open(&server);
+        let mut disabled = 0;
+        for (hook, trigger) in HOOKS {
+            let before = cli.application("misbehaving")["panics"].as_u64().expect("a number");
+            cli.order(hook, &format!("panic in {hook}"));
+            trigger(&server, &mut cli);
+            let what = format!("the panic in {hook}");
+            let now = wait_for(&what, SOON, || {
+                let now = cli.application("misbehaving");
+                (now["panics"].as_u64() > Some(before)).then_some(now)
+            });
+            if now["health"] == "disabled" {
+                disabled += 1;
+                let refused = cli.call("misbehave hook=command order=nothing");
+                assert_eq!(refused["status"], "FAIL", "{refused}");
+                let mut other = Client::shaken(server.address());
+                other.send(&wire::connect("misbehaving", "rtmp://x/misbehaving"));
+                other.expect("_error");
+                cli.done("enableApplication name=misbehaving");
+            }
+            assert_eq!(cli.application("misbehaving")["health"], "well", "after {hook}");
+        }
+        assert_eq!(disabled, 1, "ten panics within a minute disable it");
+        let failed = cli.call("misbehave hook=command order=panic");
+        assert_eq!(failed["status"], "FAIL", "{failed}");
+        client(&server).expect_open();
+    });
+    server.stop();
+}
+
+#[test]
+fn hooks_that_sleep_and_never_return_cost_their_own_application_only() {
+    let server = stage();
+    beside_canaries(&server, || {
+        let mut cli = Cli::open(&server);
+        let mut stuck = client(&server);
+        let asked = Instant::now();
+        stuck.send(&wire::publish(1, "sleep5000"));
+        stuck.expect("NetStream.");
+        assert!(asked.elapsed() < Duration::from_secs(4), "it is refused after hookTimeout");
+        assert_eq!(cli.application("misbehaving")["health"], "stuck");
+        let refused = cli.call("misbehave hook=command order=nothing");
+        assert_eq!(refused["status"], "FAIL", "{refused}");
+        wait_for("the end of the sleep", SOON, || {
+            (cli.application("misbehaving")["health"] == "well").then_some(())
+        });
+        stuck.expect_open();
+
+        let mut never = client(&server);
+        never.send(&wire::publish(1, "never"));
+        never.expect("NetStream.");
+        assert_eq!(cli.application("misbehaving")["health"], "stuck");
+        cli.done("enableApplication name=misbehaving");
+        assert_eq!(cli.application("misbehaving")["health"], "well");
+        assert_eq!(cli.application("misbehaving")["oldInstances"], 1);
+        client(&server).expect_open();
+        cli.order("command", "nothing");
+        publisher(&server, "healthy").client().expect_open();
+    });
+    let ending = Instant::now();
+    server.stop();
+    assert!(ending.elapsed() < Duration::from_secs(12), "it took {:?}", ending.elapsed());
+}
+
+#[test]
+fn absurd_calls_and_all_that_can_be_taken_at_once() {
+    let server = stage();
+    beside_canaries(&server, || {
+        let mut cli = Cli::open(&server);
+        assert_eq!(cli.order("command", "commands")["taken"], 255, "256 with the one that orders");
+        assert_eq!(cli.order("command", "timers")["taken"], 10_000);
+        cli.order("command", "flood");
+        assert_eq!(cli.order("command", "allocate")["kept"], 64);
+        assert_eq!(cli.order("command", "sources")["sources"], 1000);
+        cli.call("misbehave hook=command order=everything");
+        wait_for("the application to be well again", SOON, || {
+            (cli.application("misbehaving")["health"] == "well").then_some(())
+        });
+        let names = ["wrong", "twice", "answer"];
+        for name in names {
+            let mut client = client(&server);
+            client.send(&wire::publish(1, name));
+            client.expect("NetStream.");
+            client.expect_open();
+        }
+        assert_eq!(cli.order("command", "others")["taken"], 0, "nobody waits for an answer");
+        let streams = || server.counters().json()["streams"].as_array().map_or(0, Vec::len);
+        wait_for("the sources", SOON, || (streams() >= 1002).then_some(()));
+        cli.done("disableApplication name=misbehaving");
+        wait_for("the end of the sources", SOON, || (streams() <= 3).then_some(()));
+        cli.done("enableApplication name=misbehaving");
+        cli.order("command", "nothing");
+    });
+    server.stop();
+}
+
+#[test]
+fn who_taps_and_is_slow_misses_frames_and_memory_stays() {
+    let server = stage();
+    let shape = Shape { picture: 200_000, ..SHAPE };
+    beside_canaries(&server, || {
+        let mut cli = Cli::open(&server);
+        let before = server.counters().usage().allocated;
+        let client = Client::publisher(server.address(), "misbehaving", "tap slowly");
+        let mut source = Source::of(client, shape, 0);
+        let known = wait_for("frames that are left out", SOON, || {
+            source.keep_pace();
+            let known = cli.order("command", "nothing");
+            (known["leftOut"].as_u64() > Some(50)).then_some(known)
+        });
+        assert!(known["frames"].as_u64() > Some(5), "{known}");
+        let grown = server.counters().usage().allocated.saturating_sub(before);
+        assert!(grown < 64 << 20, "{grown} bytes more");
+    });
+    server.stop();
+}
+
+#[test]
+fn it_is_disabled_while_hooks_wait_and_enabled_again() {
+    let server = stage();
+    beside_canaries(&server, || {
+        let mut cli = Cli::open(&server);
+        let mut later = client(&server);
+        later.send(&wire::publish(1, "later"));
+        let mut asleep = client(&server);
+        asleep.send(&wire::publish(1, "sleep900"));
+        let mut waiting = client(&server);
+        waiting.send(&wire::publish(1, "waits"));
+        let asked = Instant::now();
+        cli.done("disableApplication name=misbehaving");
+        for client in [&mut later, &mut asleep, &mut waiting] {
+            client.expect("NetStream.");
+        }
+        assert!(asked.elapsed() < Duration::from_millis(800), "all are refused at once");
+        assert_eq!(cli.application("misbehaving")["health"], "disabled");
+        cli.done("enableApplication name=misbehaving");
+        assert_eq!(cli.call("enableApplication name=misbehaving")["status"], "FAIL", "it is well");
+        publisher(&server, "healthy").client().expect_open();
+        drop((later, asleep, waiting));
+    });
+    // With its connections the old instance goes.
+    let mut cli = Cli::open(&server);
+    wait_for("the end of the old instance", SOON, || {
+        (cli.application("misbehaving")["oldInstances"] == 0).then_some(())
+    });
+    cli.order("command", "nothing");
+    server.stop();
+}
