@@ -16,6 +16,7 @@
 //! * [`valgrind`]: the border to plugins, looked at by valgrind.
 //! * [`factories`]: what plugins bring: layers, chains, filters, sources.
 //! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
+//! * [`versions`]: a new version of an application; applications that are disabled and enabled.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod slow;
 mod start;
 mod takeover;
 mod valgrind;
+mod versions;
 mod workers;
 
 use std::fs;

@@ -155,7 +155,7 @@ impl App for Misbehaving {
         self.frames.0 += 1;
         self.frames.1 += frame.left_out;
         if frame.name == "tap slowly" {
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(50));
         }
         self.hook("frame");
     }

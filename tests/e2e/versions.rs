@@ -1,0 +1,99 @@
+//! A new version of an application beside the one that runs, and applications that are disabled and enabled.
+
+use crtmp_tests::numbered::Shape;
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Config, Server, folder_of_programs, wait_for};
+use serde_json::json;
+
+use crate::SOON;
+use crate::containment::{Cli, admin_block};
+use crate::crowd::{Crowd, Pace};
+
+const SHAPE: Shape = Shape { picture: 2000, gop: 25, interval: 40 };
+
+fn library(version: u32) -> String {
+    let file = format!("{}version{version}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    folder_of_programs().join(file).display().to_string()
+}
+
+fn stage() -> Server {
+    let block = format!("{{ name = \"versioned\", library = {:?} }}", library(1));
+    Server::start(&Config::new().workers(2).block(&block).block(&admin_block()))
+}
+
+/// A client of the application, whichever version it gets.
+fn client(server: &Server) -> Client {
+    Client::connected(server.address(), "versioned")
+}
+
+/// Demands that the version which a client has is this one.
+fn assert_version(client: &mut Client, version: u32) {
+    client.send(&Message::command(0, "version", 8.0, &[amf::null()]));
+    client.expect(&format!("version {version}"));
+}
+
+#[test]
+fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
+    let server = stage();
+    let mut cli = Cli::open(&server);
+    let mut crowd = Crowd::of_application(&server, "versioned", "news", SHAPE);
+    crowd.join(20, Pace::Fast);
+    crowd.go_on_for(10);
+    let mut old = client(&server);
+    assert_version(&mut old, 1);
+    assert_eq!(cli.done("whichVersion"), json!([1, 22]), "a publisher, 20 players and a client");
+
+    let same = cli.call(&format!("loadApplication name=versioned library={}", library(1)));
+    assert_eq!(same["status"], "FAIL", "{same}");
+    let missing = cli.call("loadApplication name=versioned library=/no/such/library.so");
+    assert_eq!(missing["status"], "FAIL", "{missing}");
+    assert_eq!(cli.done("whichVersion"), json!([1, 22]), "what failed has changed nothing");
+
+    let loaded = cli.done(&format!("loadApplication name=versioned library={}", library(2)));
+    assert_eq!(loaded["oldInstances"], 1, "{loaded}");
+    assert_eq!(cli.done("whichVersion"), json!([2, 0]), "the newer instance has the command");
+    let mut new = client(&server);
+    assert_version(&mut new, 2);
+    assert_version(&mut old, 1);
+    // Both versions have the same streams.
+    crowd.join(5, Pace::Fast);
+    crowd.go_on_for(50);
+    crowd.assert_fast_are_whole();
+    assert_eq!(cli.done("whichVersion"), json!([2, 6]));
+    assert_eq!(cli.application("versioned")["oldInstances"], 1);
+
+    drop((crowd, old));
+    wait_for("the end of the old version", SOON, || {
+        (cli.application("versioned")["oldInstances"] == 0).then_some(())
+    });
+    assert_eq!(cli.application("versioned")["connections"], 1);
+    assert_version(&mut new, 2);
+    assert_eq!(cli.done("whichVersion")[0], 2, "the old version takes no command with it");
+    assert!(!server.stop().contains("left behind"));
+}
+
+#[test]
+fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
+    let server = stage();
+    let mut cli = Cli::open(&server);
+    let mut crowd = Crowd::of_application(&server, "versioned", "news", SHAPE);
+    crowd.join(20, Pace::Fast);
+    cli.done("disableApplication name=versioned");
+    let mut refused = Client::shaken(server.address());
+    refused.send(&wire::connect("versioned", "rtmp://x/versioned"));
+    refused.expect("is disabled");
+    let reply = cli.call("whichVersion");
+    assert!(reply["description"].as_str().is_some_and(|text| text.contains("is disabled")), "{reply}");
+    crowd.go_on_for(25);
+    cli.done("enableApplication name=versioned");
+    assert_eq!(cli.done("whichVersion"), json!([1, 0]));
+    assert_version(&mut client(&server), 1);
+    crowd.join(5, Pace::Fast);
+    crowd.go_on_for(25);
+    crowd.assert_fast_are_whole();
+    drop(crowd);
+    wait_for("the end of the disabled instance", SOON, || {
+        (cli.application("versioned")["oldInstances"] == 0).then_some(())
+    });
+    server.stop();
+}
