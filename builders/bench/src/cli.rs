@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use crtmp_bench::floor::{self, Mode};
-use crtmp_bench::load::{self, Assignment, Join, Plan, Players, Reading, Storm};
+use crtmp_bench::load::{self, Assignment, Join, Plan, Players, Reading, Storm, Until};
 use crtmp_bench::runner::server::Servers;
 use crtmp_bench::runner::{self, Order, document};
 use crtmp_bench::source::{Bundling, Shape};
@@ -104,6 +104,9 @@ struct Load {
     /// Connections of a storm that are under way at any time.
     #[arg(long)]
     storm: Option<usize>,
+    /// Connections of the storm close when `connect` is answered.
+    #[arg(long)]
+    connect_only: bool,
     /// Connections per second.
     #[arg(long, default_value_t = 400.0)]
     ramp: f64,
@@ -129,7 +132,10 @@ impl Load {
         plan.ramp = self.ramp;
         plan.settle = Duration::from_secs_f64(self.settle);
         plan.window = Duration::from_secs_f64(self.window);
-        plan.storm = self.storm.map(|in_flight| Storm { in_flight });
+        plan.storm = self.storm.map(|in_flight| {
+            let until = if self.connect_only { Until::Connected } else { Until::Playing };
+            Storm { in_flight, until }
+        });
         let join = match self.join_within {
             Some(seconds) => Join::Random(Duration::from_secs_f64(seconds)),
             None => Join::Ramp(self.ramp),

@@ -50,6 +50,8 @@ pub(super) struct Wish<'a> {
     pub(super) target: SocketAddr,
     pub(super) name: &'a str,
     pub(super) publish: bool,
+    /// It is live once `connect` is answered.
+    pub(super) connect_only: bool,
 }
 
 /// A connection.
@@ -60,6 +62,8 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     /// When TCP was told to connect.
     pub(super) begun: u64,
+    /// When `connect` was sent.
+    pub(super) asked: u64,
     /// When it became live.
     pub(super) started: u64,
     /// The message stream.
@@ -114,6 +118,7 @@ impl Connection {
             role,
             stage: Stage::Opening,
             begun,
+            asked: 0,
             started: 0,
             stream: 0,
             reader: Some(Box::default()),
@@ -182,6 +187,7 @@ impl Connection {
             }
             self.handshake = None;
             self.stage = Stage::Connecting;
+            self.asked = now;
             let url = format!("rtmp://{}/{}", wish.target, wish.application);
             let object = [
                 ("app", wish.application),
@@ -254,6 +260,10 @@ impl Connection {
         let command =
             Command::parse(message.kind, &message.body, &LIMITS).map_err(|error| error.to_string())?;
         match (command.name.as_str(), self.stage) {
+            ("_result", Stage::Connecting) if command.transaction == 1.0 && wish.connect_only => {
+                self.stage = Stage::Live;
+                self.started = now;
+            }
             ("_result", Stage::Connecting) if command.transaction == 1.0 => {
                 self.stage = Stage::Creating;
                 self.call(0, &Command::call("createStream", 2.0, Value::Null, Vec::new()));

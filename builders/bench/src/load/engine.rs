@@ -17,7 +17,7 @@ use super::plan::{Assignment, Join, Plan, Reading};
 use super::report::{Counting, Event, Progress, PublisherReport, Report, StormReport};
 use crate::clock::{self, Alarm, MILLISECOND, SECOND, nanoseconds};
 use crate::judge::Judge;
-use crate::quantiles::Times;
+use crate::quantiles::{Quantiles, Times};
 use crate::source::{Bundling, Shape, Source};
 use crate::stamp::FrameKind;
 
@@ -449,6 +449,7 @@ impl<'a> Engine<'a> {
             target: self.plan.target,
             name: &name,
             publish: matches!(role, Role::Publisher(_)),
+            connect_only: role == Role::Storm && self.plan.connects_only(),
         };
         let (window, plan) = (self.window, self.plan);
         let class = match role {
@@ -477,7 +478,7 @@ impl<'a> Engine<'a> {
         if stage == Stage::Live || new != Stage::Live {
             return;
         }
-        let took = now - connection.begun;
+        let (took, decided) = (now - connection.begun, now - connection.asked.min(now));
         match role {
             Role::Publisher(_) => {
                 self.published += 1;
@@ -502,7 +503,7 @@ impl<'a> Engine<'a> {
             Role::Storm => {
                 if self.window_open {
                     self.storm.completed += 1;
-                    self.storm.times.add(took);
+                    self.storm.times.add(if self.plan.connects_only() { decided } else { took });
                 }
                 self.slots[slot] = None;
                 self.freed.push(slot);
@@ -595,6 +596,7 @@ impl<'a> Engine<'a> {
     }
 
     fn finish(mut self) -> Report {
+        let connects_only = self.plan.connects_only();
         for connection in self.slots.iter().flatten() {
             if let Role::Player { class, .. } = connection.role {
                 settle(&mut self.classes[class], connection, true);
@@ -615,13 +617,18 @@ impl<'a> Engine<'a> {
             .zip(&self.plan.players)
             .map(|(counting, players)| counting.report(&players.class, players.count))
             .collect();
+        let times = self.storm.times.quantiles();
+        let (connect_to_start, decision) =
+            if connects_only { (Quantiles::default(), times) } else { (times, Quantiles::default()) };
         report.storm = self.plan.storm.map(|storm| StormReport {
             in_flight: storm.in_flight,
+            connects_only,
             completed: self.storm.completed,
             per_second: self.storm.completed as f64 / report.window.max(1e-9),
             failed: self.storm.failed,
             reasons: self.storm.reasons,
-            connect_to_start: self.storm.times.quantiles(),
+            connect_to_start,
+            decision,
         });
         report
     }

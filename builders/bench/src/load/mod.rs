@@ -15,7 +15,7 @@ mod report;
 
 use std::io;
 
-pub use plan::{Assignment, Join, Plan, Players, Publishers, Reading, Storm};
+pub use plan::{Assignment, Join, Plan, Players, Publishers, Reading, Storm, Until};
 pub use report::{ClassReport, Event, Progress, PublisherReport, Report, StormReport};
 
 /// Carries out a plan; `observe` is told what happens, on the thread of the generator, so it must be quick.

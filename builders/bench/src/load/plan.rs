@@ -53,6 +53,11 @@ impl Plan {
         }
     }
 
+    /// Whether there is a storm that goes to the answer to `connect` only.
+    pub fn connects_only(&self) -> bool {
+        self.storm.is_some_and(|storm| storm.until == Until::Connected)
+    }
+
     /// The plan with one more class of players.
     #[must_use]
     pub fn with(mut self, players: Players) -> Self {
@@ -145,9 +150,20 @@ pub enum Join {
     Random(Duration),
 }
 
-/// Connections that connect, play until NetStream.Play.Start, and close.
+/// Connections that connect, go on until something, and close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storm {
     /// How many are under way at any time.
     pub in_flight: usize,
+    /// How far each goes.
+    pub until: Until,
+}
+
+/// How far a connection of a storm goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// To the answer to `connect`.
+    Connected,
+    /// To NetStream.Play.Start.
+    Playing,
 }

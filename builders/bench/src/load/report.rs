@@ -131,7 +131,10 @@ pub struct ClassReport {
 pub struct StormReport {
     /// Connections under way at any time.
     pub in_flight: usize,
-    /// Connections in the window that were told NetStream.Play.Start.
+    /// They went to the answer to `connect` only.
+    #[serde(default)]
+    pub connects_only: bool,
+    /// Connections in the window that came as far as they should.
     pub completed: u64,
     /// The same, per second.
     pub per_second: f64,
@@ -141,6 +144,9 @@ pub struct StormReport {
     pub reasons: Vec<String>,
     /// From the call of connect to NetStream.Play.Start.
     pub connect_to_start: Quantiles,
+    /// From the command `connect` to its answer, of those that went no further.
+    #[serde(default)]
+    pub decision: Quantiles,
 }
 
 /// What is being counted about a class.

@@ -34,7 +34,7 @@ pub fn tables(rows: &[Row]) -> String {
 }
 
 /// The families of scenarios, by the beginning of their names.
-const FAMILIES: [(&str, &str, &str); 8] = [
+const FAMILIES: [(&str, &str, &str); 9] = [
     (
         "fan-out",
         "Many players of one stream, 500 kbit/s",
@@ -50,6 +50,13 @@ const FAMILIES: [(&str, &str, &str); 8] = [
         "storm",
         "Connections that come and go",
         "Each connects, plays until NetStream.Play.Start, and closes; beside them a publisher of 500 kbit/s with 10 players is live.",
+    ),
+    (
+        "decisions",
+        "Decisions about connects",
+        "Each connects and closes when `connect` is answered, 64 at a time, beside a live publisher with 10 players. \
+         *Decision* counts from the command `connect` to its answer, both at the client: with 64 at a time most of it is \
+         the wait for the others.",
     ),
     (
         "join",
@@ -95,6 +102,14 @@ fn targets(targets: &[Target]) -> String {
 fn measurements(figures: &Figures<'_>, scenarios: &[&Scenario]) -> String {
     let mut text = String::new();
     for scenario in scenarios {
+        if scenario.servers.is_empty() && !text.is_empty() {
+            let _ = writeln!(
+                text,
+                "| {} |{} not measured: it is not there yet |",
+                scenario.title,
+                " – |".repeat(13)
+            );
+        }
         for server in &scenario.servers {
             let label = server.label();
             if !figures.rows(&scenario.name, &label).is_empty() {
@@ -147,11 +162,20 @@ fn measurement(figures: &Figures<'_>, scenario: &Scenario, server: &str) -> Stri
 fn note(row: &Row) -> String {
     let mut notes = Vec::new();
     if let Some(storm) = &row.report.storm {
-        notes.push(format!("{:.0} connections a second", storm.per_second));
-        notes.push(format!(
-            "Play.Start {:.0} / {:.0} ms",
-            storm.connect_to_start.p50, storm.connect_to_start.p99
-        ));
+        if storm.connects_only {
+            notes.push(format!("{} connects, {:.0} a second", storm.completed, storm.per_second));
+            let (decision, worst) = (storm.decision, storm.decision.max);
+            notes.push(format!(
+                "decision {:.2} / {:.2} / {worst:.2} ms (p50 / p99 / max)",
+                decision.p50, decision.p99
+            ));
+        } else {
+            notes.push(format!("{:.0} connections a second", storm.per_second));
+            notes.push(format!(
+                "Play.Start {:.0} / {:.0} ms",
+                storm.connect_to_start.p50, storm.connect_to_start.p99
+            ));
+        }
         if storm.failed > 0 {
             notes.push(format!("{} failed", storm.failed));
         }

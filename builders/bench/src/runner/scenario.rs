@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::server::{Server, Settings, ours};
-use crate::load::{Assignment, Join, Plan, Players, Reading, Storm};
+use crate::load::{Assignment, Join, Plan, Players, Reading, Storm, Until};
 use crate::source::{Bundling, Shape};
 
 /// A load, and the servers that it is put on.
@@ -79,6 +79,9 @@ const SHORT: Settings = Settings { application: &[("sendBuffer", "32768")], ..ou
 const SHALLOW: Settings =
     Settings { application: &[("sendBuffer", "131072"), ("maxLag", "3")], ..ours("\"auto\"") };
 
+/// With an application beside that decides about connects.
+const DECIDES: Server = Server::Ours(Settings { beside: Some("decides"), merge: None, ..ours("") });
+
 /// More workers than a stream with one player can use.
 const FOUR_WORKERS: Settings = Settings { workers: 4, ..ours("\"auto\"") };
 
@@ -88,6 +91,7 @@ pub fn scenarios(quick: bool) -> Vec<Scenario> {
     let mut all = bench.fan_out();
     all.extend(bench.pairs());
     all.extend(bench.storms());
+    all.extend(bench.decisions());
     all.extend(bench.joins());
     all.extend(bench.reliability());
     all
@@ -187,7 +191,7 @@ impl Bench {
         let sizes: &[usize] = if self.quick { &[1000] } else { &[64, 1000] };
         let scenario = |in_flight: &usize| {
             let mut plan = self.plan(500_000);
-            plan.storm = Some(Storm { in_flight: *in_flight });
+            plan.storm = Some(Storm { in_flight: *in_flight, until: Until::Playing });
             let title = format!(
                 "connect, play, close; {in_flight} at a time, beside a live publisher and 10 players"
             );
@@ -195,6 +199,21 @@ impl Bench {
             Scenario::new(format!("storm-{in_flight}"), title, plan, &[NGINX, AUTO])
         };
         sizes.iter().map(scenario).collect()
+    }
+
+    /// The same connects, decided by the worker and by an application. One in Lua follows with `vmapp`.
+    fn decisions(&self) -> Vec<Scenario> {
+        let scenario = |name: &str, title: &str, application: &str, servers: &[Server]| {
+            let mut plan = self.plan(500_000);
+            plan.application = application.into();
+            plan.storm = Some(Storm { in_flight: 64, until: Until::Connected });
+            Scenario::new(name, title, plan.with(Players::new("players", 10)), servers).once()
+        };
+        vec![
+            scenario("decisions-none", "connects without a hook", "live", &[DECIDES]),
+            scenario("decisions-rust", "connects that `on_connect` in Rust accepts", "decides", &[DECIDES]),
+            scenario("decisions-lua", "connects that `on_connect` in Lua accepts", "vmapp", &[]),
+        ]
     }
 
     fn joins(&self) -> Vec<Scenario> {
@@ -356,6 +375,6 @@ mod tests {
         let all = scenarios(false);
         let full: f64 =
             all.iter().map(|scenario| seconds(scenario) * if scenario.once { 1.0 } else { 3.0 }).sum();
-        assert!(full < 2700.0, "{full}");
+        assert!(full < 2730.0, "{full}");
     }
 }

@@ -64,11 +64,13 @@ pub struct Settings {
     pub application: &'static [(&'static str, &'static str)],
     /// Limits, as Lua.
     pub limits: &'static [(&'static str, &'static str)],
+    /// An application of its own beside the others, by name.
+    pub beside: Option<&'static str>,
 }
 
 /// crtmpserver with a value of `mergeWrite`.
 pub const fn ours(merge: &'static str) -> Settings {
-    Settings { merge: Some(merge), workers: 1, application: &[], limits: &[] }
+    Settings { merge: Some(merge), workers: 1, application: &[], limits: &[], beside: None }
 }
 
 impl Server {
@@ -264,6 +266,7 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
             text
         })
     };
+    let beside = settings.beside.map(|name| format!("{{ name = {name:?} }},\n")).unwrap_or_default();
     let merge = settings.merge.map(|merge| format!("mergeWrite = {merge}, ")).unwrap_or_default();
     format!(
         "configuration = {{\n\
@@ -276,7 +279,7 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
          {{ name = \"appselector\", default = true,\n\
          acceptors = {{ {{ ip = \"{}\", port = {}, protocol = \"inboundRtmp\" }} }} }},\n\
          {{ name = \"flvplayback\", aliases = {{ \"live\" }}, chunkSize = 4096, {merge}{}}},\n\
-         }} }}\n",
+         {beside}}} }}\n",
         settings.workers,
         keys(settings.limits),
         address.ip(),
@@ -335,6 +338,7 @@ mod tests {
             workers: 2,
             application: &[("sendBuffer", "65536")],
             limits: &[("playerCut", "5")],
+            beside: Some("decides"),
         };
         let address = "127.0.0.1:1935".parse().expect("an address");
         let text = configuration(&settings, address, Path::new("/x"));
@@ -343,6 +347,7 @@ mod tests {
             "limits = { playerCut = 5, },",
             "port = 1935,",
             "chunkSize = 4096, mergeWrite = \"auto\", sendBuffer = 65536, }",
+            "{ name = \"decides\" },",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
