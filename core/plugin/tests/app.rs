@@ -1,13 +1,16 @@
 //! An application over the real tables, with a pretended server around it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crtmp_plugin::foreign::Failure;
-use crtmp_plugin::testing::{FakeHost, conn};
+use crtmp_plugin::testing::{Called, FakeHost, conn};
 use crtmp_plugin::{
-    Answer, App, Conn, Gone, Hooks, Host, Level, Message, Metadata, Play, PlayStart, Publish, PublishKind,
-    Reply, RequestId, Stream, Verdict,
+    Answer, App, Command, CommandCall, Conn, ConnId, Gone, Hooks, Host, KeptFrame, Level, MediaKind, Message,
+    Metadata, NoSettings, ParamKind, Play, PlayStart, Pong, Publish, PublishKind, Reply, RequestId, SourceId,
+    Stream, TappedFrame, TimerId, Verdict,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -234,4 +237,192 @@ fn a_hook_that_was_not_declared_is_found() {
     }
 
     FakeHost::new::<Forgetful>("{}").unwrap().play(&conn(1, "live"), "x");
+}
+
+/// What the application keeps for a connection; tells when it is dropped.
+#[derive(Default)]
+struct Kept {
+    publishes: u32,
+    dropped: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(dropped) = &self.dropped {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Asks the server for everything, and shows what comes of it in its log.
+struct Busy {
+    host: Host,
+    dropped: Arc<AtomicUsize>,
+    headers: Vec<KeptFrame>,
+}
+
+/// How many of what was kept have been dropped: the application cannot be asked from outside.
+static DROPPED: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+impl App for Busy {
+    const NAME: &'static str = "busy";
+    const HOOKS: Hooks =
+        Hooks::ACCEPT.and(Hooks::PUBLISH).and(Hooks::PONG).and(Hooks::STREAM).and(Hooks::DATA);
+    type Settings = NoSettings;
+
+    fn new(host: Host, _: NoSettings) -> Result<Self, String> {
+        host.add_command(&Command::new("greet", "Greets.").required("who", ParamKind::Text, "whom"))?;
+        host.set_timer(TimerId(3), Duration::from_secs(5), Some(Duration::from_secs(1)))
+            .map_err(|reason| reason.to_string())?;
+        Ok(Self { host, dropped: DROPPED.clone(), headers: Vec::new() })
+    }
+
+    fn on_accept(&mut self, conn: &Conn<'_>, _request: RequestId) -> Verdict {
+        conn.data::<Kept>().dropped = Some(self.dropped.clone());
+        if conn.app().is_empty() { Verdict::Accept } else { Verdict::refuse("too early to say that") }
+    }
+
+    fn on_publish(&mut self, conn: &Conn<'_>, publish: Publish<'_>) -> Verdict {
+        if publish.name == "another type" {
+            drop(conn.data::<String>());
+        }
+        conn.data::<Kept>().publishes += 1;
+        let count = conn.data::<Kept>().publishes;
+        self.host.tap(conn.id(), true).expect("it is there");
+        self.headers.extend(self.host.sequence_header(conn.id(), MediaKind::Video));
+        Verdict::accept_as(format!("{}-{count}", publish.name))
+    }
+
+    fn on_pong(&mut self, conn: &Conn<'_>, pong: Pong) {
+        self.host.info(format_args!("pong of {} after {:?}, {} bytes", conn.id(), pong.rtt, pong.received));
+    }
+
+    fn on_frame(&mut self, conn: &Conn<'_>, frame: TappedFrame<'_>) {
+        let body = frame.frame.body();
+        self.host.info(format_args!("frame of {}: {}, {} bytes", conn.id(), frame.name, body.len()));
+    }
+
+    fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        self.host.info(format_args!("{name} of {publisher}: {live}"));
+        if live && name == "mirrored" {
+            let source = self.host.publish("mirror").expect("the server is there");
+            let header = [0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 0, 1, 0, 0];
+            self.host.send_frame(source, MediaKind::Video, 40, &header).expect("a frame");
+            let odd = self.host.send_frame(source, MediaKind::Video, 40, &[]);
+            self.host.info(format_args!("no frame: {odd:?}"));
+        }
+    }
+
+    fn on_source(&mut self, source: SourceId, state: Result<(), &str>) {
+        self.host.info(format_args!("source {}: {state:?}", source.0));
+    }
+
+    fn on_timer(&mut self, timer: TimerId) {
+        self.host.cancel_timer(timer);
+        let args = [json!(null), json!(timer.0)];
+        self.host
+            .call(ConnId(7), "tick", &args, |app: &mut Self, result| {
+                app.host.info(format_args!("called: {result:?}"));
+            })
+            .expect("it is taken");
+    }
+
+    fn on_command(&mut self, call: CommandCall<'_>) -> Reply {
+        match call.params()["who"].as_str() {
+            Some("nobody") => Reply::error("Nobody", "there is nobody"),
+            Some("later") => Reply::Later,
+            who => Reply::Result(json!(format!("hello {}", who.unwrap_or_default()))),
+        }
+    }
+}
+
+fn texts(host: &FakeHost) -> Vec<String> {
+    host.logs().into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn data_belongs_to_its_connection_and_goes_with_it() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    let before = DROPPED.load(Ordering::Relaxed);
+    let (one, two) = (conn(1, ""), conn(2, ""));
+    assert_eq!(host.accept(&one), Verdict::Accept);
+    assert_eq!(host.accept(&two), Verdict::Accept);
+    assert_eq!(host.accept(&conn(3, "app")), Verdict::refuse("too early to say that"));
+    assert_eq!(host.publish(&one, "x"), Verdict::accept_as("x-1"));
+    assert_eq!(host.publish(&two, "y"), Verdict::accept_as("y-1"));
+    assert_eq!(host.publish(&one, "x"), Verdict::accept_as("x-2"));
+    host.close(&one);
+    assert_eq!(DROPPED.load(Ordering::Relaxed), before + 1, "without a hook of the application");
+    host.close(&one);
+    assert_eq!(DROPPED.load(Ordering::Relaxed), before + 1, "it goes once");
+    host.close(&two);
+    assert_eq!(DROPPED.load(Ordering::Relaxed), before + 2);
+}
+
+#[test]
+#[should_panic(expected = "data of one type per connection")]
+fn data_has_one_type() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    let far = conn(1, "");
+    host.publish(&far, "x");
+    host.publish(&far, "another type");
+}
+
+#[test]
+fn frames_headers_and_pongs_reach_the_application() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    let far = conn(4, "");
+    let header = [0x17, 0, 0, 0, 0, 1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 0, 1, 0, 0];
+    host.put_sequence_header(4, MediaKind::Video, &header);
+    assert!(!host.is_tapped(4));
+    host.publish(&far, "x");
+    assert!(host.is_tapped(4));
+    host.frame(&far, "x", MediaKind::Video, 40, &[0x17, 1, 0, 0, 0, 9]);
+    host.pong(&far, Duration::from_millis(12), 345);
+    assert_eq!(texts(&host), ["frame of 4: x, 6 bytes", "pong of 4 after 12ms, 345 bytes"]);
+}
+
+#[test]
+fn sources_follow_streams() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    host.stream(5, "mirrored", true);
+    host.source(1, Ok(()));
+    host.source(1, Err("the server is shutting down"));
+    host.stream(5, "mirrored", false);
+    assert_eq!(host.sources(), ["mirror"]);
+    let frames = host.sent_frames();
+    assert_eq!((frames.len(), frames[0].0, frames[0].2), (1, 1, 40));
+    let expected = [
+        "mirrored of 5: true",
+        "no frame: Err(Invalid)",
+        "source 1: Ok(())",
+        "source 1: Err(\"the server is shutting down\")",
+        "mirrored of 5: false",
+    ];
+    assert_eq!(texts(&host), expected);
+}
+
+#[test]
+fn a_timer_calls_a_peer_and_the_result_comes_once() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    assert_eq!(host.timers(), [(3, 5000, 1000)]);
+    host.timer(3);
+    assert_eq!(host.timers(), [], "it was taken back");
+    let calls = host.calls();
+    assert_eq!(calls[0].what, Called::Peer(7, "tick".to_owned(), json!([null, 3])));
+    host.answer_call(calls[0].ticket, Ok(json!([null, "tock"])));
+    // A server does not do that; nothing comes of it.
+    host.answer_call(calls[0].ticket, Ok(json!([])));
+    host.answer_call(u64::MAX, Err(json!("no such call")));
+    assert_eq!(texts(&host), ["called: Ok(CallResult { ok: true, args: [Null, String(\"tock\")] })"]);
+}
+
+#[test]
+fn commands_are_added_and_answered() {
+    let mut host = FakeHost::new::<Busy>("{}").unwrap();
+    assert_eq!(host.commands()[0]["parameters"][0]["name"], "who");
+    assert_eq!(host.command("greet", &json!({ "who": "you" })), Reply::Result(json!("hello you")));
+    assert_eq!(host.command("greet", &json!({ "who": "nobody" })), Reply::error("Nobody", "there is nobody"));
+    assert_eq!(host.command("greet", &json!({ "who": "later" })), Reply::Later);
+    assert_eq!(host.answer_to(host.last_request()), None);
 }
