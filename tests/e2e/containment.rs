@@ -36,6 +36,11 @@ impl Cli {
         cli
     }
 
+    /// The connection.
+    pub(crate) fn into_socket(self) -> TcpStream {
+        self.0
+    }
+
     /// The reply to a command.
     pub(crate) fn call(&mut self, line: &str) -> Value {
         self.0.write_all(format!("{line}\n").as_bytes()).expect("the session is there");
@@ -365,5 +370,29 @@ fn it_is_disabled_while_hooks_wait_and_enabled_again() {
         (cli.application("misbehaving")["oldInstances"] == 0).then_some(())
     });
     cli.order("command", "nothing");
+    server.stop();
+}
+
+#[test]
+fn a_connection_waits_for_on_accept() {
+    let server = stage();
+    let mut cli = Cli::open(&server);
+    let address = address_of(&server, "inboundRtmp");
+    for order in ["wrong", "later", "answer"] {
+        cli.order("accept", order);
+        Client::open(address).expect_close(SOON);
+    }
+    for order in ["twice", "sleep300", "nothing"] {
+        cli.order("accept", order);
+        Client::connected(address, "misbehaving").expect_open();
+    }
+    assert!(server.log().contains("answered: Ok(()), Err(Gone)"));
+    // One that leaves while it waits is not missed, and one that is hurried by the end of its application goes.
+    cli.order("accept", "later");
+    drop(Client::open(address));
+    cli.order("accept", "sleep900");
+    let mut waiting = Client::open(address);
+    cli.done("disableApplication name=misbehaving");
+    waiting.expect_close(Duration::from_secs(5));
     server.stop();
 }

@@ -1,5 +1,8 @@
 //! A new version of an application beside the one that runs, and applications that are disabled and enabled.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
 use crtmp_tests::numbered::Shape;
 use crtmp_tests::wire::{self, Client, Message, amf};
 use crtmp_tests::{Config, Server, folder_of_programs, wait_for};
@@ -17,7 +20,11 @@ fn library(version: u32) -> String {
 }
 
 fn stage() -> Server {
-    let block = format!("{{ name = \"versioned\", library = {:?} }}", library(1));
+    stage_with("")
+}
+
+fn stage_with(keys: &str) -> Server {
+    let block = format!("{{ name = \"versioned\", library = {:?}, {keys} }}", library(1));
     Server::start(&Config::new().workers(2).block(&block).block(&admin_block()))
 }
 
@@ -45,6 +52,11 @@ fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
 
     let same = cli.call(&format!("loadApplication name=versioned library={}", library(1)));
     assert_eq!(same["status"], "FAIL", "{same}");
+    let wrong = format!("{}wrongmajor{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let wrong = folder_of_programs().join(wrong);
+    let wrong = cli.call(&format!("loadApplication name=versioned library={}", wrong.display()));
+    let text = wrong["description"].as_str().expect("a text");
+    assert!(text.contains("plugin ABI 2, this server has 1"), "{text}");
     let missing = cli.call("loadApplication name=versioned library=/no/such/library.so");
     assert_eq!(missing["status"], "FAIL", "{missing}");
     assert_eq!(cli.done("whichVersion"), json!([1, 22]), "what failed has changed nothing");
@@ -95,5 +107,41 @@ fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
     wait_for("the end of the disabled instance", SOON, || {
         (cli.application("versioned")["oldInstances"] == 0).then_some(())
     });
+    server.stop();
+}
+
+#[test]
+fn an_application_has_as_many_connections_as_it_may_over_all_versions() {
+    let server = stage_with("maxConnections = 2");
+    let mut cli = Cli::open(&server);
+    let refused = || {
+        let mut client = Client::shaken(server.address());
+        client.send(&wire::connect("versioned", "rtmp://x/versioned"));
+        client.expect("(maxConnections)");
+    };
+    let first = client(&server);
+    let second = client(&server);
+    refused();
+    cli.done(&format!("loadApplication name=versioned library={}", library(2)));
+    refused();
+    drop(first);
+    wait_for("a place", SOON, || (cli.application("versioned")["connections"] == 1).then_some(()));
+    let mut third = client(&server);
+    assert_version(&mut third, 2);
+    refused();
+    drop((second, third));
+    wait_for("all places", SOON, || (cli.application("versioned")["connections"] == 0).then_some(()));
+    server.stop();
+}
+
+#[test]
+fn who_has_said_all_still_gets_the_answer() {
+    let server = stage();
+    let mut session = Cli::open(&server).into_socket();
+    session.write_all(b"whichVersion\n").expect("the session is there");
+    session.shutdown(Shutdown::Write).expect("it is open");
+    let mut answer = String::new();
+    session.read_to_string(&mut answer).expect("text");
+    assert!(answer.contains("SUCCESS") && answer.contains("[1,0]"), "{answer}");
     server.stop();
 }

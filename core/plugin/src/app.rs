@@ -115,6 +115,7 @@ pub trait App: Sized + 'static {
     }
 
     /// A stream of the application has come (`live`), or has gone, whoever publishes it: a connection or a source.
+    /// Where another publisher takes a stream over, the new one may come before the old one goes: compare `publisher`.
     fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
         let _ = (publisher, name, live);
     }

@@ -60,7 +60,8 @@ impl<'a> Conn<'a> {
     }
 
     /// Data of the application's own for this connection, made on first use and dropped after `on_close`. Needs
-    /// [`Hooks::DATA`](crate::Hooks::DATA).
+    /// [`Hooks::DATA`](crate::Hooks::DATA). An application that is disabled or left behind hears of no `on_close`: the
+    /// data of its open connections is not dropped.
     ///
     /// # Panics
     ///

@@ -111,7 +111,7 @@ impl Host {
     }
 
     /// Calls a command of the far end. For RTMP the command object is the first argument; `null` where there is none.
-    /// What it answers is given to `then`.
+    /// What it answers is given to `then`. A connection of another application counts as gone.
     pub fn call<A: App>(
         &self,
         conn: ConnId,
@@ -154,7 +154,8 @@ impl Host {
         )
     }
 
-    /// Brings the frames that a connection publishes to [`App::on_frame`], or stops that.
+    /// Brings the frames that a connection publishes to [`App::on_frame`], or stops that. Nothing comes of a connection
+    /// of another application.
     pub fn tap(&self, conn: ConnId, on: bool) -> Result<(), Gone> {
         // SAFETY: the table is valid (`new`).
         Gone::read(self.call_table(|table| unsafe { (table.tap)(self.table, conn.0, on.into()) }))
@@ -255,6 +256,8 @@ impl Host {
     /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it, and frames that are
     /// sent before it has begun are lost. In `new`, the stream begins when the application runs. None: the server has
     /// ended.
+    /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it. None: the
+    /// application has ended, is still in `new`, or publishes too many.
     pub fn publish(&self, name: &str) -> Option<SourceId> {
         // SAFETY: the table is valid (`new`), the text is lent for the call.
         let source = self.call_table(|table| unsafe { (table.source_open)(self.table, Str::new(name)) });

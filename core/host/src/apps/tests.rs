@@ -340,11 +340,9 @@ impl App for Worker {
         match call.name {
             "later" => return Reply::Later,
             "panic" => panic!("as ordered"),
-            "call" => drop(self.host.call(ConnId(9), "f", &[], then("called"))),
-            "ticking" => {
-                drop(self.host.set_timer(TimerId(7), Duration::ZERO, Some(Duration::from_millis(1))))
-            }
-            "once" => drop(self.host.set_timer(TimerId(1), Duration::ZERO, None)),
+            "call" => self.host.call(ConnId(9), "f", &[], then("called")).expect("it is taken"),
+            "ticking" => self.set(TimerId(7), Some(Duration::from_millis(1))),
+            "once" => self.set(TimerId(1), None),
             _ => return Reply::Ignore,
         }
         Reply::Result(call.params_json.into())
@@ -352,6 +350,10 @@ impl App for Worker {
 }
 
 impl Worker {
+    fn set(&self, timer: TimerId, period: Option<Duration>) {
+        self.host.set_timer(timer, Duration::ZERO, period).expect("there is room");
+    }
+
     /// Shows through the sink what has happened.
     fn say(&self, text: String) {
         let _ = self.host.close(ConnId(0), "", &text);
@@ -370,7 +372,9 @@ fn start_worker() -> (AppHandle, Receiver<Effect>, Arc<AtomicUsize>, Watchdog) {
     let ended = Arc::new(AtomicUsize::new(0));
     let counting = ended.clone();
     let outside = Outside {
-        ended: Box::new(move || drop(counting.fetch_add(1, Ordering::Relaxed))),
+        ended: Box::new(move || {
+            counting.fetch_add(1, Ordering::Relaxed);
+        }),
         ..Outside::hearing(move |effect| drop(sink.send(effect)))
     };
     let entry = AppEntry::of::<Worker>();

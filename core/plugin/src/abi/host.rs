@@ -27,7 +27,7 @@ pub struct HostTable {
     /// Asks the server to close a connection; code and text tell its peer why.
     pub close_connection: unsafe extern "C" fn(host: *const Self, conn: u64, code: Str, text: Str) -> i32,
     /// Calls a command of the far end. `args` is JSON text of a list; the command object comes first. The far end's
-    /// answer comes with the ticket.
+    /// answer comes with the ticket; a connection of another application counts as gone.
     pub call: unsafe extern "C" fn(host: *const Self, conn: u64, name: Str, args: Str, ticket: u64) -> i32,
     /// Ends a publication of a connection. `stream_id` 0 means all of them.
     pub unpublish:
@@ -35,7 +35,7 @@ pub struct HostTable {
     /// Ends a playback of a connection. `stream_id` 0 means all of them.
     pub unplay:
         unsafe extern "C" fn(host: *const Self, conn: u64, stream_id: u32, code: Str, text: Str) -> i32,
-    /// Has the frames that a connection publishes brought to `on_frame` (`on` not 0), or no more (0).
+    /// Has the frames that a connection of this application publishes brought to `on_frame` (`on` not 0), or no more (0).
     pub tap: unsafe extern "C" fn(host: *const Self, conn: u64, on: u32) -> i32,
     /// Gives the newest codec configuration of what a connection publishes: `kind` is
     /// [`FRAME_AUDIO`](super::FRAME_AUDIO) or [`FRAME_VIDEO`](super::FRAME_VIDEO). The caller has set
@@ -59,7 +59,7 @@ pub struct HostTable {
     /// Adds a command to the server's: JSON text of an object with `name`, `description`, `readOnly` and
     /// `parameters`, as `help` shows them. It ends with the instance.
     pub command_add: unsafe extern "C" fn(host: *const Self, command: Str) -> i32,
-    /// Begins to publish a stream of this application. 0: the name is none. `on_source` says what becomes of it.
+    /// Begins to publish a stream of this application. 0: it has too many, has ended, or is still in `create`. `on_source` says what becomes of it.
     pub source_open: unsafe extern "C" fn(host: *const Self, name: Str) -> u64,
     /// Gives a frame of a source; the body is copied. [`FULL`](super::FULL): the frame was left out, and all up to
     /// the next key frame will be, because the server is behind.
