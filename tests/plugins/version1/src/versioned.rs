@@ -5,7 +5,7 @@ use crtmp_plugin::{
 };
 
 /// The application in its version `V`.
-pub struct Versioned<const V: u64> {
+pub(crate) struct Versioned<const V: u64> {
     connections: u64,
 }
 
