@@ -367,6 +367,7 @@ fn start_worker() -> (AppHandle, Receiver<Effect>, Arc<AtomicUsize>, Watchdog) {
         name: "worker".to_owned(),
         library: "linked in".into(),
         settings: String::new(),
+        folder: String::new(),
         limits: Limits { hook_timeout: Duration::from_secs(20), ..Limits::default() },
     };
     let ended = Arc::new(AtomicUsize::new(0));

@@ -160,7 +160,7 @@ fn seen(
         command_bytes: application.max_command_bytes,
         connections: ground.connections.clone(),
         max_connections: application.max_connections,
-make_filters: make_filters(application, filters.to_vec(), ground.limits.clone()),
+        make_filters: make_filters(application, filters.to_vec(), ground.limits.clone()),
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
         post: Box::new(move |message| bridge.post(message)),
