@@ -43,8 +43,8 @@ pub(crate) fn check(_: &[String]) -> Result<(), Failure> {
 /// Builds everything that is measured and becomes the runner.
 pub(crate) fn bench(arguments: &[String]) -> Result<(), Failure> {
     packages::install(packages::BENCHMARKS)?;
-    let packages =
-        "-p crtmp-bench -p crtmp-server -p crtmp-appselector -p crtmp-flvplayback -p crtmp-test-decides";
+    let packages = "-p crtmp-bench -p crtmp-server -p crtmp-appselector -p crtmp-flvplayback -p crtmp-vmapp \
+         -p crtmp-test-decides";
     step("build", &mut cargo(&format!("build --release {packages}")))?;
     let runner = target().join("release/crtmp-bench");
     let mut command = Command::new(&runner);

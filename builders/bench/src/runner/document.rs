@@ -102,14 +102,6 @@ fn targets(targets: &[Target]) -> String {
 fn measurements(figures: &Figures<'_>, scenarios: &[&Scenario]) -> String {
     let mut text = String::new();
     for scenario in scenarios {
-        if scenario.servers.is_empty() && !text.is_empty() {
-            let _ = writeln!(
-                text,
-                "| {} |{} not measured: it is not there yet |",
-                scenario.title,
-                " – |".repeat(13)
-            );
-        }
         for server in &scenario.servers {
             let label = server.label();
             if !figures.rows(&scenario.name, &label).is_empty() {

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 use crate::source::{Bundling, Shape};
 
+/// The application in Lua that decides about connects.
+const SCRIPT: &str = "connect.lua";
+
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub struct Servers {
@@ -64,13 +67,13 @@ pub struct Settings {
     pub application: &'static [(&'static str, &'static str)],
     /// Limits, as Lua.
     pub limits: &'static [(&'static str, &'static str)],
-    /// An application of its own beside the others, by name.
-    pub beside: Option<&'static str>,
+    /// Applications beside the others that decide about connects: `decides` in Rust, `lua` in Lua.
+    pub decisions: bool,
 }
 
 /// crtmpserver with a value of `mergeWrite`.
 pub const fn ours(merge: &'static str) -> Settings {
-    Settings { merge: Some(merge), workers: 1, application: &[], limits: &[], beside: None }
+    Settings { merge: Some(merge), workers: 1, application: &[], limits: &[], decisions: false }
 }
 
 impl Server {
@@ -253,6 +256,7 @@ fn start_ours(servers: &Servers, settings: &Settings, folder: TempDir) -> io::Re
     let path = folder.path().to_path_buf();
     let file = path.join("crtmpserver.lua");
     fs::write(&file, configuration(settings, address, &path))?;
+    fs::write(path.join(SCRIPT), "function on_connect(client, info) return true end\n")?;
     let mut command = Command::new(&servers.crtmpserver);
     command.arg(&file);
     spawn(command, address, folder)?.wait_until_it_listens()
@@ -266,7 +270,14 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
             text
         })
     };
-    let beside = settings.beside.map(|name| format!("{{ name = {name:?} }},\n")).unwrap_or_default();
+    let decisions = if settings.decisions {
+        format!(
+            "{{ name = \"decides\" }},\n\
+             {{ name = \"lua\", library = \"vmapp\", script = \"{folder}/{SCRIPT}\" }},\n"
+        )
+    } else {
+        String::new()
+    };
     let merge = settings.merge.map(|merge| format!("mergeWrite = {merge}, ")).unwrap_or_default();
     format!(
         "configuration = {{\n\
@@ -279,7 +290,7 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
          {{ name = \"appselector\", default = true,\n\
          acceptors = {{ {{ ip = \"{}\", port = {}, protocol = \"inboundRtmp\" }} }} }},\n\
          {{ name = \"flvplayback\", aliases = {{ \"live\" }}, chunkSize = 4096, {merge}{}}},\n\
-         {beside}}} }}\n",
+         {decisions}}} }}\n",
         settings.workers,
         keys(settings.limits),
         address.ip(),
@@ -338,7 +349,7 @@ mod tests {
             workers: 2,
             application: &[("sendBuffer", "65536")],
             limits: &[("playerCut", "5")],
-            beside: Some("decides"),
+            decisions: true,
         };
         let address = "127.0.0.1:1935".parse().expect("an address");
         let text = configuration(&settings, address, Path::new("/x"));
