@@ -229,7 +229,7 @@ fn a_hook_that_was_not_declared_is_found() {
     impl App for Forgetful {
         const NAME: &'static str = "forgetful";
         const HOOKS: Hooks = Hooks::PUBLISH;
-        type Settings = crtmp_plugin::NoSettings;
+        type Settings = NoSettings;
 
         fn new(_: Host, _: Self::Settings) -> Result<Self, String> {
             Ok(Self)
