@@ -254,10 +254,8 @@ impl Host {
     }
 
     /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it, and frames that are
-    /// sent before it has begun are lost. In `new`, the stream begins when the application runs. None: the server has
-    /// ended.
-    /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it. None: the
-    /// application has ended, is still in `new`, or publishes too many.
+    /// sent before it has begun are lost. In `new`, the stream begins when the application runs. None: the
+    /// application has ended, or publishes too many.
     pub fn publish(&self, name: &str) -> Option<SourceId> {
         // SAFETY: the table is valid (`new`), the text is lent for the call.
         let source = self.call_table(|table| unsafe { (table.source_open)(self.table, Str::new(name)) });

@@ -435,49 +435,6 @@ impl Connection {
         self.close(&error.to_string(), shared);
     }
 
-    /// The report of this connection.
-    pub(crate) fn report(&self, now: Instant) -> ConnectionReport {
-        ConnectionReport {
-            id: self.id,
-            peer: self.peer,
-            chain: self.acceptor.chain.clone(),
-            application: self.owner.as_ref().map(|owner| owner.name.to_string()),
-            agent: self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default(),
-            age: now.saturating_duration_since(self.opened),
-            bytes_in: self.bytes_in,
-            bytes_out: self.bytes_out,
-            queued: if self.poisoned { 0 } else { self.chain.queued() },
-            unsent: self.unsent,
-            rtt_ms: self.rtt_ms,
-            publishes: self
-                .publishes
-                .iter()
-                .map(|Published { slot, name, unique, since, .. }| StreamReport {
-                    slot: *slot,
-                    name: name.clone(),
-                    unique: *unique,
-                    age: now.saturating_duration_since(*since),
-                })
-                .collect(),
-            plays: self
-                .plays
-                .iter()
-                .map(|Played { slot, name, unique, since, .. }| StreamReport {
-                    slot: *slot,
-                    name: name.clone(),
-                    unique: *unique,
-                    age: now.saturating_duration_since(*since),
-                })
-                .collect(),
-            local: self.local(),
-            tc_url: self.caller.as_ref().map(|caller| caller.info.tc_url.clone()).unwrap_or_default(),
-            swf_url: self.caller.as_ref().map(|caller| caller.info.swf_url.clone()).unwrap_or_default(),
-            page_url: self.caller.as_ref().map(|caller| caller.info.page_url.clone()).unwrap_or_default(),
-            outbound: self.outbound,
-            questions: self.questions.len(),
-        }
-    }
-
     /// Whether it is there, and `application` has it.
     pub(crate) fn is_open_to(&self, application: &Arc<Application>) -> bool {
         let owner = self.owner.as_ref();

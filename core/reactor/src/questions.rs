@@ -361,11 +361,10 @@ impl Connection {
                 let (ping_interval, command_bytes) = (application.ping_interval, application.command_bytes);
                 // First: should an order end the connection, its place is given back to its owner.
                 self.owner = Some(application);
+                self.see_connection(Sight::Registered, shared);
                 if ping_interval.is_some() || command_bytes.is_some() {
                     self.order(Command::Tune { ping_interval, command_bytes }, shared);
                 }
-                self.owner = Some(application);
-                self.see_connection(Sight::Registered, shared);
                 self.answer_connect(request, Answer::Accept, shared);
             }
             Verdict::HandTo(name) => {

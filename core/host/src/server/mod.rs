@@ -233,13 +233,7 @@ impl Server {
     /// Ends replaced applications whose last connection has gone: they get time to hear of that. Returns whether any
     /// are left.
     pub fn sweep(&mut self) -> bool {
-        let (in_use, ended) = std::mem::take(&mut self.retired).into_iter().partition(Running::is_in_use);
-        self.retired = in_use;
-        for running in ended {
-            running.handle.stop(Duration::ZERO);
-            tell_application(&self.events, Kind::ApplicationStop, &running);
-        }
-        let now = Instant::now();
+        let (now, events) = (Instant::now(), &self.events);
         self.retired.retain_mut(|running| {
             if running.ending.is_none() && running.is_in_use() {
                 return true;
@@ -251,6 +245,7 @@ impl Server {
             let over = running.handle.is_over() || since + RETIRE <= now;
             if over {
                 running.handle.stop(Duration::ZERO);
+                tell_application(events, Kind::ApplicationStop, running);
             }
             !over
         });

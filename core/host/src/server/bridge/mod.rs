@@ -118,7 +118,7 @@ pub(super) fn start(
         sources: Arc::downgrade(&sources),
     });
     let aliases = application.aliases.clone();
-    Ok(Running { handle, seen, aliases, _sources: sources, reach, ending: None })
+    Ok(Running { id: ground.instance, handle, seen, aliases, _sources: sources, reach, ending: None })
 }
 
 /// An instance as the workers see it.
@@ -164,10 +164,6 @@ fn seen(
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
         post: Box::new(move |message| bridge.post(message)),
-    };
-    let seen = Arc::new(seen);
-    reach.is_running(&handle, &seen);
-    Ok(Running { id: ground.instance, handle, seen, aliases: application.aliases.clone() })
     }
 }
 

@@ -3,10 +3,6 @@
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     sync::{Arc, Mutex, OnceLock, Weak},
-    sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
     time::Instant,
 };
 
@@ -29,16 +25,23 @@ pub(super) struct Reach(Arc<Inner>);
 
 struct Inner {
     name: String,
-    /// Which instance of the application it is.
-    instance: u64,
     ground: Ground,
     state: Arc<State>,
-    running: OnceLock<(Weak<AppHandle>, Weak<Seen>)>,
+    running: OnceLock<Instance>,
     /// What needs the application running, until it does: it may ask for things before the workers know it.
     waiting: Mutex<Option<Vec<Deferred>>>,
 }
 
 type Deferred = Box<dyn FnOnce(&Reach) + Send>;
+
+/// An instance that runs.
+pub(super) struct Instance {
+    pub(super) handle: Weak<AppHandle>,
+    /// As connections have it.
+    pub(super) seen: Weak<Seen>,
+    /// As its sources have it: they do not keep an instance from ending that has no connections any more.
+    pub(super) sources: Weak<Seen>,
+}
 
 impl Reach {
     pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
@@ -47,8 +50,8 @@ impl Reach {
     }
 
     /// The application has started: what it has asked for meanwhile is done.
-    pub(super) fn is_running(&self, handle: &Arc<AppHandle>, seen: &Arc<Seen>) {
-        let _ = self.0.running.set((Arc::downgrade(handle), Arc::downgrade(seen)));
+    pub(super) fn is_running(&self, instance: Instance) {
+        let _ = self.0.running.set(instance);
         let waiting = lock(&self.0.waiting).take();
         waiting.into_iter().flatten().for_each(|deferred| deferred(self));
     }
@@ -61,47 +64,11 @@ impl Reach {
         }
         drop(waiting);
         deferred(self);
-    running: OnceLock<Instance>,
-    /// Results that came while the application was being made; none once it runs.
-    early: Mutex<Option<Vec<NoticeKind>>>,
-}
-
-/// An instance that runs.
-pub(super) struct Instance {
-    pub(super) handle: Weak<AppHandle>,
-    /// As connections have it.
-    pub(super) seen: Weak<Seen>,
-    /// As its sources have it: they do not keep an instance from ending that has no connections any more.
-    pub(super) sources: Weak<Seen>,
-}
-
-/// Instances are numbered over all applications.
-static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(1);
-
-impl Reach {
-    pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
-        let instance = NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed);
-        let early = Mutex::new(Some(Vec::new()));
-        let (name, running) = (name.to_owned(), OnceLock::new());
-        Self(Arc::new(Inner { name, instance, ground, state, running, early }))
-    }
-
-    /// The application has started. What it asked for in `new` and needs it running is refused; results of what it
-    /// called there come now.
-    pub(super) fn is_running(&self, instance: Instance) {
-        let handle = instance.handle.upgrade();
-        let _ = self.0.running.set(instance);
-        let early = lock(&self.0.early).take();
-        for kind in early.into_iter().flatten() {
-            if let Some(handle) = &handle {
-                handle.tell(kind);
-            }
-        }
     }
 
     /// The instance is no more: neither are its commands.
     pub(super) fn forget(&self) {
-        self.0.ground.control.forget(self.0.instance);
+        self.0.ground.control.forget(self.0.ground.instance);
     }
 
     /// The application is over: so are its sources.
@@ -179,15 +146,6 @@ impl Reach {
                     handle.tell(NoticeKind::Result { ticket, outcome });
                 }
             });
-        if ticket == 0 {
-            return;
-        }
-        let result = NoticeKind::Result { ticket, outcome };
-        if let Some(early) = &mut *lock(&self.0.early) {
-            return early.push(result);
-        }
-        if let Ok(handle) = self.handle() {
-            handle.tell(result);
         }
     }
 
@@ -233,26 +191,23 @@ impl Reach {
                 this.0.ground.control.answered(id, result);
             }
         };
-        self.0.ground.control.add(&self.0.name, self.0.instance, command, Arc::new(ask))
+        self.0.ground.control.add(&self.0.name, self.0.ground.instance, command, Arc::new(ask))
     }
 
     fn source(&self, name: &str) -> Option<u64> {
         let source = self.0.ground.workers.new_source();
-        let in_flight = self.0.state.sources.open(source.0);
+        let in_flight = self.0.state.sources.open(source.0)?;
         let name = name.to_owned();
         self.when_running(move |this| {
             // Where the application has ended meanwhile, nobody waits for the stream.
-            if let Ok(application) = this.seen() {
-                let message = ToWorker::SourceOpen { source, application, name, in_flight };
-                this.0.ground.workers.post_to(source, message);
-            }
+            let Some(application) = this.0.running.get().and_then(|running| running.sources.upgrade()) else {
+                return;
+            };
+            this.0
+                .ground
+                .workers
+                .post_to(source, ToWorker::SourceOpen { source, application, name, in_flight });
         });
-        let application = self.0.running.get().and_then(|running| running.sources.upgrade())?;
-        let workers = &self.0.ground.workers;
-        let source = workers.new_source();
-        let in_flight = self.0.state.sources.open(source.0)?;
-        let message = ToWorker::SourceOpen { source, application, name: name.to_owned(), in_flight };
-        workers.post_to(source, message);
         Some(source.0)
     }
 
