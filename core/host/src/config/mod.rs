@@ -30,7 +30,7 @@ pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, Eve
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
 pub use library::{find_library, library_candidates};
 pub use processes::Processes;
-pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, validate};
+pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, secret_needed, validate};
 
 /// The table `configuration`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -195,6 +195,16 @@ impl Check {
         for setting in application.settings.keys() {
             self.setting(path, setting);
         }
+        for (index, acceptor) in application.acceptors.iter().enumerate() {
+            if secret_needed(application, acceptor).is_some() {
+                self.error_with(
+                    format!("{path}.acceptors[{}].ip", index + 1),
+                    format!("{} for {}, without a secret", quoted(&acceptor.ip.to_string()), acceptor.protocol),
+                    "an address of this machine alone, such as 127.0.0.1",
+                    "set `secret` of the application, which sessions from elsewhere must show",
+                );
+            }
+        }
     }
 
     /// A key for the application that is nearly a key of the server is taken for a slip of the pen.
@@ -266,6 +276,19 @@ impl Check {
             }
         }
     }
+}
+
+/// Why an acceptor may not take commands from other machines, if that is what it would do: whoever can reach a command
+/// line must at least have to show a secret.
+pub fn secret_needed(application: &Application, acceptor: &Acceptor) -> Option<String> {
+    let has_secret = application.settings.get("secret").is_some_and(|secret| !secret.is_null());
+    let commands = acceptor.protocol.ends_with("Cli");
+    (commands && !acceptor.ip.to_canonical().is_loopback() && !has_secret).then(|| {
+        format!(
+            "{} at {} could be reached from other machines: set `secret` of the application `{}` first",
+            acceptor.protocol, acceptor.ip, application.name
+        )
+    })
 }
 
 /// Whether the system would refuse the second of these.
@@ -405,6 +428,30 @@ mod tests {
         assert!(shared("0.0.0.0", "127.0.0.1"));
         assert!(!shared("127.0.0.1", "127.0.0.2"));
         assert!(!shared("::1", "0.0.0.0"));
+    }
+
+    /// ADM-01.
+    #[test]
+    fn command_lines_beyond_this_machine_need_a_secret() {
+        let found = |ip: &str, protocol: &str, secret: serde_json::Value| {
+            let acceptor = Acceptor { protocol: protocol.into(), ..acceptor(ip, 1112) };
+            let mut one =
+                Application { default: true, acceptors: vec![acceptor], ..application("operators") };
+            one.settings.insert("secret".into(), secret);
+            mistakes(vec![one])
+        };
+        let none = serde_json::Value::Null;
+        for protocol in ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"] {
+            for ip in ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+                let text = found(ip, protocol, none.clone()).join("\n");
+                assert!(text.contains("acceptors[1].ip") && text.contains("set `secret`"), "{ip}: {text}");
+                assert_eq!(found(ip, protocol, "open sesame".into()), Vec::<String>::new());
+            }
+            for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+                assert_eq!(found(ip, protocol, none.clone()), Vec::<String>::new());
+            }
+        }
+        assert_eq!(found("0.0.0.0", "inboundRtmp", none), Vec::<String>::new());
     }
 
     #[test]

@@ -108,6 +108,8 @@ impl Server {
             Order::Command(job) => self.run(job, &[], &mut wishes),
             Order::ProcessEnded { id, run } => self.process_ended(id, run),
             Order::Report(report) => {
+                // One that comes after its time was given up must not stand for that of another worker.
+                self.gathering.reports.retain(|other| other.worker != report.worker);
                 self.gathering.reports.push(*report);
                 if self.gathering.reports.len() == self.workers.count() {
                     self.serve(&mut wishes);

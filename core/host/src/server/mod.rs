@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use slog::Logger;
 
 pub use self::bind::{Bound, bind};
+pub use self::commands::commands_document;
 use self::bridge::{Ground, Running};
 use self::control::Gathering;
 pub use self::control::{Order, Post, Wish};

@@ -7,6 +7,7 @@ mod aliases;
 mod applications;
 mod config;
 pub(super) mod connections;
+mod document;
 mod general;
 mod ingest;
 mod kept;
@@ -23,6 +24,7 @@ use super::{
     Server,
     control::{Outcome, Run},
 };
+pub use self::document::commands_document;
 use crate::{commands::Spec, config::ConfigError, processes::Processes};
 
 /// A command of the server.
@@ -43,26 +45,28 @@ impl Builtin {
     }
 }
 
+/// The commands of a subject.
+type Subject = fn() -> Vec<Builtin>;
+
+/// The subjects, as the document names them.
+const SUBJECTS: &[(&str, Subject)] = &[
+    ("The server", general::commands),
+    ("Metrics", metrics::commands),
+    ("Streams", streams::commands),
+    ("Connections", connections::commands),
+    ("Services", services::commands),
+    ("Applications", applications::commands),
+    ("Limits", limits::commands),
+    ("Aliases", aliases::commands),
+    ("Ingest points", ingest::commands),
+    ("Stored configuration", config::commands),
+    ("Timers", timers::commands),
+    ("Processes", processes::commands),
+];
+
 /// All of them, by subject. Their places in it are their numbers.
-pub(super) static COMMANDS: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
-    [
-        general::commands(),
-        metrics::commands(),
-        streams::commands(),
-        connections::commands(),
-        services::commands(),
-        applications::commands(),
-        limits::commands(),
-        aliases::commands(),
-        ingest::commands(),
-        config::commands(),
-        timers::commands(),
-        processes::commands(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-});
+pub(super) static COMMANDS: LazyLock<Vec<Builtin>> =
+    LazyLock::new(|| SUBJECTS.iter().flat_map(|(_, commands)| commands()).collect());
 
 /// What is known of them elsewhere: by their numbers.
 pub(super) fn specs() -> Vec<Spec> {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     commands::{Access, Kind, Param, Spec},
-    config::{Acceptor, ApplicationAcceptor},
+    config::{Acceptor, ApplicationAcceptor, secret_needed},
 };
 
 const ID: Param = Param::required("id", Kind::Whole, "the service's number, from listServices");
@@ -45,7 +45,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "enableService",
                 Access::Change,
                 &[ID, Param::required("enable", Kind::Flag, "whether it accepts connections")],
-                "Has a service accept connections, or not; those that are there stay.",
+                "Has a service accept connections, or not: those that are there stay, new ones wait at its port.",
             ),
             enable_service,
         ),
@@ -101,6 +101,9 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         _ => return Err("`keys` must be a JSON object".to_owned()),
     };
     let acceptor = Acceptor { ip, port, protocol: params.text("protocol").to_owned(), keys };
+    if let Some(needed) = secret_needed(application, &acceptor) {
+        return Err(needed);
+    }
     let mut errors = Vec::new();
     server.libraries.catalogue.check_acceptor("service", &acceptor, &mut errors);
     if let Some(error) = errors.first() {
@@ -108,8 +111,12 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     }
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
+    let others = server.ports.len();
     server.open_bound(bound);
-    Ok(server.ports.last().map(service).unwrap_or_default())
+    match server.ports.last() {
+        Some(port) if server.ports.len() > others => Ok(service(port)),
+        _ => Err("the service cannot be opened; the log says why".to_owned()),
+    }
 }
 
 fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
@@ -133,10 +140,14 @@ fn enable_service(server: &mut Server, run: &Run<'_>) -> Outcome {
     }
     let opens = enable && !port.enabled;
     port.enabled = enable;
+    let others = server.ports.len();
     if opens {
         server.open(port);
     } else {
         server.ports.push(port);
+    }
+    if server.ports.len() == others {
+        return Outcome::Fail("the service cannot be opened again and is gone; the log says why".to_owned());
     }
     // It keeps its place in the list.
     if let Some(port) = server.ports.pop() {
