@@ -8,6 +8,7 @@
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`events`]: what is told to files and other servers, and metrics.
+//! * [`commands`]: what operators ask for, through every face.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`processes`]: programs that commands launch, and timers.
 //! * [`mistakes`]: what a wrong configuration is told.
@@ -26,6 +27,7 @@ mod bls;
 mod churn;
 mod clients;
 mod containment;
+mod commands;
 mod crowd;
 mod events;
 mod factories;

@@ -5,12 +5,14 @@
 //! * [`fixture`] is a prepared film, [`Recording`] the packets of a file or stream, to compare with it.
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
+//! * [`cli`] runs commands as operators do.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
 //! Nothing here sleeps and hopes: a test [waits](wait_for) for an event, up to a deadline.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
+pub mod cli;
 pub mod ffmpeg;
 pub mod fixture;
 pub mod numbered;

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -86,6 +89,9 @@ pub struct Application {
     pub connections: Arc<AtomicUsize>,
     /// How many it may have; none: no limit.
     pub max_connections: Option<usize>,
+    /// Whether it was disabled by command: it is asked about connects, publishes and plays whatever its hooks, and
+    /// refuses them.
+    pub disabled: AtomicBool,
     /// Makes the filters of a new publication; none: there are none.
     pub make_filters: Option<Box<MakeFilters>>,
     /// The names that players must use; none: those of the streams.

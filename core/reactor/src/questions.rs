@@ -142,7 +142,12 @@ impl Connection {
         };
         let question = Question::Publish { slot, name: name.to_string(), query: query.to_owned(), kind };
         let asked = Asked { request, subject: Subject::Publish { slot, name } };
-        self.ask(asked, question, |application| application.hooks.publish, shared);
+        self.ask(
+            asked,
+            question,
+            |application| application.hooks.publish || is_disabled(application),
+            shared,
+        );
     }
 
     pub(crate) fn on_play(&mut self, play: PlayRequest, shared: &mut Shared) {
@@ -165,7 +170,7 @@ impl Connection {
             duration_ms: play.duration_ms,
         };
         let asked = Asked { request, subject: Subject::Play { play: Box::new(play), name, alias } };
-        self.ask(asked, question, |application| application.hooks.play, shared);
+        self.ask(asked, question, |application| application.hooks.play || is_disabled(application), shared);
     }
 
     pub(crate) fn on_message(
@@ -262,7 +267,7 @@ impl Connection {
         shared: &mut Shared,
     ) {
         self.asked = Some(application.clone());
-        if application.hooks.connect {
+        if application.hooks.connect || is_disabled(&application) {
             let asked = Asked { request, subject: Subject::Connect { hands } };
             self.question(&application, asked, Question::Connect);
         } else {
@@ -502,6 +507,11 @@ impl Connection {
 enum Refused {
     Reject(Code, String),
     Redirect(String),
+}
+
+/// Whether an operator wants the application to refuse everything.
+fn is_disabled(application: &Application) -> bool {
+    application.disabled.load(Ordering::Relaxed)
 }
 
 /// A status code that the application may have left to us.

@@ -199,7 +199,11 @@ impl Check {
             if secret_needed(application, acceptor).is_some() {
                 self.error_with(
                     format!("{path}.acceptors[{}].ip", index + 1),
-                    format!("{} for {}, without a secret", quoted(&acceptor.ip.to_string()), acceptor.protocol),
+                    format!(
+                        "{} for {}, without a secret",
+                        quoted(&acceptor.ip.to_string()),
+                        acceptor.protocol
+                    ),
                     "an address of this machine alone, such as 127.0.0.1",
                     "set `secret` of the application, which sessions from elsewhere must show",
                 );

@@ -27,8 +27,8 @@ use serde_json::{Value, json};
 use slog::Logger;
 
 pub use self::bind::{Bound, bind};
-pub use self::commands::commands_document;
 use self::bridge::{Ground, Running};
+pub use self::commands::commands_document;
 use self::control::Gathering;
 pub use self::control::{Order, Post, Wish};
 use self::libraries::Libraries;

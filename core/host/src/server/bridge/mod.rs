@@ -6,7 +6,10 @@ mod sources;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 
@@ -160,6 +163,7 @@ fn seen(
         command_bytes: application.max_command_bytes,
         connections: ground.connections.clone(),
         max_connections: application.max_connections,
+        disabled: AtomicBool::new(false),
         make_filters: make_filters(application, filters.to_vec(), ground.limits.clone()),
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),

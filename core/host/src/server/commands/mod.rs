@@ -20,11 +20,11 @@ mod timers;
 
 use std::{path::Path, sync::LazyLock, time::Instant};
 
+pub use self::document::commands_document;
 use super::{
     Server,
     control::{Outcome, Run},
 };
-pub use self::document::commands_document;
 use crate::{commands::Spec, config::ConfigError, processes::Processes};
 
 /// A command of the server.

@@ -1,0 +1,582 @@
+//! Commands through every face: the same data everywhere, nothing done by what is wrong, and what commands do.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crtmp_tests::cli::{Faces, Http, Session};
+use crtmp_tests::wire::{Client, Message, amf, connect};
+use crtmp_tests::{Canary, Config, Launch, Program, Server, ffmpeg, wait_for};
+use serde_json::{Map, Value, json};
+
+use crate::SOON;
+
+const SECRET: &str = "open sesame";
+
+/// What differs from one moment to the next.
+const VOLATILE: [&str; 19] = [
+    "upTime",
+    "creationTimestamp",
+    "queryTimestamp",
+    "packetsCount",
+    "bytesCount",
+    "droppedPacketsCount",
+    "droppedBytesCount",
+    "bandwidth",
+    "lagMs",
+    "lagBytes",
+    "rttMs",
+    "queuedBytes",
+    "unsentBytes",
+    "openQuestions",
+    "rx",
+    "tx",
+    "waiting",
+    "connections",
+    "lastActivity",
+];
+
+/// Commands about connections see those who ask; others count.
+const ABOUT_THE_SESSIONS: [&str; 7] = [
+    "listConnections",
+    "listConnectionsIds",
+    "getConnectionsCount",
+    "getExtendedConnectionCounters",
+    "getCounters",
+    "metrics",
+    "quit",
+];
+
+/// Commands to which any text is a good one: they may do what a hostile text asks for.
+const TAKE_ANY_TEXT: [&str; 0] = [];
+
+fn config() -> Config {
+    let block = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));
+    Config::new().workers(2).block(&block).block("{ name = \"asker\" }")
+}
+
+/// A session that may do everything.
+fn operator(faces: Faces) -> Session {
+    let mut session = Session::open(faces.json);
+    session.done(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
+    session
+}
+
+/// ffmpeg, which publishes a stream that the server knows.
+fn publisher(server: &Server, stream: &str) -> Program {
+    let program = ffmpeg::publish_film(&server.url(stream)).within(Duration::from_secs(300)).start();
+    server.wait_for_publisher(stream);
+    program
+}
+
+/// The value without what is volatile.
+fn still(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| !VOLATILE.contains(&key.as_str()));
+            Value::Object(kept.map(|(key, value)| (key.clone(), still(value))).collect())
+        }
+        Value::Array(list) => list.iter().map(still).collect(),
+        other => other.clone(),
+    }
+}
+
+fn help(session: &mut Session) -> Vec<Value> {
+    session.done("help").as_array().expect("a list").clone()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_else(|| panic!("{key} of {value}"))
+}
+
+fn params(command: &Value) -> &[Value] {
+    command["parameters"].as_array().expect("a list")
+}
+
+/// `key=value …` of texts and numbers.
+fn line(command: &str, params: &Value) -> String {
+    let mut line = command.to_owned();
+    for (key, value) in params.as_object().expect("an object") {
+        let value = value.as_str().map_or_else(|| value.to_string(), Into::into);
+        line += &format!(" {key}={value}");
+    }
+    line
+}
+
+/// What the application `asker` gets for an answer, told by RTMP.
+fn ask(client: &mut Client, command: &str, params: &Value) -> Value {
+    let values = [amf::null(), amf::string(command), amf::string(&params.to_string())];
+    client.send(&Message::command(0, "ask", 9.0, &values));
+    let payload = client.expect("_result").payload;
+    let at = payload.iter().position(|&byte| byte == b'{').expect("an answer");
+    serde_json::from_slice(&payload[at..]).expect("JSON at its end")
+}
+
+fn curl(address: SocketAddr, command: &str, params: &Value) -> Value {
+    let outcome = Launch::new("curl")
+        .args("-s --max-time 20 -H content-type:application/json -d")
+        .arg(params.to_string())
+        .arg("-H")
+        .arg(format!("Authorization: Bearer {SECRET}"))
+        .arg(format!("http://{address}/{command}"))
+        .run()
+        .success();
+    serde_json::from_str(&outcome.stdout).expect("JSON")
+}
+
+/// Demands that people can read the same in a text: every key, and every short scalar.
+fn assert_shows(shown: &str, data: &Value) {
+    match data {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            assert!(shown.contains(key.as_str()), "no {key:?} in\n{shown}");
+            if !VOLATILE.contains(&key.as_str()) && !value.is_object() && !value.is_array() {
+                assert_shows(shown, value);
+            }
+        }),
+        Value::Array(list) => list.iter().for_each(|value| assert_shows(shown, value)),
+        Value::String(text) if !text.is_empty() => {
+            let start: String = text.chars().take(38).collect();
+            assert!(shown.contains(&start), "no {start:?} in\n{shown}");
+        }
+        Value::Number(_) | Value::Bool(_) => {
+            assert!(shown.contains(&data.to_string()), "no {data} in\n{shown}")
+        }
+        _ => {}
+    }
+}
+
+/// Acceptance 1.
+#[test]
+fn every_face_gives_the_same_data() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let _film = publisher(&server, "film");
+    let mut json = operator(faces);
+    let mut readable = Session::open(faces.text);
+    readable.show(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
+    let mut outline = Session::open(faces.ascii);
+    outline.show(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
+    let mut application = Client::connected(server.address(), "asker");
+
+    let mut calls: Vec<(String, Value)> = help(&mut json)
+        .iter()
+        .filter(|command| {
+            command["readOnly"] == true && !ABOUT_THE_SESSIONS.contains(&text(command, "command"))
+        })
+        .filter(|command| params(command).iter().all(|param| param["mandatory"] == false))
+        .map(|command| (text(command, "command").to_owned(), json!({})))
+        .collect();
+    assert!(calls.len() > 10, "{calls:?}");
+    for command in ["getStreamInfo", "isStreamRunning", "clientsConnected"] {
+        calls.push((command.to_owned(), json!({ "localStreamName": "film" })));
+    }
+    let id = json.done("listStreams")[0]["connectionId"].clone();
+    calls.push(("getConnectionInfo".to_owned(), json!({ "id": id })));
+    calls.push(("getConnectionInfo".to_owned(), json!({ "id": 1_234_567 })));
+    calls.push(("nonsense".to_owned(), json!({})));
+
+    for (command, params) in calls {
+        let line = line(&command, &params);
+        let expected = json.run(&line);
+        let by_http = curl(faces.http, &command, &params);
+        let by_application = ask(&mut application, &command, &params);
+        assert_eq!(still(&by_http), still(&expected), "{line} by HTTP");
+        assert_eq!(still(&by_application), still(&expected), "{line} by an application");
+        let (shown, outlined) = (readable.show(&line), outline.show(&line));
+        if expected["status"] == "SUCCESS" {
+            assert!(outlined.starts_with("Command entered successfully!"), "{outlined}");
+            if command != "help" {
+                assert_shows(&shown, &expected["data"]);
+                assert_shows(&outlined, &expected["data"]);
+            }
+        } else {
+            assert!(shown.starts_with("error: "), "{shown}");
+            assert!(outlined.starts_with("Command failed!"), "{outlined}");
+        }
+    }
+    let shown = readable.show("help");
+    for command in help(&mut json) {
+        let name = text(&command, "command");
+        assert!(shown.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {shown}");
+    }
+    // Half-closed clients such as `nc -N` get their answers too.
+    for address in [faces.text, faces.json, faces.ascii] {
+        let mut half = Session::open(address);
+        half.write(b"listStreams\nversion\n");
+        half.socket().shutdown(std::net::Shutdown::Write).expect("a socket option");
+        let rest = String::from_utf8(half.rest()).expect("UTF-8");
+        assert!(rest.contains("film") && rest.contains("releaseNumber"), "{rest}");
+    }
+    server.stop();
+}
+
+/// All that commands could have changed, as far as commands tell.
+fn state(session: &mut Session) -> Map<String, Value> {
+    let mut state = Map::new();
+    for command in help(session) {
+        let name = text(&command, "command");
+        let lists = name.starts_with("list") && !ABOUT_THE_SESSIONS.contains(&name);
+        if lists && params(&command).iter().all(|param| param["mandatory"] == false) {
+            state.insert(name.to_owned(), still(&session.done(name)));
+        }
+    }
+    state
+}
+
+/// Texts that nobody means well with, as JSON.
+const HOSTILE: [&str; 7] = [
+    "../..",
+    "/etc/passwd",
+    "'; DROP TABLE streams; --",
+    "\u{0}\u{1b}[2J\r\nforged",
+    "$(reboot)",
+    "-1",
+    "\u{202e}\u{feff}",
+];
+
+/// Values that a parameter of this type must not take.
+fn wrong(kind: &str) -> Vec<Value> {
+    let numbers = || vec![json!("abc"), json!(""), json!([1]), json!({}), json!(null), json!("1e999")];
+    let not_whole = || {
+        let texts = ["18446744073709551616", "NaN", "1.5", "inf", "0x10", " 1", "99999999999999999999999999"];
+        let mut values = numbers();
+        values.extend(texts.map(Value::from));
+        values.extend([json!(1.5), json!(1e300), json!(true)]);
+        values
+    };
+    match kind {
+        "whole" => {
+            let mut values = not_whole();
+            values.extend([json!("-1"), json!(-1)]);
+            values
+        }
+        "signed" => not_whole(),
+        "number" => [numbers(), vec![json!("NaN"), json!("inf"), json!(true)]].concat(),
+        "flag" => {
+            vec![json!("maybe"), json!(2), json!(-1), json!([]), json!(""), json!(null), json!("TRUE ")]
+        }
+        "text" => vec![json!([1]), json!({}), json!(null), json!(true), json!("x".repeat((64 << 10) + 1))],
+        "list" => vec![json!({}), json!([1]), json!(null), json!([["x"]]), json!(vec!["x"; 1025])],
+        _ => vec![],
+    }
+}
+
+/// A value that fits the type and that nothing is known by.
+fn harmless(kind: &str) -> Value {
+    match kind {
+        "whole" | "signed" | "number" => json!(4_000_000_000_u32),
+        "flag" => json!(true),
+        "list" => json!(["nobody"]),
+        "json" => json!({}),
+        _ => json!("nobody"),
+    }
+}
+
+/// Acceptance 8.
+#[test]
+fn wrong_and_hostile_parameters_fail_and_change_nothing() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut canary = Canary::start(&server);
+    let mut session = operator(faces);
+    let http = Http::new(faces.http, Some(SECRET));
+    let before = state(&mut session);
+    let commands = help(&mut session);
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+
+    for command in &commands {
+        let name = text(command, "command");
+        let given = |but: &str, value: Value| {
+            let mandatory = params(command).iter().filter(|param| param["mandatory"] == true);
+            let mut object: Map<String, Value> = mandatory
+                .map(|param| (text(param, "name").to_owned(), harmless(text(param, "type"))))
+                .collect();
+            object.insert(but.to_owned(), value);
+            Value::Object(object)
+        };
+        let refuses = |value: &Value| {
+            let (status, answer) = http.post(name, &value.to_string());
+            assert_eq!(answer["status"], "FAIL", "{name} {value:.200}: {answer}");
+            assert!(status == 200 || status == 400, "{name} {value:.200}: {status}");
+            assert!(!text(&answer, "description").is_empty());
+        };
+
+        // Missing, unknown, twice, of another type.
+        if params(command).iter().any(|param| param["mandatory"] == true) {
+            let why = session.fails(name);
+            assert!(why.contains(" needs "), "{name}: {why}");
+        }
+        refuses(&given("noSuchParameter", json!(1)));
+        for param in params(command) {
+            let (key, kind) = (text(param, "name"), text(param, "type"));
+            let twice = format!("{name} {key}=1 {}=1", key.to_uppercase());
+            assert!(session.fails(&twice).contains("twice"), "{twice}");
+            wrong(kind).into_iter().for_each(|value| refuses(&given(key, value)));
+            if kind == "text" && command["readOnly"] == false && !TAKE_ANY_TEXT.contains(&name) {
+                // With an id that nobody has, where one is needed.
+                HOSTILE.iter().for_each(|text| refuses(&given(key, json!(text))));
+            }
+        }
+        // JSON that is no object of parameters.
+        for body in ["[]", "1", "\"x\"", "{", "{\"a\":1,\"A\":2}", "{\"a\":NaN}", "\u{0}", deep.as_str()] {
+            let (status, answer) = http.post(name, body);
+            assert_eq!((status, &answer["status"]), (400, &json!("FAIL")), "{name} {body:.60}: {answer}");
+        }
+        // Lines with what no line may hold.
+        for bad in ["a=\u{1b}[31m", "a=\u{0}", "nonsense", "=1", "a=\\x", "a=\u{ff}"] {
+            session.fails(&format!("{name} {bad}"));
+        }
+        // A mebibyte is more than a line may have; by HTTP it is more than a text may have.
+        let mut huge = Session::open(faces.json);
+        let mut writer = huge.socket().try_clone().expect("a second handle");
+        let name_of_it = name.to_owned();
+        let sender = std::thread::spawn(move || {
+            let _ = writer.write_all(format!("{name_of_it} a={}\n", "x".repeat(1 << 20)).as_bytes());
+        });
+        let answer = huge.answer();
+        sender.join().expect("it only writes");
+        // The rest that is on its way may make the system throw the answer away.
+        if let Some(answer) = answer {
+            assert!(text(&answer, "description").contains("cliLine"), "{answer}");
+        }
+        huge.rest();
+    }
+    let (status, answer) = http.post("version", &format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20)));
+    assert_eq!((status, &answer["status"]), (413, &json!("FAIL")), "{answer}");
+    assert!(text(&answer, "description").contains("httpBody"), "{answer}");
+
+    let after = state(&mut session);
+    assert_eq!(before, after);
+    canary.check(&server);
+    assert_clean_log(&server.stop());
+}
+
+/// LOG-01: no line was forged, no terminal is moved, nothing is endless.
+fn assert_clean_log(log: &str) {
+    for line in log.lines() {
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(!line.starts_with("forged"), "{line:?}");
+        assert!(line.len() < 4096, "{line:.300}");
+    }
+}
+
+/// What the log says of the newest thing that only DEBUG tells.
+fn debug_lines(server: &Server) -> usize {
+    server.log().lines().filter(|line| line.contains("DEBUG")).count()
+}
+
+#[test]
+fn operators_end_streams_and_connections() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut session = operator(faces);
+
+    let film = publisher(&server, "one");
+    session.done("shutdownStream localStreamName=one");
+    film.wait(SOON);
+    wait_for("no stream", SOON, || (session.done("getStreamsCount")["streamCount"] == 0).then_some(()));
+    assert!(session.fails("shutdownStream localStreamName=one").contains("no stream"));
+
+    let film = publisher(&server, "two");
+    let id = session.done("getStreamInfo localStreamName=two")["connectionId"].to_string();
+    session.done(&format!("closeConnection id={id} reason=forged\\n\\u{{1b}}[2J\\ by\\ me"));
+    film.wait(SOON);
+    wait_for("no connection", SOON, || {
+        session.run(&format!("getConnectionInfo id={id}"))["status"].eq("FAIL").then_some(())
+    });
+    assert_clean_log(&server.stop());
+}
+
+#[test]
+fn a_disabled_application_refuses_and_its_streams_go_on() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut session = operator(faces);
+    let mut film = publisher(&server, "film");
+    assert_eq!(session.done("disableApplication name=live")["health"], "disabled");
+    let bytes = |session: &mut Session| {
+        session.done("getStreamInfo localStreamName=film")["video"]["bytesCount"].as_u64().expect("a number")
+    };
+    let seen = bytes(&mut session);
+    wait_for("more of the stream", SOON, || (bytes(&mut session) > seen).then_some(()));
+    let mut late = Client::shaken(server.address());
+    late.send(&connect("live", &server.url("")));
+    late.expect("_error");
+    let refused = ffmpeg::publish_film(&server.url("other")).within(SOON).start().wait(SOON * 2);
+    assert_ne!(refused.code, Some(0), "a publish that is refused");
+    assert!(film.runs());
+
+    assert_eq!(session.done("enableApplication name=live")["health"], "well");
+    assert!(session.fails("enableApplication name=live").contains("is well"));
+    let mut again = publisher(&server, "other");
+    assert!(film.runs() && again.runs());
+    server.stop();
+}
+
+/// What a connection hears when it begins as RTMP does.
+fn is_served(address: SocketAddr) -> bool {
+    let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { return false };
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket option");
+    let _ = socket.write_all(&[&[3][..], &[0; 1536]].concat());
+    socket.read(&mut [0; 1]).is_ok_and(|count| count == 1)
+}
+
+#[test]
+fn services_open_and_close() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let before = session.done("listServices");
+    let service =
+        session.done("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application=appselector");
+    let (id, port) = (service["id"].to_string(), service["port"].as_u64().expect("a number"));
+    let address: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+    assert!(is_served(address));
+    let mut client = Client::publisher(address, "live", "through it");
+
+    let taken = format!("createService ip=127.0.0.1 port={port} protocol=inboundRtmp");
+    assert!(session.fails(&taken).contains("in use"));
+    for (line, expected) in [
+        ("createService ip=0.0.0.0 port=0 protocol=inboundTxtCli application=live", "secret"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundNonsense", "inboundNonsense"),
+        ("createService ip=127.0.0.1 port=65536 protocol=inboundRtmp", "65535"),
+        ("createService ip=localhost port=0 protocol=inboundRtmp", "IP address"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application=nobody", "nobody"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundJsonCli application=admin keys={\"x\":1}", "x"),
+    ] {
+        let why = session.fails(line);
+        assert!(why.contains(expected), "{line}: {why}");
+    }
+
+    assert_eq!(session.done(&format!("enableService id={id} enable=0"))["enabled"], false);
+    wait_for("a port that nobody is served at", SOON, || (!is_served(address)).then_some(()));
+    client.expect_open();
+    assert_eq!(session.done(&format!("enableService id={id} enable=true"))["enabled"], true);
+    wait_for("a port that is served again", SOON, || is_served(address).then_some(()));
+
+    session.done(&format!("shutdownService id={id}"));
+    wait_for("a closed port", SOON, || TcpStream::connect(address).is_err().then_some(()));
+    client.expect_open();
+    assert!(session.fails(&format!("shutdownService id={id}")).contains("no service"));
+    assert_eq!(session.done("listServices"), before);
+    server.stop();
+}
+
+#[test]
+fn a_plan_changes_nothing_and_a_reload_does() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let before = state(&mut session);
+    let port = crate::free_port();
+    let acceptor = format!("{{ ip = \"127.0.0.1\", port = {port}, protocol = \"inboundRtmp\" }}");
+    let more = config().application("acceptors", &format!("{{ {acceptor} }}"));
+    server.rewrite(&more);
+    let plan = session.run("reload plan=1");
+    assert_eq!(plan["status"], "SUCCESS", "{plan}");
+    assert!(plan["data"].to_string().contains(&port.to_string()), "{plan}");
+    assert_eq!(state(&mut session), before);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+
+    server.rewrite_text("this is no Lua");
+    assert!(session.fails("reload plan=1").contains("server.lua"));
+    session.fails("reload");
+    assert_eq!(state(&mut session), before);
+
+    server.rewrite(&more);
+    assert_eq!(session.done("reload")["opened"], 1);
+    assert!(is_served(SocketAddr::from(([127, 0, 0, 1], port))));
+    server.stop();
+}
+
+#[test]
+fn the_log_level_is_set_for_all_appenders() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut session = operator(faces);
+    session.done("setLogLevel level=0");
+    // What was said before may still be on its way to the file.
+    let mut quiet = 0;
+    wait_for("a log that says nothing more", SOON, || {
+        let before = std::mem::replace(&mut quiet, debug_lines(&server));
+        is_served(server.address());
+        (before == quiet && debug_lines(&server) == quiet).then_some(())
+    });
+    session.done("setLogLevel level=6");
+    wait_for("a log that tells all", SOON, || {
+        is_served(server.address());
+        (debug_lines(&server) > quiet).then_some(())
+    });
+    for level in ["7", "-2", "9223372036854775807", "9223372036854775808", "NaN"] {
+        session.fails(&format!("setLogLevel level={level}"));
+    }
+    server.stop();
+}
+
+#[test]
+fn a_library_that_is_none_is_not_loaded() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let before = state(&mut session);
+    let loaded = session.done("listApplications");
+    let library = text(&loaded[1], "library").to_owned();
+    assert!(library.ends_with("libadmin.so") || library.ends_with("libflvplayback.so"), "{library}");
+    for file in [
+        "/etc/passwd",
+        "/nowhere/libnothing.so",
+        "relative.so",
+        "/proc/self/mem",
+        "/tmp",
+        "/dev/zero",
+        "",
+        "/",
+    ] {
+        let why = session.fails(&format!("loadApplication name=live library={file}"));
+        assert!(!why.is_empty());
+    }
+    let library = crtmp_tests::folder_of_programs().join("libflvplayback.so");
+    let why = session.fails(&format!("loadApplication name=live library={}", library.display()));
+    assert!(why.contains("loaded already"), "{why}");
+    session.fails(&format!("loadApplication name=nobody library={}", library.display()));
+    assert_eq!(state(&mut session), before);
+    Client::publisher(server.address(), "live", "still there").expect_open();
+    server.stop();
+}
+
+#[test]
+fn the_server_ends_in_two_steps() {
+    let mut server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut stranger = Session::open(faces.json);
+    assert!(stranger.fails("shutdownServer").contains("secret"));
+    let mut session = operator(faces);
+    for key in ["nonsense", "../..", "0"] {
+        session.fails(&format!("shutdownServer key={key}"));
+    }
+    let first = text(&session.done("shutdownServer"), "key").to_owned();
+    let second = text(&session.done("shutdownServer"), "key").to_owned();
+    assert_ne!(first, second);
+    session.fails(&format!("shutdownServer key={first}"));
+    session.fails(&format!("shutdownServer key={second}"));
+    assert!(server.runs(), "a wrong key uses up the right one");
+    let key = text(&session.done("shutdownServer"), "key").to_owned();
+    let answer = session.run(&format!("shutdownServer key={key}"));
+    assert_eq!(answer["status"], "SUCCESS", "{answer}");
+    session.rest();
+    server.ended();
+}
+
+#[test]
+fn quit_ends_the_session_alone() {
+    let server = Server::start(&config());
+    let faces = Faces::of(&server);
+    let mut other = operator(faces);
+    let addresses: BTreeSet<SocketAddr> = [faces.text, faces.json, faces.ascii].into();
+    for address in addresses {
+        let mut session = Session::open(address);
+        session.write(b"quit\nversion\n");
+        let heard = String::from_utf8(session.rest()).expect("UTF-8");
+        assert!(heard.contains("Bye!") && !heard.contains("releaseNumber"), "{heard}");
+    }
+    other.done("version");
+    server.stop();
+}
