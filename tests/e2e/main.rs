@@ -9,6 +9,7 @@
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`commands`]: what operators ask for, through every face.
+//! * [`operators`]: command lines under attack and under load.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`processes`]: programs that commands launch, and timers.
 //! * [`mistakes`]: what a wrong configuration is told.
@@ -37,6 +38,7 @@ mod lua;
 mod merging;
 mod mistakes;
 mod new_app;
+mod operators;
 mod plugins;
 mod process;
 mod processes;

@@ -231,6 +231,7 @@ impl Admin {
         let (request, conn) = (message.request, conn.id());
         let quits = message.name.eq_ignore_ascii_case("quit");
         let done = move |admin: &mut Self, reply: Result<String, CallError>| {
+            let quits = quits && reply.as_ref().is_ok_and(|text| is_success(text));
             let reply = match reply {
                 Ok(text) if needs_more(&text, rights) => auth_required(&description(&text)),
                 Ok(text) => Reply::Result(text.into()),
@@ -268,6 +269,10 @@ fn bearer(header: &str) -> Option<&str> {
 fn needs_more(reply: &str, rights: Rights) -> bool {
     rights < Rights::All
         && serde_json::from_str::<Value>(reply).is_ok_and(|reply| reply["data"]["needsSecret"] == true)
+}
+
+fn is_success(reply: &str) -> bool {
+    serde_json::from_str::<Value>(reply).is_ok_and(|reply| reply["status"] == "SUCCESS")
 }
 
 fn description(reply: &str) -> String {

@@ -59,6 +59,20 @@ fn quit_ends_the_session_after_its_answer() {
 }
 
 #[test]
+fn a_quit_that_is_refused_ends_nothing() {
+    let mut host = FakeHost::new::<Admin>("{}").unwrap();
+    let conn = text(1);
+    host.connect(&conn);
+    run(&mut host, &conn, "quit", json!({ "now": "1" }), None);
+    let call = host.calls().pop().unwrap();
+    host.answer_call(
+        call.ticket,
+        Ok(json!({ "status": "FAIL", "description": "`quit` takes no parameters" })),
+    );
+    assert!(host.closed().is_empty());
+}
+
+#[test]
 fn once_a_secret_is_set_it_has_to_be_shown() {
     let mut host = FakeHost::new::<Admin>(SECRET).unwrap();
     let far = session(2, "192.0.2.9", "inboundTxtCli");

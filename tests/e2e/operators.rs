@@ -1,0 +1,341 @@
+//! Command line interfaces under attack and under load: guessed secrets, floods, browsers, readers that stop.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crtmp_tests::cli::{Faces, Http, Session};
+use crtmp_tests::wire::{Client, Message, amf, connect, publish};
+use crtmp_tests::{Canary, Config, Namespace, Server, wait_for};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+use crate::SOON;
+
+const SECRET: &str = "open-sesame";
+
+fn config(settings: &str) -> Config {
+    Config::new().workers(2).block(&Faces::block(&format!("maxSessions = 100, {settings}")))
+}
+
+fn with_secret() -> Config {
+    config(&format!("secret = \"{SECRET}\", maxFailures = 3, lockoutSeconds = 3600"))
+}
+
+/// A session from one of this machine's many addresses.
+fn from(ip: [u8; 4], to: SocketAddr) -> Session {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((ip, 0)).into()).expect("all of 127.0.0.0/8 is this machine");
+    socket.connect(&to.into()).expect("the server listens");
+    Session::over(socket.into())
+}
+
+/// ADM-01: what others could reach needs a secret to be set.
+#[test]
+fn a_command_line_beyond_this_machine_needs_a_secret() {
+    let block = |settings: &str| {
+        let acceptor = "{ ip = \"0.0.0.0\", port = 0, protocol = \"inboundJsonCli\" }";
+        format!("{{ name = \"admin\", acceptors = {{ {acceptor} }}, {settings} }}")
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("server.lua");
+    let text = Config::new().block(&block("")).text(folder.path(), &crtmp_tests::folder_of_programs());
+    std::fs::write(&path, text).expect("a temporary file");
+    let outcome = Server::run(&[&path.to_string_lossy()]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    for part in ["applications[3].acceptors[1].ip", "inboundJsonCli", "set `secret`"] {
+        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    }
+
+    let Some(elsewhere) = Namespace::new() else { return };
+    let server = Server::start(&Config::new().block(&block(&format!("secret = \"{SECRET}\""))));
+    let service = server.services().iter().find(|service| service.application == "admin").expect("it");
+    let commands = format!("printf 'version\\nauth secret={SECRET}\\nversion\\nquit\\n'");
+    let script = format!("{commands} | nc -N {} {}", elsewhere.host(), service.address.port());
+    let outcome = crtmp_tests::Launch::new("sh").arg("-c").arg(script).inside(&elsewhere).run();
+    let answers: Vec<&str> = outcome.stdout.split("\r\n\r\n").collect();
+    assert!(answers[0].contains("auth secret=") && answers[0].contains("FAIL"), "{outcome:?}");
+    assert!(answers[1].contains("welcome") && answers[2].contains("releaseNumber"), "{outcome:?}");
+    server.stop();
+}
+
+/// ADM-02.
+#[test]
+fn guesses_are_delayed_and_locked_out_by_address() {
+    let server = Server::start(&with_secret());
+    let faces = Faces::of(&server);
+    let mut guesser = Session::open(faces.json);
+    assert!(guesser.fails("setLogLevel level=3").contains("changes something"));
+    for guess in ["", "open-sesam", "open-sesame1"] {
+        let asked = Instant::now();
+        assert_eq!(guesser.fails(&format!("auth secret={guess}")), "that is not the secret");
+        assert!(asked.elapsed() >= Duration::from_millis(490), "a guess has to wait");
+    }
+    // Now nothing helps, in no session and by no face.
+    for _ in 0..100 {
+        assert!(guesser.fails(&format!("auth secret={SECRET}")).contains("too many wrong secrets"));
+    }
+    let mut again = Session::open(faces.text);
+    assert!(again.show(&format!("auth secret={SECRET}")).contains("too many wrong secrets"));
+    let (status, _) = Http::new(faces.http, Some(SECRET)).post("version", "");
+    assert_eq!(status, 429);
+    // Looking is still allowed from this machine, and so is the secret from another address.
+    guesser.done("version");
+    let mut other = from([127, 1, 2, 3], faces.json);
+    other.done(&format!("auth secret={SECRET}"));
+    other.done("setLogLevel level=6");
+    assert!(!server.log().contains(SECRET), "the secret is in the log");
+    server.stop();
+}
+
+/// ADM-03: many lines in one packet are answered in their order, and lines without end are not kept.
+#[test]
+fn floods_of_lines_are_answered_in_order_or_closed() {
+    const LINES: usize = 10_000;
+    let server = Server::start(&config(""));
+    let faces = Faces::of(&server);
+    let mut canary = Canary::start(&server);
+
+    let mut session = Session::open(faces.json);
+    let mut writer = session.socket().try_clone().expect("a second handle");
+    let sender = thread::spawn(move || {
+        let lines: String = (0..LINES).map(|number| format!("nonsense{number}\n")).collect();
+        writer.write_all(lines.as_bytes()).expect("the server reads on");
+    });
+    for number in 0..LINES {
+        let answer = session.answer().expect("an answer to each");
+        let why = answer["description"].as_str().expect("a text");
+        assert!(why.contains(&format!("\"nonsense{number}\"")), "{number}: {why}");
+    }
+    sender.join().expect("it has sent all");
+
+    let mut endless = Session::open(faces.json);
+    endless.write(&[b'x'; 9000]);
+    assert!(endless.answer().is_none_or(|answer| answer.to_string().contains("cliLine")));
+    endless.rest();
+    for odd in
+        [&b"\0\n"[..], b"\x1b[31mversion\n", b"\xff\xfd\x06version\n", b"version \xc3\x28\n", b"\xc2\x9b2J\n"]
+    {
+        let mut session = Session::open(faces.text);
+        session.write(odd);
+        let shown = session.block().expect("an answer");
+        assert!(shown.starts_with("error: byte "), "{shown}");
+        assert!(!shown.trim_end().chars().any(char::is_control), "{shown:?}");
+        assert!(session.show("version").contains("releaseNumber"));
+    }
+    canary.check(&server);
+    server.stop();
+}
+
+/// ADM-04, WEB-02, WEB-03: what a browser can be made to send.
+#[test]
+fn requests_of_browsers_run_nothing() {
+    let server = Server::start(&config(""));
+    let faces = Faces::of(&server);
+    let mut session = Session::open(faces.json);
+    let before = session.done("listServices");
+    let id = before[0]["id"].to_string();
+    let commands = format!("shutdownService id={id}\r\nshutdownStream localStreamName=a\r\nquit\r\n");
+    for start in
+        ["POST / HTTP/1.1", "GET /version HTTP/1.1", "OPTIONS * HTTP/1.1", "PRI * HTTP/2.0", "\x16\x03\x01"]
+    {
+        for address in [faces.text, faces.json, faces.ascii] {
+            let mut browser = Session::open(address);
+            browser.write(format!("{start}\r\nHost: 127.0.0.1\r\n\r\n{commands}").as_bytes());
+            assert_eq!(browser.rest(), b"", "{start}");
+        }
+    }
+
+    let http = Http::new(faces.http, None);
+    let body = format!("{{\"id\":{id}}}");
+    let length = format!("content-length: {}\r\n", body.len());
+    let json = "content-type: application/json\r\n";
+    let (own, host) = (faces.http, format!("host: {}\r\n", faces.http));
+    for (head, status) in [
+        // Forms and no-cors requests; a preflight; another origin; a name that leads here.
+        (format!("POST /shutdownService HTTP/1.1\r\n{host}content-type: text/plain\r\n{length}"), 415),
+        (format!("POST /shutdownService HTTP/1.1\r\n{host}{length}"), 415),
+        (format!("OPTIONS /shutdownService HTTP/1.1\r\n{host}origin: http://{own}\r\n"), 405),
+        (format!("OPTIONS /shutdownService HTTP/1.1\r\n{host}origin: http://evil.example\r\n"), 403),
+        (
+            format!("POST /shutdownService HTTP/1.1\r\n{host}{json}origin: http://evil.example\r\n{length}"),
+            403,
+        ),
+        (format!("POST /shutdownService HTTP/1.1\r\n{host}{json}origin: null\r\n{length}"), 403),
+        (
+            format!("POST /shutdownService HTTP/1.1\r\n{host}{json}sec-fetch-site: cross-site\r\n{length}"),
+            403,
+        ),
+        (format!("POST /shutdownService HTTP/1.1\r\nhost: evil.example\r\n{json}{length}"), 403),
+    ] {
+        let answer = http.raw(&head, if head.starts_with("POST") { &body } else { "" });
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}{answer}");
+        assert!(!answer.to_lowercase().contains("access-control-"), "{answer}");
+    }
+    // A GET changes nothing: `aWQ9MQ==` is `id=1`.
+    let (status, answer) = http.get("/shutdownService?params=aWQ9MQ==");
+    assert_eq!((status, &answer["status"]), (200, &Value::from("FAIL")), "{answer}");
+    assert_eq!(session.done("listServices"), before);
+    server.stop();
+}
+
+/// ADM-05.
+#[test]
+fn sessions_at_once_see_one_truth() {
+    let server = Server::start(&with_secret());
+    let (faces, address) = (Faces::of(&server), server.address());
+    let operator = || {
+        let mut session = Session::open(faces.json);
+        session.done(&format!("auth secret={SECRET}"));
+        session
+    };
+    let mut first = operator();
+    let before = first.done("listServices");
+
+    // Both change the same things again and again; whatever the order, each sees its own done.
+    let both = [operator(), operator()].map(|mut session| {
+        thread::spawn(move || {
+            for level in 0..50 {
+                let made = session.done("createService ip=127.0.0.1 port=0 protocol=inboundRtmp");
+                let id = made["id"].as_u64().expect("a number");
+                session.done(&format!("enableService id={id} enable=0"));
+                session.done(&format!("setLogLevel level={}", level % 3 + 3));
+                session.done(&format!("shutdownService id={id}"));
+                session.fails(&format!("shutdownService id={id}"));
+            }
+        })
+    });
+    for one in both {
+        one.join().expect("both are served");
+    }
+    assert_eq!(first.done("listServices"), before);
+
+    // 200 streams come and go while they are listed and kicked.
+    let mut kicker = operator();
+    let publishers: Vec<_> = (0..4)
+        .map(|thread| {
+            thread::spawn(move || {
+                let mut staying = VecDeque::new();
+                for round in 0..50 {
+                    let name = format!("stream \"{thread}\" \u{1b}[31m,{round}");
+                    let mut client = Client::shaken(address);
+                    client.send(&connect("live", &format!("rtmp://{address}/live")));
+                    client.send(&Message::command(0, "createStream", 4.0, &[amf::null()]));
+                    client.send(&publish(1, &name));
+                    // Half of them are not yet done when the next one comes.
+                    if round % 2 == 0 {
+                        while client
+                            .message(SOON)
+                            .is_some_and(|message| !message.says("NetStream.Publish.Start"))
+                        {
+                        }
+                    }
+                    staying.push_back(client);
+                    if staying.len() > 10 {
+                        staying.pop_front();
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !publishers.iter().all(thread::JoinHandle::is_finished) {
+        let streams = first.done("listStreams");
+        let streams = streams.as_array().expect("a list");
+        most = most.max(streams.len());
+        let mut ids: Vec<u64> = streams.iter().filter_map(|stream| stream["uniqueId"].as_u64()).collect();
+        assert_eq!(ids.len(), streams.len(), "each has a number");
+        assert!(ids.is_sorted());
+        ids.dedup();
+        assert_eq!(ids.len(), streams.len(), "none is there twice");
+        for stream in streams {
+            let (id, name) = (&stream["connectionId"], stream["name"].as_str().expect("a name"));
+            assert!(name.starts_with("stream \"") && name.contains("\u{1b}[31m,"), "{name:?}");
+            // Gone already, perhaps.
+            kicker.run(&format!("closeConnection id={id}"));
+        }
+    }
+    for publisher in publishers {
+        publisher.join().expect("it may be kicked, not fail");
+    }
+    assert!(most > 0, "some were seen");
+    wait_for("no streams", SOON, || (first.done("getStreamsCount")["streamCount"] == 0).then_some(()));
+    server.stop();
+}
+
+/// ADM-06.
+#[test]
+fn a_reader_that_stops_is_closed_and_costs_little() {
+    let server = Server::start(&config(""));
+    let faces = Faces::of(&server);
+    let mut canary = Canary::start(&server);
+    let before = server.counters().usage().resident;
+    let mut readers: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_recv_buffer_size(8192).expect("a socket option");
+            socket.connect(&faces.json.into()).expect("the server listens");
+            socket.into()
+        })
+        .collect();
+    // Answers of ten kilobytes each, for lines of five bytes.
+    for reader in &mut readers {
+        reader.set_write_timeout(Some(SOON)).expect("a socket option");
+        let _ = reader.write_all("help\n".repeat(10_000).as_bytes());
+    }
+    server.wait_for_log("controlQueue");
+    let closed = |reader: &mut TcpStream| {
+        reader.shutdown(Shutdown::Write).ok();
+        reader.set_read_timeout(Some(SOON)).expect("a socket option");
+        let mut heard = 0;
+        let mut piece = [0; 1 << 16];
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            heard += count;
+        }
+        heard
+    };
+    let grown = server.counters().usage().resident.saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for eight readers");
+    for reader in &mut readers {
+        assert!(closed(reader) < 10_000 * 5_000, "it was closed before all was answered");
+    }
+    canary.check(&server);
+    server.stop();
+}
+
+/// ADM-07, WEB-01: names come back as they were, whatever is in them, and move no terminal.
+#[test]
+fn odd_names_come_back_exactly() {
+    let server = Server::start(&config(""));
+    let faces = Faces::of(&server);
+    let mut json = Session::open(faces.json);
+    let mut readable = Session::open(faces.text);
+    for name in [
+        "<script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "it's \"a\" name,\nof two lines",
+        "\u{1b}]0;owned\u{7}\u{202e}gpj",
+        "back\\slash = and, comma",
+        "日本 \u{1f600}",
+    ] {
+        let _client = Client::publisher(server.address(), "live", name);
+        let escaped: String = name
+            .chars()
+            .flat_map(|letter| match letter {
+                '\\' | ' ' | '=' | ',' => vec!['\\', letter],
+                letter if letter.is_control() => letter.escape_unicode().collect(),
+                letter => vec![letter],
+            })
+            .collect();
+        let stream = json.done(&format!("getStreamInfo localStreamName={escaped}"));
+        assert_eq!(stream["name"], name);
+        let (_, answer) = Http::new(faces.http, None).get("/listInboundStreamNames");
+        assert!(answer["data"].as_array().expect("a list").iter().any(|stream| stream["name"] == name));
+        let shown = readable.show("listInboundStreamNames");
+        assert!(!shown.replace("\r\n", "").chars().any(char::is_control), "{shown:?}");
+        json.done(&format!("shutdownStream localStreamName={escaped}"));
+    }
+    server.stop();
+}
