@@ -10,6 +10,7 @@
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`commands`]: what operators ask for, through every face.
 //! * [`operators`]: command lines under attack and under load.
+//! * [`browser`]: a page in Chromium that tries to run commands.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`processes`]: programs that commands launch, and timers.
 //! * [`mistakes`]: what a wrong configuration is told.
@@ -25,6 +26,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
 mod bls;
+mod browser;
 mod churn;
 mod clients;
 mod containment;
