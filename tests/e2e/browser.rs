@@ -9,6 +9,8 @@ use std::time::Duration;
 use crtmp_tests::cli::{Faces, Session};
 use crtmp_tests::{Config, Launch, Server, poll};
 
+use crate::SOON;
+
 /// Time for the browser to start and for all attempts of the page.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -125,7 +127,10 @@ fn serve(page: String) -> (SocketAddr, Arc<Mutex<Option<String>>>) {
 
 #[test]
 fn a_strangers_page_runs_nothing() {
-    let server = Server::start(&Config::new().workers(2).block(&Faces::block("maxSessions = 1000")));
+    let (_folder, events) = crate::file("events.json");
+    let sink = format!("{{ type = \"file\", filename = {events:?}, enabledEvents = {{ \"cliRequest\" }} }}");
+    let config = Config::new().workers(2).top("eventLogger", &format!("{{ sinks = {{ {sink} }} }}"));
+    let server = Server::start(&config.block(&Faces::block("maxSessions = 1000")));
     let faces = Faces::of(&server);
     let mut session = Session::open(faces.json);
     let service = session.done("listServices")[0]["id"].as_u64().expect("a number");
@@ -148,6 +153,13 @@ fn a_strangers_page_runs_nothing() {
 
     assert!(told.ends_with("tries; "), "the page heard something: {told}");
     assert_eq!(session.done("listServices"), before);
+    // No command has run but ours.
+    let ran = poll(SOON, || {
+        let text = std::fs::read_to_string(&events).unwrap_or_default();
+        (text.matches("cliRequest").count() >= 3).then_some(text)
+    });
+    let ran = ran.expect("our own three commands");
+    assert_eq!(ran.matches("\"listServices\"").count(), ran.matches("cliRequest").count(), "{ran}");
     // The attempts came, and were refused.
     let log = server.log();
     for agent in ["agent=txtCli", "agent=jsonCli", "agent=asciiCli", "agent=httpJsonCli"] {

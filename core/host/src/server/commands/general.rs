@@ -66,7 +66,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "getCounters",
                 Access::Read,
                 &[],
-                "Returns everything that is counted (docs/counters.md).",
+                "Returns everything that is counted, as docs/counters.md explains.",
             ),
             |server, run| Outcome::Data(super::super::counters::counters(server, run.reports)),
         ),
