@@ -128,7 +128,9 @@ fn serve(page: String) -> (SocketAddr, Arc<Mutex<Option<String>>>) {
 #[test]
 fn a_strangers_page_runs_nothing() {
     let (_folder, events) = crate::file("events.json");
-    let sink = format!("{{ type = \"file\", filename = {events:?}, enabledEvents = {{ \"cliRequest\" }} }}");
+    let sink = format!(
+        "{{ type = \"file\", appendTimestamp = false, filename = {events:?}, enabledEvents = {{ \"cliRequest\" }} }}"
+    );
     let config = Config::new().workers(2).top("eventLogger", &format!("{{ sinks = {{ {sink} }} }}"));
     let server = Server::start(&config.block(&Faces::block("maxSessions = 1000")));
     let faces = Faces::of(&server);

@@ -305,6 +305,34 @@ fn a_reader_that_stops_is_closed_and_costs_little() {
     server.stop();
 }
 
+/// ADM-06: who reads slowly gets even a list that is larger than `controlQueue`.
+#[test]
+fn a_slow_reader_gets_a_huge_list_whole() {
+    let server = Server::start(&config("").log_level(3).limit("controlQueue", "16384"));
+    let faces = Faces::of(&server);
+    let publishers: Vec<Client> = (0..200)
+        .map(|number| Client::publisher(server.address(), "live", &format!("stream{number}")))
+        .collect();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a socket option");
+    socket.connect(&faces.json.into()).expect("the server listens");
+    let mut socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(SOON)).expect("a socket option");
+    socket.write_all(b"listStreams\n").expect("the server reads");
+    let mut heard = Vec::new();
+    let mut piece = [0; 1024];
+    while !heard.ends_with(b"\r\n\r\n") {
+        let count = socket.read(&mut piece).expect("more of the list");
+        assert_ne!(count, 0, "the server closed after {} bytes", heard.len());
+        heard.extend_from_slice(&piece[..count]);
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(heard.len() > 100_000, "{} bytes", heard.len());
+    let answer: Value = serde_json::from_slice(&heard).expect("JSON");
+    assert_eq!(answer["data"].as_array().map(Vec::len), Some(publishers.len()));
+    server.stop();
+}
+
 /// ADM-07, WEB-01: names come back as they were, whatever is in them, and move no terminal.
 #[test]
 fn odd_names_come_back_exactly() {
