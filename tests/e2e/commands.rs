@@ -587,3 +587,21 @@ fn quit_ends_the_session_alone() {
     other.done("version");
     server.stop();
 }
+
+/// A client that says all that it has to say and then only listens, as `nc -N` does, by the variant protocol.
+#[test]
+fn who_only_listens_any_more_is_answered() {
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonVariant\" }";
+    let block = format!("{{ name = \"misbehaving\", acceptors = {{ {acceptor} }} }}");
+    let server = Server::start(&Config::new().workers(2).block(&block));
+    let mut services = server.services().iter();
+    let address = services.find(|service| service.chain == "inboundJsonVariant").expect("it").address;
+    for _ in 0..20 {
+        let mut client = Session::open(address);
+        client.write(&[&8_u32.to_be_bytes()[..], b"\"hello?\""].concat());
+        client.socket().shutdown(std::net::Shutdown::Write).expect("a socket option");
+        let answer = client.rest();
+        assert!(answer.windows(6).any(|part| part == b"hello?"), "{answer:?}");
+    }
+    server.stop();
+}

@@ -64,6 +64,11 @@ impl Endpoint {
         self.phase == Phase::Closed
     }
 
+    /// Whether the peer is to be told something, or what it has sent already may still bring it an answer.
+    fn owes(&self) -> bool {
+        matches!(self.phase, Phase::Connecting(_) | Phase::Asked(_))
+    }
+
     /// Asks whether the peer may connect.
     fn connect(&mut self, cx: &mut Cx<'_>) {
         let request = self.request();

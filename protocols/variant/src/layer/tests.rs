@@ -186,6 +186,23 @@ fn a_refusal_is_a_map_of_code_and_description() {
 }
 
 #[test]
+fn an_answer_is_owed_until_it_is_given() {
+    let mut peer = Peer::raw(Encoding::Json, Limits::default());
+    assert!(!peer.chain.owes());
+    peer.with(Chain::on_open).unwrap();
+    let Some(Event::Connect { request, .. }) = peer.chain.poll_event() else { panic!("a connect") };
+    peer.send(&[framed(b"1"), framed(b"2")].concat()).unwrap();
+    assert!(peer.chain.owes(), "a message waits for the verdict");
+    peer.order(Command::AnswerConnect { request, answer: Answer::Accept });
+    for _ in 0..2 {
+        let (request, value) = peer.asked();
+        assert!(peer.chain.owes());
+        peer.answer(request, Ok(value));
+    }
+    assert!(!peer.chain.owes());
+}
+
+#[test]
 fn messages_in_one_go_are_asked_about_one_after_the_other() {
     let mut peer = Peer::raw(Encoding::Json, Limits::default());
     peer.accepted();
