@@ -286,6 +286,13 @@ fn a_reader_that_stops_is_closed_and_costs_little() {
         let _ = reader.write_all("help\n".repeat(10_000).as_bytes());
     }
     server.wait_for_log("controlQueue");
+    // Only the canary and this session are left.
+    let mut session = Session::open(faces.ascii);
+    wait_for("the end of all readers", SOON, || {
+        session.write(b"getConnectionsCount\n");
+        let data = [session.block(), session.block()].map(Option::unwrap_or_default).concat();
+        data.contains("connectionsCount: 3").then_some(())
+    });
     let closed = |reader: &mut TcpStream| {
         reader.shutdown(Shutdown::Write).ok();
         reader.set_read_timeout(Some(SOON)).expect("a socket option");
