@@ -164,6 +164,8 @@ fn every_face_gives_the_same_data() {
     readable.show(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
     let mut application = Client::connected(server.address(), "asker");
 
+    json.done("addAskerEntry name=first count=3 tags=a,b");
+
     let mut calls: Vec<(String, Value)> = help(&mut json)
         .iter()
         .filter(|command| {
