@@ -3,8 +3,8 @@
 //! Whoever wants something done, a session of a command line, a script, a plugin, has a [`Control`] and makes a
 //! [`Call`]; the reply comes once, later, as the JSON object that all faces show:
 //! `{"status":"SUCCESS"|"FAIL","description":…,"data":…}`. Names and parameters are checked here
-//! ([`spec`]); the work is done by the server on its own thread, one command after the other, or by the application
-//! that added the command.
+//! ([`Spec::check`]); the work is done by the server on its own thread, one command after the other, or by the
+//! application that added the command.
 
 mod background;
 mod spec;
