@@ -49,7 +49,7 @@ const ABOUT_THE_SESSIONS: [&str; 7] = [
 ];
 
 /// Commands to which any text is a good one: they may do what a hostile text asks for.
-const TAKE_ANY_TEXT: [&str; 0] = [];
+const TAKE_ANY_TEXT: [&str; 2] = ["addStreamAlias", "createIngestPoint"];
 
 fn config() -> Config {
     let block = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));

@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crtmp_host::{
@@ -32,6 +32,9 @@ use crate::{
     process::{self, Fork, Identity, PidFile, Usage, Verdict},
     services,
 };
+
+/// How long the answer to the command that ends the server has for its way to the session.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Something for the main thread.
 enum Task {
@@ -320,6 +323,8 @@ impl Start<'_> {
                     Wish::End { reply } => {
                         info!(log, "the server ends by command");
                         reply(success("the server ends", json!(null)));
+                        // The answer goes through an application and a worker, which end with the server.
+                        thread::sleep(FAREWELL);
                         return ExitCode::SUCCESS;
                     }
                 }
