@@ -20,7 +20,8 @@ const GROUPS: [(&str, usize); 11] = [
 ];
 
 /// Cases of groups that are not all here.
-const SINGLE: [&str; 8] = ["LOAD-03", "LOAD-04", "FLT-05", "HOOK-01", "HOOK-02", "HOOK-03", "LOG-01", "WEB-04"];
+const SINGLE: [&str; 8] =
+    ["LOAD-03", "LOAD-04", "FLT-05", "HOOK-01", "HOOK-02", "HOOK-03", "LOG-01", "WEB-04"];
 
 /// What the beginnings of names stand for.
 const FOLDERS: [(&str, &str); 8] = [

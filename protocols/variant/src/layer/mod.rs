@@ -159,11 +159,6 @@ impl Endpoint {
         })
     }
 
-    /// Whether the peer may still hear something, though it has closed its side.
-    fn owes(&self) -> bool {
-        matches!(self.phase, Phase::Connecting(_) | Phase::Asked(_))
-    }
-
     fn poll_timeout(&self) -> Option<Instant> {
         if self.phase != Phase::Ready {
             // The application has its own time to answer.
