@@ -187,7 +187,7 @@ fn a_changed_file_takes_over_and_a_broken_one_does_not() {
     assert_eq!(host.publish(&one, "wait"), Verdict::Later);
     let waiting = host.last_request();
     fs::write(&file, "function on_publish( -- half written").unwrap();
-    assert!(matches!(host.command("reloadScript.app", &json!({})), Reply::Error(_)));
+    assert!(matches!(host.command("reloadScript.test", &json!({})), Reply::Error(_)));
     assert_eq!(host.publish(&one, "x"), Verdict::accept_as("v1-3-1"), "the version before goes on");
     assert_eq!(host.answer_to(waiting), None, "and so do calls that wait");
     fs::write(&file, version(22)).unwrap();

@@ -192,7 +192,7 @@ fn every_hook_of_1_0_arrives() {
     assert!(error.to_string().ends_with("bad settings"), "{error}");
 
     let server = Server::start(&library);
-    server.wait_for(r#"create {"key":1} in /somewhere, 1"#);
+    server.wait_for(r#"create everything {"key":1} in /somewhere, 1"#);
     server.wait_for("on_timer 7 at 1");
     assert_eq!(server.commands.lock().unwrap()[0]["name"], "everything");
 

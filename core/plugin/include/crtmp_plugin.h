@@ -454,7 +454,7 @@ typedef struct crtmp_HostTable {
                                 struct crtmp_Str text);
     /**
      * Calls a command of the far end. `args` is JSON text of a list; the command object comes first. The far end's
-     * answer comes with the ticket.
+     * answer comes with the ticket; a connection of another application counts as gone.
      */
     int32_t (*call)(const struct crtmp_HostTable *host,
                     uint64_t conn,
@@ -478,7 +478,7 @@ typedef struct crtmp_HostTable {
                       struct crtmp_Str code,
                       struct crtmp_Str text);
     /**
-     * Has the frames that a connection publishes brought to `on_frame` (`on` not 0), or no more (0).
+     * Has the frames that a connection of this application publishes brought to `on_frame` (`on` not 0), or no more (0).
      */
     int32_t (*tap)(const struct crtmp_HostTable *host, uint64_t conn, uint32_t on);
     /**
@@ -523,7 +523,8 @@ typedef struct crtmp_HostTable {
      */
     int32_t (*command_add)(const struct crtmp_HostTable *host, struct crtmp_Str command);
     /**
-     * Begins to publish a stream of this application. 0: the name is none. `on_source` says what becomes of it.
+     * Begins to publish a stream of this application; in `create`, as soon as that has returned. 0: it has too many,
+     * or has ended. `on_source` says what becomes of it.
      */
     uint64_t (*source_open)(const struct crtmp_HostTable *host, struct crtmp_Str name);
     /**
@@ -555,6 +556,11 @@ typedef struct crtmp_HostTable {
      * long as the host pointer.
      */
     struct crtmp_Str (*folder)(const struct crtmp_HostTable *host);
+    /**
+     * The name of the application as its block says it: several blocks may use one library. Good for as long as the
+     * host pointer.
+     */
+    struct crtmp_Str (*name)(const struct crtmp_HostTable *host);
 } crtmp_HostTable;
 
 /**

@@ -24,6 +24,8 @@ pub trait Services: Send + Sync + 'static {
     fn folder(&self) -> &str {
         "."
     }
+    /// The name of the application.
+    fn name(&self) -> &str;
     /// Milliseconds of a clock that never goes back.
     fn now_ms(&self) -> u64 {
         0
@@ -141,6 +143,7 @@ impl Context {
             connect,
             http,
             folder,
+            name,
         };
         Self { table, services: Box::new(services), reason: Mutex::default() }
     }
@@ -342,6 +345,11 @@ unsafe extern "C" fn http(host: *const HostTable, request: Str, body: Str, ticke
 unsafe extern "C" fn folder(host: *const HostTable) -> Str {
     // SAFETY: the plugin passes the table that it was given; the services live as long as it.
     unsafe { serve(host, Str::EMPTY, |services| Str::new(services.folder())) }
+}
+
+unsafe extern "C" fn name(host: *const HostTable) -> Str {
+    // SAFETY: the plugin passes the table that it was given; the services live as long as it.
+    unsafe { serve(host, Str::EMPTY, |services| Str::new(services.name())) }
 }
 
 /// A copy of what a plugin lent. A plugin in C may hand over any bytes.

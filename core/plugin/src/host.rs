@@ -80,6 +80,13 @@ impl Host {
         std::path::PathBuf::from(String::from_utf8_lossy(text).into_owned())
     }
 
+    /// The name of the application as its block says it: several blocks may use one library.
+    pub fn name(&self) -> String {
+        // SAFETY: the table is valid (`new`), and the text for ever.
+        let text = self.call_table(|table| unsafe { (table.name)(self.table).bytes() });
+        String::from_utf8_lossy(text).into_owned()
+    }
+
     /// Time since some moment in the past; never goes back.
     pub fn now(&self) -> Duration {
         // SAFETY: the table is valid (`new`).

@@ -408,6 +408,10 @@ impl Services for Recorder {
         self.seen().logs.push((level, text.to_owned()));
     }
 
+    fn name(&self) -> &str {
+        "test"
+    }
+
     fn now_ms(&self) -> u64 {
         self.seen().now.as_millis() as u64
     }

@@ -36,8 +36,8 @@ static int32_t create(const crtmp_HostTable *host, crtmp_Str settings, void **in
     }
     self->host = host;
     *instance = self;
-    say(self, "create %.*s in %.*s, %d", CRTMP_PRINT(settings), CRTMP_PRINT(host->folder(host)),
-        host->size >= sizeof *host);
+    say(self, "create %.*s %.*s in %.*s, %d", CRTMP_PRINT(host->name(host)), CRTMP_PRINT(settings),
+        CRTMP_PRINT(host->folder(host)), host->size >= sizeof *host);
     host->timer_set(host, 7, 10, 0);
     host->timer_set(host, 8, 3600000, 1000);
     host->timer_cancel(host, 8);

@@ -156,6 +156,11 @@ static crtmp_Str host_folder(const crtmp_HostTable *host) {
     return crtmp_str("/");
 }
 
+static crtmp_Str host_name(const crtmp_HostTable *host) {
+    (void)host;
+    return crtmp_str("driven");
+}
+
 static void out_fail(const crtmp_OutTable *out, crtmp_Str reason) {
     (void)out;
     look(reason);
@@ -299,6 +304,7 @@ int main(int count, char **arguments) {
         .connect = host_connect,
         .http = host_http,
         .folder = host_folder,
+        .name = host_name,
     };
     CHECK(count == 2);
     void *library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);

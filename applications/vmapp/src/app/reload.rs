@@ -26,12 +26,11 @@ impl VmApp {
         self.host.add_command(&Command::new(self.reload_command(), about))
     }
 
-    /// The name of the command that loads the script again: `reloadScript.` and the name of the file.
+    /// The name of the command that loads the script again: `reloadScript.` and the name of the application.
     fn reload_command(&self) -> String {
-        let stem = self.file.file_stem().unwrap_or_default().to_string_lossy();
-        let fits = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-        let stem: String = stem.chars().filter(|letter| fits(*letter)).take(48).collect();
-        format!("reloadScript.{stem}")
+        let fits = |letter: &char| letter.is_ascii_alphanumeric() || "_-.".contains(*letter);
+        let name: String = self.host.name().chars().filter(fits).take(48).collect();
+        format!("reloadScript.{name}")
     }
 
     pub(super) fn own_command(&mut self, call: &CommandCall<'_>) -> Option<Reply> {

@@ -125,9 +125,10 @@ impl Shared {
         settings: &str,
         started: &Sender<Result<(), Failure>>,
     ) {
-        let mut instance = match entry
-            .create(Door { shared: Arc::downgrade(self), folder: self.folder.clone() }, settings)
-        {
+        let mut instance = match entry.create(
+            Door { shared: Arc::downgrade(self), folder: self.folder.clone(), name: self.name.clone() },
+            settings,
+        ) {
             Ok(instance) => instance,
             Err(failure) => {
                 let _ = started.send(Err(failure));
@@ -208,13 +209,18 @@ impl fmt::Debug for Shared {
 /// What an application sees of the server. Does not keep the application alive.
 struct Door {
     shared: Weak<Shared>,
-    /// Kept for whoever asks when the application has ended.
+    /// Both kept for whoever asks when the application has ended.
     folder: String,
+    name: String,
 }
 
 impl Services for Door {
     fn folder(&self) -> &str {
         &self.folder
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn log(&self, level: Level, text: &str) {

@@ -226,7 +226,10 @@ pub enum Stopped {
 pub fn check_settings(config: &AppConfig, entry: &AppEntry, logger: &Logger) -> Result<(), StartError> {
     let logger = logger.new(slog::o!("application" => config.name.clone()));
     entry
-        .validate(LogOnly { logger, folder: config.folder.clone() }, &config.settings)
+        .validate(
+            LogOnly { logger, folder: config.folder.clone(), name: config.name.clone() },
+            &config.settings,
+        )
         .map_err(|failure| StartError::new(config, Reason::Failure(failure)))
 }
 
@@ -234,6 +237,7 @@ pub fn check_settings(config: &AppConfig, entry: &AppEntry, logger: &Logger) -> 
 struct LogOnly {
     logger: Logger,
     folder: String,
+    name: String,
 }
 
 impl Services for LogOnly {
@@ -243,6 +247,10 @@ impl Services for LogOnly {
 
     fn folder(&self) -> &str {
         &self.folder
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 }
 

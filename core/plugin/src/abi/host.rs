@@ -59,7 +59,8 @@ pub struct HostTable {
     /// Adds a command to the server's: JSON text of an object with `name`, `description`, `readOnly` and
     /// `parameters`, as `help` shows them. It ends with the instance.
     pub command_add: unsafe extern "C" fn(host: *const Self, command: Str) -> i32,
-    /// Begins to publish a stream of this application. 0: it has too many, has ended, or is still in `create`. `on_source` says what becomes of it.
+    /// Begins to publish a stream of this application; in `create`, as soon as that has returned. 0: it has too many,
+    /// or has ended. `on_source` says what becomes of it.
     pub source_open: unsafe extern "C" fn(host: *const Self, name: Str) -> u64,
     /// Gives a frame of a source; the body is copied. [`FULL`](super::FULL): the frame was left out, and all up to
     /// the next key frame will be, because the server is behind.
@@ -77,6 +78,9 @@ pub struct HostTable {
     /// The folder at which relative paths start: the one in which the server was started. Good for as
     /// long as the host pointer.
     pub folder: unsafe extern "C" fn(host: *const Self) -> Str,
+    /// The name of the application as its block says it: several blocks may use one library. Good for as long as the
+    /// host pointer.
+    pub name: unsafe extern "C" fn(host: *const Self) -> Str,
 }
 
 /// May run commands that only look.
