@@ -93,7 +93,7 @@ fn scripts_that_go_astray_cost_their_requests_and_nothing_else() {
           if astray[name] then astray[name]() end
           return true
         end"#;
-    let (server, _folder) = server(script, "");
+    let (server, _folder) = server(script, "secondInstructions = 1000000000");
     let mut canary = Canary::start(&server);
     let mut own = ffmpeg::publish_film(&url(&server, "well")).start();
     server.wait_for_publisher("well");

@@ -19,7 +19,8 @@ fn host_of(script: &Path, settings: Value) -> FakeHost {
 fn host(folder: &tempfile::TempDir, script: &str) -> FakeHost {
     let file = folder.path().join("app.lua");
     fs::write(&file, script).unwrap();
-    host_of(&file, json!({}))
+    // Of the second's budget the tests of the machine know.
+    host_of(&file, json!({ "secondInstructions": 1_000_000_000 }))
 }
 
 fn example() -> PathBuf {
