@@ -7,7 +7,7 @@
 //! Streams named `…-end` misbehave when they end.
 //!
 //! The command `misbehave hook=<hook> order=<order>` has a hook obey once when it is called next; `hook=command` obeys
-//! at once. The orders that are for commands only are those of [`Misbehaving::abuse`].
+//! at once. The orders that are for commands only are those of `abuse.rs`.
 
 mod abuse;
 
