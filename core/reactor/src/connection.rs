@@ -307,7 +307,9 @@ impl Connection {
         if self.connecting.is_some() {
             return self.settle_outbound(shared);
         }
-        if !failed && self.state == State::Open && !self.poisoned && self.chain.owes() {
+        // What it has sent before it is admitted is read afterwards, and the end of it found there.
+        let waits = !self.admitted || self.chain.owes();
+        if !failed && self.state == State::Open && !self.poisoned && waits {
             return;
         }
         // Our last words are on their way to a peer that has said its own.
