@@ -1,12 +1,12 @@
 //! An application that does everything wrong, beside 50 players of another application and a running stream of its own:
 //! none of them may lose a frame, and the server must end well.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crtmp_tests::cli::{self, Session};
 use crtmp_tests::numbered::{Shape, Source};
 use crtmp_tests::wire::{self, Client, Message, amf};
 use crtmp_tests::{Config, Server, wait_for};
@@ -17,66 +17,20 @@ use crate::crowd::{Crowd, Pace};
 
 const SHAPE: Shape = Shape { picture: 2000, gop: 25, interval: 40 };
 
-const SECRET: &str = "open the door please";
-
 /// The types of messages.
 const USER_CONTROL: u8 = 4;
 const DATA: u8 = 18;
 
-/// A session of the command line.
-pub(crate) struct Cli(TcpStream);
-
-impl Cli {
-    /// A session that may do everything.
-    pub(crate) fn open(server: &Server) -> Self {
-        let socket = TcpStream::connect(address_of(server, "inboundJsonCli")).expect("it listens");
-        socket.set_read_timeout(Some(SOON)).expect("a socket option");
-        let mut cli = Self(socket);
-        cli.done(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
-        cli
-    }
-
-    /// The connection.
-    pub(crate) fn into_socket(self) -> TcpStream {
-        self.0
-    }
-
-    /// The reply to a command.
-    pub(crate) fn call(&mut self, line: &str) -> Value {
-        self.0.write_all(format!("{line}\n").as_bytes()).expect("the session is there");
-        let mut reply = Vec::new();
-        while !reply.ends_with(b"\r\n\r\n") {
-            let mut buffer = [0; 65536];
-            let count = self.0.read(&mut buffer).unwrap_or_else(|error| panic!("{line}: {error}"));
-            assert!(count > 0, "{line}: the session was ended");
-            reply.extend_from_slice(&buffer[..count]);
-        }
-        serde_json::from_slice(&reply).expect("JSON")
-    }
-
-    /// The data of a command that must be done.
-    pub(crate) fn done(&mut self, line: &str) -> Value {
-        let mut reply = self.call(line);
-        assert_eq!(reply["status"], "SUCCESS", "{line}: {reply}");
-        reply["data"].take()
-    }
-
-    /// Has the misbehaving application obey; gives what it knows.
-    fn order(&mut self, hook: &str, order: &str) -> Value {
-        self.done(&format!("misbehave hook={hook} order={}", order.replace(' ', "\\ ")))
-    }
-
-    /// What is known of an application.
-    pub(crate) fn application(&mut self, name: &str) -> Value {
-        let all = self.done("listApplications");
-        let all = all.as_array().expect("a list");
-        all.iter().find(|application| application["name"] == name).expect("it is there").clone()
-    }
+/// Has the misbehaving application obey; gives what it knows.
+fn obey(session: &mut Session, hook: &str, order: &str) -> Value {
+    session.done(&format!("misbehave hook={hook} order={}", order.replace(' ', "\\ ")))
 }
 
-fn address_of(server: &Server, chain: &str) -> SocketAddr {
-    let services = server.services().iter().rev();
-    services.clone().find(|service| service.chain == chain).expect("there is such a service").address
+/// What is known of an application.
+pub(crate) fn application(session: &mut Session, name: &str) -> Value {
+    let all = session.done("listApplications");
+    let all = all.as_array().expect("a list");
+    all.iter().find(|application| application["name"] == name).expect("it is there").clone()
 }
 
 /// The misbehaving application with a port of its own, and an administrator.
@@ -89,21 +43,22 @@ fn config() -> Config {
         "{{ name = \"misbehaving\", hookTimeout = 1, laterTimeout = 1, pingInterval = 1, drop = \"panic in drop\", {} }}",
         acceptor("inboundRtmp")
     );
-    Config::new().log_level(3).workers(2).block(&misbehaving).block(&admin_block())
+    Config::new().log_level(3).workers(2).block(&misbehaving).block(&cli::administrator())
 }
 
-/// The block of an administrator whose sessions [`Cli::open`] opens.
-pub(crate) fn admin_block() -> String {
-    format!("{{ name = \"admin\", secret = {SECRET:?}, {} }}", acceptor("inboundJsonCli"))
+/// The acceptor of the misbehaving application itself.
+fn own_address(server: &Server) -> SocketAddr {
+    let mut services = server.services().iter().rev();
+    services.find(|service| service.chain == "inboundRtmp").expect("its acceptor").address
 }
 
 fn acceptor(chain: &str) -> String {
     format!("acceptors = {{ {{ ip = \"127.0.0.1\", port = 0, protocol = {chain:?} }} }}")
 }
 
-/// Lets 50 players of another application and 10 of the misbehaving one go on during `work`; then none of them may
-/// have lost anything.
-fn beside_canaries(server: &Server, work: impl FnOnce()) {
+/// Lets 50 players of another application and 10 of this one go on during `work`; then none of them may have lost
+/// anything.
+pub(crate) fn beside_canaries(server: &Server, application: &str, work: impl FnOnce()) {
     let over = AtomicBool::new(false);
     let ready = std::sync::Barrier::new(3);
     let crowd = |application, players| {
@@ -115,7 +70,7 @@ fn beside_canaries(server: &Server, work: impl FnOnce()) {
     };
     thread::scope(|scope| {
         scope.spawn(|| crowd("live", 50));
-        scope.spawn(|| crowd("misbehaving", 10));
+        scope.spawn(|| crowd(application, 10));
         ready.wait();
         // The others end also where this fails.
         let _over = Over(&over);
@@ -144,12 +99,12 @@ fn publisher(server: &Server, name: &str) -> Source {
 }
 
 /// What calls a hook.
-type Trigger = fn(&Server, &mut Cli);
+type Trigger = fn(&Server, &mut Session);
 
 /// Every hook but `new` and `drop`, and what calls it.
 const HOOKS: [(&str, Trigger); 16] = [
     ("accept", |server, _| {
-        let mut client = Client::open(address_of(server, "inboundRtmp"));
+        let mut client = Client::open(own_address(server));
         client.expect_close(SOON);
     }),
     ("connect", |server, _| {
@@ -215,39 +170,39 @@ const HOOKS: [(&str, Trigger); 16] = [
         source.client().expect_open();
     }),
     ("stream", |server, _| drop(publisher(server, "comes"))),
-    ("source", |_, cli| drop(cli.order("command", "source"))),
-    ("timer", |_, cli| drop(cli.order("command", "timer"))),
-    ("result", |_, cli| drop(cli.order("command", "call"))),
+    ("source", |_, cli| drop(obey(cli, "command", "source"))),
+    ("timer", |_, cli| drop(obey(cli, "command", "timer"))),
+    ("result", |_, cli| drop(obey(cli, "command", "call"))),
 ];
 
 #[test]
 fn every_hook_may_panic() {
     let server = stage();
-    beside_canaries(&server, || {
-        let mut cli = Cli::open(&server);
+    beside_canaries(&server, "misbehaving", || {
+        let mut cli = Session::operator(&server);
         let mut disabled = 0;
         for (hook, trigger) in HOOKS {
-            let before = cli.application("misbehaving")["panics"].as_u64().expect("a number");
-            cli.order(hook, &format!("panic in {hook}"));
+            let before = application(&mut cli, "misbehaving")["panics"].as_u64().expect("a number");
+            obey(&mut cli, hook, &format!("panic in {hook}"));
             trigger(&server, &mut cli);
             let what = format!("the panic in {hook}");
             let now = wait_for(&what, SOON, || {
-                let now = cli.application("misbehaving");
+                let now = application(&mut cli, "misbehaving");
                 (now["panics"].as_u64() > Some(before)).then_some(now)
             });
             if now["health"] == "disabled" {
                 disabled += 1;
-                let refused = cli.call("misbehave hook=command order=nothing");
+                let refused = cli.run("misbehave hook=command order=nothing");
                 assert_eq!(refused["status"], "FAIL", "{refused}");
                 let mut other = Client::shaken(server.address());
                 other.send(&wire::connect("misbehaving", "rtmp://x/misbehaving"));
                 other.expect("_error");
                 cli.done("enableApplication name=misbehaving");
             }
-            assert_eq!(cli.application("misbehaving")["health"], "well", "after {hook}");
+            assert_eq!(application(&mut cli, "misbehaving")["health"], "well", "after {hook}");
         }
         assert_eq!(disabled, 1, "ten panics within a minute disable it");
-        let failed = cli.call("misbehave hook=command order=panic");
+        let failed = cli.run("misbehave hook=command order=panic");
         assert_eq!(failed["status"], "FAIL", "{failed}");
         client(&server).expect_open();
     });
@@ -257,30 +212,30 @@ fn every_hook_may_panic() {
 #[test]
 fn hooks_that_sleep_and_never_return_cost_their_own_application_only() {
     let server = stage();
-    beside_canaries(&server, || {
-        let mut cli = Cli::open(&server);
+    beside_canaries(&server, "misbehaving", || {
+        let mut cli = Session::operator(&server);
         let mut stuck = client(&server);
         let asked = Instant::now();
         stuck.send(&wire::publish(1, "sleep5000"));
         stuck.expect("NetStream.");
         assert!(asked.elapsed() < Duration::from_secs(4), "it is refused after hookTimeout");
-        assert_eq!(cli.application("misbehaving")["health"], "stuck");
-        let refused = cli.call("misbehave hook=command order=nothing");
+        assert_eq!(application(&mut cli, "misbehaving")["health"], "stuck");
+        let refused = cli.run("misbehave hook=command order=nothing");
         assert_eq!(refused["status"], "FAIL", "{refused}");
         wait_for("the end of the sleep", SOON, || {
-            (cli.application("misbehaving")["health"] == "well").then_some(())
+            (application(&mut cli, "misbehaving")["health"] == "well").then_some(())
         });
         stuck.expect_open();
 
         let mut never = client(&server);
         never.send(&wire::publish(1, "never"));
         never.expect("NetStream.");
-        assert_eq!(cli.application("misbehaving")["health"], "stuck");
+        assert_eq!(application(&mut cli, "misbehaving")["health"], "stuck");
         cli.done("enableApplication name=misbehaving");
-        assert_eq!(cli.application("misbehaving")["health"], "well");
-        assert_eq!(cli.application("misbehaving")["oldInstances"], 1);
+        assert_eq!(application(&mut cli, "misbehaving")["health"], "well");
+        assert_eq!(application(&mut cli, "misbehaving")["oldInstances"], 1);
         client(&server).expect_open();
-        cli.order("command", "nothing");
+        obey(&mut cli, "command", "nothing");
         publisher(&server, "healthy").client().expect_open();
     });
     let ending = Instant::now();
@@ -291,18 +246,18 @@ fn hooks_that_sleep_and_never_return_cost_their_own_application_only() {
 #[test]
 fn absurd_calls_and_all_that_can_be_taken_at_once() {
     let server = stage();
-    beside_canaries(&server, || {
-        let mut cli = Cli::open(&server);
-        assert_eq!(cli.order("command", "commands")["taken"], 255, "256 with the one that orders");
-        assert_eq!(cli.order("command", "timers")["taken"], 10_000);
-        cli.order("command", "flood");
-        assert_eq!(cli.order("command", "allocate")["kept"], 64);
-        assert_eq!(cli.order("command", "sources")["sources"], 1000);
+    beside_canaries(&server, "misbehaving", || {
+        let mut cli = Session::operator(&server);
+        assert_eq!(obey(&mut cli, "command", "commands")["taken"], 255, "256 with the one that orders");
+        assert_eq!(obey(&mut cli, "command", "timers")["taken"], 10_000);
+        obey(&mut cli, "command", "flood");
+        assert_eq!(obey(&mut cli, "command", "allocate")["kept"], 64);
+        assert_eq!(obey(&mut cli, "command", "sources")["sources"], 1000);
         // What the application does to the newest connection of its own is its own business.
         let victim = client(&server);
-        cli.call("misbehave hook=command order=everything");
+        cli.run("misbehave hook=command order=everything");
         wait_for("the application to be well again", SOON, || {
-            (cli.application("misbehaving")["health"] == "well").then_some(())
+            (application(&mut cli, "misbehaving")["health"] == "well").then_some(())
         });
         drop(victim);
         let names = ["wrong", "twice", "answer"];
@@ -312,13 +267,13 @@ fn absurd_calls_and_all_that_can_be_taken_at_once() {
             client.expect("NetStream.");
             client.expect_open();
         }
-        assert_eq!(cli.order("command", "others")["taken"], 0, "nobody waits for an answer");
+        assert_eq!(obey(&mut cli, "command", "others")["taken"], 0, "nobody waits for an answer");
         let streams = || server.counters().json()["streams"].as_array().map_or(0, Vec::len);
         wait_for("the sources", SOON, || (streams() >= 1002).then_some(()));
         cli.done("disableApplication name=misbehaving");
         wait_for("the end of the sources", SOON, || (streams() <= 3).then_some(()));
         cli.done("enableApplication name=misbehaving");
-        cli.order("command", "nothing");
+        obey(&mut cli, "command", "nothing");
     });
     server.stop();
 }
@@ -327,14 +282,14 @@ fn absurd_calls_and_all_that_can_be_taken_at_once() {
 fn who_taps_and_is_slow_misses_frames_and_memory_stays() {
     let server = stage();
     let shape = Shape { picture: 200_000, ..SHAPE };
-    beside_canaries(&server, || {
-        let mut cli = Cli::open(&server);
+    beside_canaries(&server, "misbehaving", || {
+        let mut cli = Session::operator(&server);
         let before = server.counters().usage().allocated;
         let client = Client::publisher(server.address(), "misbehaving", "tap slowly");
         let mut source = Source::of(client, shape, 0);
         let known = wait_for("frames that are left out", SOON, || {
             source.keep_pace();
-            let known = cli.order("command", "nothing");
+            let known = obey(&mut cli, "command", "nothing");
             (known["leftOut"].as_u64() > Some(10)).then_some(known)
         });
         assert!(known["frames"].as_u64() > Some(5), "{known}");
@@ -347,8 +302,8 @@ fn who_taps_and_is_slow_misses_frames_and_memory_stays() {
 #[test]
 fn it_is_disabled_while_hooks_wait_and_enabled_again() {
     let server = stage();
-    beside_canaries(&server, || {
-        let mut cli = Cli::open(&server);
+    beside_canaries(&server, "misbehaving", || {
+        let mut cli = Session::operator(&server);
         let mut later = client(&server);
         later.send(&wire::publish(1, "later"));
         let mut asleep = client(&server);
@@ -361,39 +316,39 @@ fn it_is_disabled_while_hooks_wait_and_enabled_again() {
             client.expect("NetStream.");
         }
         assert!(asked.elapsed() < Duration::from_millis(800), "all are refused at once");
-        assert_eq!(cli.application("misbehaving")["health"], "disabled");
+        assert_eq!(application(&mut cli, "misbehaving")["health"], "disabled");
         cli.done("enableApplication name=misbehaving");
-        assert_eq!(cli.call("enableApplication name=misbehaving")["status"], "FAIL", "it is well");
+        assert_eq!(cli.run("enableApplication name=misbehaving")["status"], "FAIL", "it is well");
         publisher(&server, "healthy").client().expect_open();
         drop((later, asleep, waiting));
     });
     // With its connections the old instance goes.
-    let mut cli = Cli::open(&server);
+    let mut cli = Session::operator(&server);
     wait_for("the end of the old instance", SOON, || {
-        (cli.application("misbehaving")["oldInstances"] == 0).then_some(())
+        (application(&mut cli, "misbehaving")["oldInstances"] == 0).then_some(())
     });
-    cli.order("command", "nothing");
+    obey(&mut cli, "command", "nothing");
     server.stop();
 }
 
 #[test]
 fn a_connection_waits_for_on_accept() {
     let server = stage();
-    let mut cli = Cli::open(&server);
-    let address = address_of(&server, "inboundRtmp");
+    let mut cli = Session::operator(&server);
+    let address = own_address(&server);
     for order in ["wrong", "later", "answer"] {
-        cli.order("accept", order);
+        obey(&mut cli, "accept", order);
         Client::open(address).expect_close(SOON);
     }
     for order in ["twice", "sleep300", "nothing"] {
-        cli.order("accept", order);
+        obey(&mut cli, "accept", order);
         Client::connected(address, "misbehaving").expect_open();
     }
     assert!(server.log().contains("answered: Ok(()), Err(Gone)"));
     // One that leaves while it waits is not missed, and one that is hurried by the end of its application goes.
-    cli.order("accept", "later");
+    obey(&mut cli, "accept", "later");
     drop(Client::open(address));
-    cli.order("accept", "sleep900");
+    obey(&mut cli, "accept", "sleep900");
     let mut waiting = Client::open(address);
     cli.done("disableApplication name=misbehaving");
     waiting.expect_close(Duration::from_secs(5));

@@ -1,75 +1,15 @@
 //! What an operator allows: connections, bandwidth, aliases, ingest points; and what of it outlives a restart.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::Path,
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
+use crtmp_tests::cli::{self, Session};
 use crtmp_tests::{Config, Server, ffmpeg, folder_of_programs, players, wait_for, wire::Client};
 use serde_json::{Value, json};
 
 use crate::{SOON, file};
 
-/// A session of the command line for programs.
-struct Commands {
-    socket: TcpStream,
-    incoming: Vec<u8>,
-}
-
-impl Commands {
-    /// A session that may do what it may without the secret: look.
-    fn guest(server: &Server) -> Self {
-        let socket = TcpStream::connect(address(server, "inboundJsonCli")).expect("the server listens");
-        socket.set_read_timeout(Some(SOON)).expect("a socket option");
-        Self { socket, incoming: Vec::new() }
-    }
-
-    /// A session that may do everything.
-    fn open(server: &Server) -> Self {
-        let mut session = Self::guest(server);
-        session.succeed("auth secret=open");
-        session
-    }
-
-    fn call(&mut self, line: &str) -> Value {
-        self.socket.write_all(format!("{line}\n").as_bytes()).expect("the server takes commands");
-        loop {
-            if let Some(at) = self.incoming.windows(4).position(|part| part == b"\r\n\r\n") {
-                let answer: Vec<u8> = self.incoming.drain(..at + 4).collect();
-                return serde_json::from_slice(&answer).expect("the answer is JSON");
-            }
-            let mut buffer = [0; 4096];
-            let count = self.socket.read(&mut buffer).expect("an answer");
-            assert_ne!(count, 0, "the session was closed");
-            self.incoming.extend(&buffer[..count]);
-        }
-    }
-
-    fn succeed(&mut self, line: &str) -> Value {
-        let mut answer = self.call(line);
-        assert_eq!(answer["status"], "SUCCESS", "{line}: {answer}");
-        answer["data"].take()
-    }
-
-    fn fail(&mut self, line: &str) -> String {
-        let answer = self.call(line);
-        assert_eq!(answer["status"], "FAIL", "{line}: {answer}");
-        answer["description"].as_str().unwrap_or_default().to_owned()
-    }
-}
-
-fn address(server: &Server, chain: &str) -> SocketAddr {
-    server.services().iter().find(|service| service.chain == chain).expect("an acceptor").address
-}
-
 fn with_commands() -> Config {
-    Config::new().workers(2).block(
-        r#"{ name = "admin", protocol = "dynamiclinklibrary", secret = "open",
-             acceptors = { { ip = "127.0.0.1", port = 0, protocol = "inboundJsonCli" } } }"#,
-    )
+    Config::new().workers(2).block(&cli::administrator())
 }
 
 fn with_state(file: &Path) -> Config {
@@ -80,13 +20,13 @@ fn with_state(file: &Path) -> Config {
 fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
     let config = with_commands().application("hasStreamAliases", "true").application("playWait", "1");
     let server = Server::start(&config);
-    let mut commands = Commands::open(&server);
+    let mut commands = Session::operator(&server);
     let _publisher = ffmpeg::publish_film(&server.url("film")).start();
     server.wait_for_publisher("film");
     let rtmp = server.address();
     Client::player(rtmp, "live", "film").expect("NetStream.Play.StreamNotFound");
 
-    let added = commands.succeed("addStreamAlias localStreamName=film aliasName=once");
+    let added = commands.done("addStreamAlias localStreamName=film aliasName=once");
     assert_eq!((&added["expirePeriod"], &added["oneShot"]), (&json!(-600), &json!(true)), "{added}");
     assert_eq!(added["appName"], "flvplayback");
     let (_folder, out) = file("once.flv");
@@ -95,7 +35,7 @@ fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
     assert_ne!(record("once").run().code, Some(0), "it could be used twice");
     Client::player(rtmp, "live", "film").expect("NetStream.Play.StreamNotFound");
 
-    commands.succeed("addStreamAlias localStreamName=film aliasName=often expirePeriod=600");
+    commands.done("addStreamAlias localStreamName=film aliasName=often expirePeriod=600");
     for _ in 0..2 {
         let (_folder, out) = file("often.flv");
         let player = players::rtmpdump(&server.url("often"), &out).start();
@@ -103,25 +43,25 @@ fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
         player.interrupt();
     }
 
-    commands.succeed("addStreamAlias localStreamName=film aliasName=short expirePeriod=1");
+    commands.done("addStreamAlias localStreamName=film aliasName=short expirePeriod=1");
     let gone = || {
-        let list = commands.succeed("listStreamAliases");
+        let list = commands.done("listStreamAliases");
         let names: Vec<_> = list.as_array()?.iter().map(|alias| alias["aliasName"].clone()).collect();
         (names == [json!("often")]).then_some(())
     };
     wait_for("the end of the short alias", SOON, gone);
     Client::player(rtmp, "live", "short").expect("NetStream.Play.StreamNotFound");
-    commands.succeed("removeStreamAlias aliasName=often");
-    assert!(commands.fail("removeStreamAlias aliasName=often").contains("no alias"));
+    commands.done("removeStreamAlias aliasName=often");
+    assert!(commands.fails("removeStreamAlias aliasName=often").contains("no alias"));
     Client::player(rtmp, "live", "often").expect("NetStream.Play.StreamNotFound");
 
     // A player is not told the real name, not even where the stream is not there.
-    commands.succeed("addStreamAlias localStreamName=nothing aliasName=empty");
+    commands.done("addStreamAlias localStreamName=nothing aliasName=empty");
     let refusal = Client::player(rtmp, "live", "empty").expect("NetStream.Play.StreamNotFound");
     assert!(refusal.says("empty") && !refusal.says("nothing"));
     for wrong in ["localStreamName=a/../b aliasName=x", "localStreamName=a aliasName=x expirePeriod=31536001"]
     {
-        commands.fail(&format!("addStreamAlias {wrong}"));
+        commands.fails(&format!("addStreamAlias {wrong}"));
     }
     server.stop();
 }
@@ -132,10 +72,10 @@ fn who_publishes_needs_the_private_name_and_nobody_is_told_it() {
     let sink = format!(r#"{{ sinks = {{ {{ type = "file", filename = {events:?}, format = "json" }} }} }}"#);
     let config = with_commands().application("hasIngestPoints", "true").top("eventLogger", &sink);
     let server = Server::start(&config);
-    let mut commands = Commands::open(&server);
-    commands.succeed("createIngestPoint privateStreamName=hidden7 publicStreamName=cam");
+    let mut commands = Session::operator(&server);
+    commands.done("createIngestPoint privateStreamName=hidden7 publicStreamName=cam");
     assert!(
-        !commands.fail("createIngestPoint privateStreamName=hidden7 publicStreamName=x").contains("hidden7")
+        !commands.fails("createIngestPoint privateStreamName=hidden7 publicStreamName=x").contains("hidden7")
     );
     for name in ["cam", "guessed8"] {
         let refused = ffmpeg::publish_film(&server.url(name)).run();
@@ -145,16 +85,16 @@ fn who_publishes_needs_the_private_name_and_nobody_is_told_it() {
     server.wait_for_publisher("cam");
     assert_eq!(ffmpeg::codecs(&server.url("cam")), ["aac", "h264"]);
 
-    let mut guest = Commands::guest(&server);
+    let mut guest = Session::guest(&server);
     let private = |list: Value| list[0]["privateStreamName"].clone();
-    assert_eq!(private(guest.succeed("listIngestPoints")), "***");
-    assert_eq!(private(guest.succeed("listConfig")["ingestPoints"].take()), "***");
-    assert_eq!(guest.succeed("getConfigInfo id=1")["privateStreamName"], "***");
-    assert_eq!(private(commands.succeed("listIngestPoints")), "hidden7");
+    assert_eq!(private(guest.done("listIngestPoints")), "***");
+    assert_eq!(private(guest.done("listConfig")["ingestPoints"].take()), "***");
+    assert_eq!(guest.done("getConfigInfo id=1")["privateStreamName"], "***");
+    assert_eq!(private(commands.done("listIngestPoints")), "hidden7");
 
-    commands.succeed("removeIngestPoint privateStreamName=hidden7");
+    commands.done("removeIngestPoint privateStreamName=hidden7");
     assert!(publisher.runs(), "the publisher was ended");
-    assert_eq!(commands.succeed("listIngestPoints"), json!([]));
+    assert_eq!(commands.done("listIngestPoints"), json!([]));
     drop(publisher);
     let refused = ffmpeg::publish_film(&server.url("hidden7")).run();
     assert_ne!(refused.code, Some(0), "it was published after its end");
@@ -170,28 +110,28 @@ fn who_publishes_needs_the_private_name_and_nobody_is_told_it() {
 #[test]
 fn a_connection_too_many_is_refused_but_not_that_of_the_operator() {
     let server = Server::start(&with_commands());
-    let mut commands = Commands::open(&server);
-    commands.succeed("setConnectionsCountLimit count=2");
+    let mut commands = Session::operator(&server);
+    commands.done("setConnectionsCountLimit count=2");
     let rtmp = server.address();
     let mut first = Client::connected(rtmp, "live");
     let second = Client::connected(rtmp, "live");
-    let state = commands.succeed("getConnectionsCountLimit");
+    let state = commands.done("getConnectionsCountLimit");
     assert_eq!((&state["current"], &state["limit"]), (&json!(2), &json!(2)), "{state}");
     assert!(Client::open(rtmp).expect_close(SOON).is_empty());
     server.wait_for_log("setConnectionsCountLimit = 2 is reached");
-    Commands::open(&server).succeed("version");
+    Session::operator(&server).done("version");
     first.expect_open();
 
     drop(second);
     wait_for("a free place", SOON, || {
-        (commands.succeed("getConnectionsCountLimit")["current"] == json!(1)).then_some(())
+        (commands.done("getConnectionsCountLimit")["current"] == json!(1)).then_some(())
     });
     let _third = Client::connected(rtmp, "live");
-    commands.succeed("setConnectionsCountLimit count=0");
+    commands.done("setConnectionsCountLimit count=0");
     let _more: Vec<Client> = (0..3).map(|_| Client::connected(rtmp, "live")).collect();
-    let most = commands.succeed("getConnectionsCountLimit")["most"].as_u64().expect("a number");
+    let most = commands.done("getConnectionsCountLimit")["most"].as_u64().expect("a number");
     assert!(
-        commands.fail(&format!("setConnectionsCountLimit count={}", most + 1)).contains(&most.to_string())
+        commands.fails(&format!("setConnectionsCountLimit count={}", most + 1)).contains(&most.to_string())
     );
     server.stop();
 }
@@ -199,15 +139,15 @@ fn a_connection_too_many_is_refused_but_not_that_of_the_operator() {
 #[test]
 fn beyond_the_bandwidth_new_streams_are_refused_and_old_ones_go_on() {
     let server = Server::start(&with_commands());
-    let mut commands = Commands::open(&server);
+    let mut commands = Session::operator(&server);
     let mut publisher = ffmpeg::publish_film(&server.url("one")).start();
     server.wait_for_publisher("one");
     let rtmp = server.address();
     let mut player = ffmpeg::play(&server.url("one")).start();
-    commands.succeed("setBandwidthLimit in=100 out=100");
+    commands.done("setBandwidthLimit in=100 out=100");
     let is_over = |state: &Value, way: &str| state[way]["current"].as_f64().is_some_and(|rate| rate > 100.0);
     wait_for("the rate", SOON, || {
-        let state = commands.succeed("getBandwidth");
+        let state = commands.done("getBandwidth");
         (is_over(&state, "in") && is_over(&state, "out")).then_some(())
     });
     let mut other = Client::connected(rtmp, "live");
@@ -218,7 +158,7 @@ fn beyond_the_bandwidth_new_streams_are_refused_and_old_ones_go_on() {
     assert!(refusal.says("bandwidth limit"));
     assert!(publisher.runs() && player.runs());
 
-    commands.succeed("setBandwidthLimit in=0 out=0");
+    commands.done("setBandwidthLimit in=0 out=0");
     drop(Client::publisher(rtmp, "live", "three"));
     Client::player(rtmp, "live", "one").expect("NetStream.Play.Start");
     server.stop();
@@ -229,14 +169,14 @@ fn limits_and_ingest_points_outlive_a_restart_with_their_numbers() {
     let (_folder, state) = file("state.json");
     let config = with_state(&state);
     let server = Server::start(&config);
-    let mut commands = Commands::open(&server);
-    commands.succeed("setConnectionsCountLimit count=3");
-    commands.succeed("createIngestPoint privateStreamName=gone publicStreamName=x");
-    commands.succeed("createIngestPoint privateStreamName=hidden publicStreamName=cam");
-    commands.succeed("setBandwidthLimit in=1000000 out=2000000");
-    commands.succeed("setConnectionsCountLimit count=2");
-    commands.succeed("removeConfig id=2");
-    let before = commands.succeed("listConfig");
+    let mut commands = Session::operator(&server);
+    commands.done("setConnectionsCountLimit count=3");
+    commands.done("createIngestPoint privateStreamName=gone publicStreamName=x");
+    commands.done("createIngestPoint privateStreamName=hidden publicStreamName=cam");
+    commands.done("setBandwidthLimit in=1000000 out=2000000");
+    commands.done("setConnectionsCountLimit count=2");
+    commands.done("removeConfig id=2");
+    let before = commands.done("listConfig");
     assert_eq!(
         before,
         json!({
@@ -251,17 +191,17 @@ fn limits_and_ingest_points_outlive_a_restart_with_their_numbers() {
     server.stop();
 
     let server = Server::start(&config);
-    let mut commands = Commands::open(&server);
-    assert_eq!(commands.succeed("listConfig"), before);
-    assert_eq!(commands.succeed("getConnectionsCountLimit")["limit"], 2);
-    assert_eq!(commands.succeed("getBandwidth")["out"]["limit"], 2_000_000);
+    let mut commands = Session::operator(&server);
+    assert_eq!(commands.done("listConfig"), before);
+    assert_eq!(commands.done("getConnectionsCountLimit")["limit"], 2);
+    assert_eq!(commands.done("getBandwidth")["out"]["limit"], 2_000_000);
     let _publisher = ffmpeg::publish_film(&server.url("hidden")).start();
     server.wait_for_publisher("cam");
     let _second = Client::connected(server.address(), "live");
     assert!(Client::open(server.address()).expect_close(SOON).is_empty());
-    commands.succeed("removeConfig groupName=limits");
+    commands.done("removeConfig groupName=limits");
     let _third = Client::connected(server.address(), "live");
-    let point = commands.succeed("createIngestPoint privateStreamName=more publicStreamName=y");
+    let point = commands.done("createIngestPoint privateStreamName=more publicStreamName=y");
     assert_eq!(point["configId"], 5);
     server.stop();
 }
@@ -284,8 +224,8 @@ fn a_broken_state_file_ends_the_start_and_is_left_alone() {
 #[test]
 fn of_many_players_that_ask_at_once_one_gets_an_alias_for_one_play() {
     let server = Server::start(&with_commands().application("hasStreamAliases", "true"));
-    let mut commands = Commands::open(&server);
-    commands.succeed("addStreamAlias localStreamName=film aliasName=once");
+    let mut commands = Session::operator(&server);
+    commands.done("addStreamAlias localStreamName=film aliasName=once");
     let rtmp = server.address();
     let mut clients: Vec<Client> = (0..16).map(|_| Client::connected(rtmp, "live")).collect();
     clients.iter_mut().for_each(Client::create_stream);

@@ -3,18 +3,27 @@
 use std::fs;
 use std::path::Path;
 
+use crtmp_tests::cli::{self, Session};
 use crtmp_tests::wire::{self, Client, Message, amf};
-use crtmp_tests::{Canary, Config, Kind, Launch, Recording, Server, ffmpeg, wait_for};
+use crtmp_tests::{Config, Kind, Launch, Recording, Server, ffmpeg, wait_for};
+
+use serde_json::Value;
 
 use crate::SOON;
+use crate::containment::beside_canaries;
 
 /// A server with an application `lua` that runs this script, and the folder of the script.
 fn server(script: &str, keys: &str) -> (Server, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let block = block(&folder, script, keys);
+    (Server::start(&Config::new().workers(2).block(&block).block(&cli::administrator())), folder)
+}
+
+/// The block of such an application.
+fn block(folder: &tempfile::TempDir, script: &str, keys: &str) -> String {
     let file = folder.path().join("app.lua");
     fs::write(&file, script).expect("a temporary file");
-    let block = format!("{{ name = \"lua\", library = \"vmapp\", script = {file:?}, {keys} }}");
-    (Server::start(&Config::new().workers(2).block(&block)), folder)
+    format!("{{ name = \"lua\", library = \"vmapp\", script = {file:?}, {keys} }}")
 }
 
 fn url(server: &Server, stream: &str) -> String {
@@ -94,29 +103,64 @@ fn scripts_that_go_astray_cost_their_requests_and_nothing_else() {
           return true
         end"#;
     let (server, _folder) = server(script, "secondInstructions = 1000000000");
-    let mut canary = Canary::start(&server);
-    let mut own = ffmpeg::publish_film(&url(&server, "well")).start();
-    server.wait_for_publisher("well");
-    for name in ["loop", "caught", "routine", "sort", "pattern", "memory"] {
-        let refused = ffmpeg::publish_film(&url(&server, name)).run();
-        assert!(refused.stderr.contains("the application failed"), "{name}: {refused:?}");
-        server.wait_for_log("app.lua:");
+    beside_canaries(&server, "lua", || {
+        for name in ["loop", "caught", "routine", "sort", "pattern", "memory"] {
+            let refused = ffmpeg::publish_film(&url(&server, name)).run();
+            assert!(refused.stderr.contains("the application failed"), "{name}: {refused:?}");
+            server.wait_for_log("app.lua:");
+        }
+    });
+    server.stop();
+}
+
+#[test]
+fn a_server_ends_while_a_script_goes_on() {
+    let script = r#"function on_publish() log.info("off it goes") while true do end end"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let block = block(&folder, script, "callInstructions = 1000000000000, callTimeMs = 600000");
+    let server = Server::start(&Config::new().workers(2).top("shutdownTimeout", "1").block(&block));
+    let mut client = Client::connected(server.address(), "lua");
+    client.create_stream();
+    client.send(&wire::publish(1, "endless"));
+    server.wait_for_log("off it goes");
+    server.stop();
+}
+
+/// A command by its own name, and by a script that runs it for somebody else.
+#[test]
+fn a_script_gets_the_data_that_the_command_line_gets() {
+    let script = r#"
+        server.add_command("throughLua", { read_only = true, params = { { name = "command", type = "text" } } },
+          function(params)
+            local answer = server.command(params.command)
+            if answer.status ~= "SUCCESS" then return nil, answer.description end
+            return answer.data or json.null
+          end)"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = Config::new().workers(2).block(&block(&folder, script, "")).block(&cli::administrator());
+    let server = Server::start(&config);
+    let _publisher = ffmpeg::publish_film(&url(&server, "film")).start();
+    server.wait_for_publisher("film");
+    let mut session = Session::operator(&server);
+    for command in ["help", "version", "listStreamsIds", "listServices", "listInboundStreamNames"] {
+        let direct = session.done(command);
+        assert_eq!(session.done(&format!("throughLua command={command}")), direct, "{command}");
     }
-    assert!(own.runs(), "the stream of the same application ended: {}", own.stderr());
-    canary.check(&server);
-    own.kill();
+    let name = |streams: Value| streams[0]["name"].clone();
+    let direct = name(session.done("listStreams"));
+    assert_eq!(direct, "film");
+    assert_eq!(name(session.done("throughLua command=listStreams")), direct);
+    let refused = session.fails("throughLua command=setLogLevel");
+    assert!(refused.contains("may not"), "{refused}");
+    assert!(session.fails("throughLua command=listSteams").contains("listStreams"), "a suggestion");
     server.stop();
 }
 
 #[test]
 fn a_half_written_file_changes_nothing_and_a_whole_one_takes_over() {
-    let version = |number: u32| {
-        format!(
-            "function on_load() timer.every(0.05, function() shared.ticks = (shared.ticks or 0) + 1 end) end\n\
-             function on_publish(client, id, name) return name .. '-v{number}' end"
-        )
-    };
-    let (server, folder) = server(&version(1), "");
+    let version = "function on_load() timer.every(0.05, function() shared.ticks = (shared.ticks or 0) + 1 end) end\n\
+                   function on_publish(client, id, name) return name .. '-v1' end";
+    let (server, folder) = server(version, "");
     let file = folder.path().join("app.lua");
     let mut first = ffmpeg::publish_film(&url(&server, "one")).start();
     server.wait_for_publisher("one-v1");
@@ -124,11 +168,23 @@ fn a_half_written_file_changes_nothing_and_a_whole_one_takes_over() {
     server.wait_for_log("cannot be loaded");
     let mut second = ffmpeg::publish_film(&url(&server, "two")).start();
     server.wait_for_publisher("two-v1");
-    replace(&file, &version(22));
+    // Of the timer of the version before nothing may be left.
+    let quiet = "function on_load()\n\
+                   shared.found = shared.ticks\n\
+                   timer.after(0.5, function() shared.later = shared.ticks end)\n\
+                 end\n\
+                 server.add_command('ticks', { read_only = true }, function() return shared end)\n\
+                 function on_publish(client, id, name) return name .. '-v22' end";
+    replace(&file, quiet);
     server.wait_for_log("has changed and is loaded");
     let mut third = ffmpeg::publish_film(&url(&server, "three")).start();
     server.wait_for_publisher("three-v22");
     assert!(first.runs() && second.runs(), "sessions stay");
+    let mut session = Session::operator(&server);
+    let ticks = wait_for("half a second of the new version", SOON, || {
+        Some(session.done("ticks")).filter(|ticks| ticks["later"].is_number())
+    });
+    assert!(ticks["found"].as_u64() > Some(0) && ticks["found"] == ticks["later"], "{ticks}");
     for publisher in [&mut first, &mut second, &mut third] {
         publisher.kill();
     }

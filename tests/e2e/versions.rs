@@ -1,15 +1,15 @@
 //! A new version of an application beside the one that runs, and applications that are disabled and enabled.
 
-use std::io::{Read, Write};
 use std::net::Shutdown;
 
+use crtmp_tests::cli::{self, Session};
 use crtmp_tests::numbered::Shape;
 use crtmp_tests::wire::{self, Client, Message, amf};
 use crtmp_tests::{Config, Server, folder_of_programs, wait_for};
 use serde_json::json;
 
 use crate::SOON;
-use crate::containment::{Cli, admin_block};
+use crate::containment::application;
 use crate::crowd::{Crowd, Pace};
 
 const SHAPE: Shape = Shape { picture: 2000, gop: 25, interval: 40 };
@@ -25,7 +25,7 @@ fn stage() -> Server {
 
 fn stage_with(keys: &str) -> Server {
     let block = format!("{{ name = \"versioned\", library = {:?}, {keys} }}", library(1));
-    Server::start(&Config::new().workers(2).block(&block).block(&admin_block()))
+    Server::start(&Config::new().workers(2).block(&block).block(&cli::administrator()))
 }
 
 /// A client of the application, whichever version it gets.
@@ -42,7 +42,7 @@ fn assert_version(client: &mut Client, version: u32) {
 #[test]
 fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
     let server = stage();
-    let mut cli = Cli::open(&server);
+    let mut cli = Session::operator(&server);
     let mut crowd = Crowd::of_application(&server, "versioned", "news", SHAPE);
     crowd.join(20, Pace::Fast);
     crowd.go_on_for(10);
@@ -50,14 +50,14 @@ fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
     assert_version(&mut old, 1);
     assert_eq!(cli.done("whichVersion"), json!([1, 22]), "a publisher, 20 players and a client");
 
-    let same = cli.call(&format!("loadApplication name=versioned library={}", library(1)));
+    let same = cli.run(&format!("loadApplication name=versioned library={}", library(1)));
     assert_eq!(same["status"], "FAIL", "{same}");
     let wrong = format!("{}wrongmajor{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let wrong = folder_of_programs().join(wrong);
-    let wrong = cli.call(&format!("loadApplication name=versioned library={}", wrong.display()));
+    let wrong = cli.run(&format!("loadApplication name=versioned library={}", wrong.display()));
     let text = wrong["description"].as_str().expect("a text");
     assert!(text.contains("plugin ABI 2, this server has 1"), "{text}");
-    let missing = cli.call("loadApplication name=versioned library=/no/such/library.so");
+    let missing = cli.run("loadApplication name=versioned library=/no/such/library.so");
     assert_eq!(missing["status"], "FAIL", "{missing}");
     assert_eq!(cli.done("whichVersion"), json!([1, 22]), "what failed has changed nothing");
 
@@ -72,13 +72,13 @@ fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
     crowd.go_on_for(50);
     crowd.assert_fast_are_whole();
     assert_eq!(cli.done("whichVersion"), json!([2, 6]));
-    assert_eq!(cli.application("versioned")["oldInstances"], 1);
+    assert_eq!(application(&mut cli, "versioned")["oldInstances"], 1);
 
     drop((crowd, old));
     wait_for("the end of the old version", SOON, || {
-        (cli.application("versioned")["oldInstances"] == 0).then_some(())
+        (application(&mut cli, "versioned")["oldInstances"] == 0).then_some(())
     });
-    assert_eq!(cli.application("versioned")["connections"], 1);
+    assert_eq!(application(&mut cli, "versioned")["connections"], 1);
     assert_version(&mut new, 2);
     assert_eq!(cli.done("whichVersion")[0], 2, "the old version takes no command with it");
     assert!(!server.stop().contains("left behind"));
@@ -87,14 +87,14 @@ fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
 #[test]
 fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
     let server = stage();
-    let mut cli = Cli::open(&server);
+    let mut cli = Session::operator(&server);
     let mut crowd = Crowd::of_application(&server, "versioned", "news", SHAPE);
     crowd.join(20, Pace::Fast);
     cli.done("disableApplication name=versioned");
     let mut refused = Client::shaken(server.address());
     refused.send(&wire::connect("versioned", "rtmp://x/versioned"));
     refused.expect("is disabled");
-    let reply = cli.call("whichVersion");
+    let reply = cli.run("whichVersion");
     assert!(reply["description"].as_str().is_some_and(|text| text.contains("is disabled")), "{reply}");
     crowd.go_on_for(25);
     cli.done("enableApplication name=versioned");
@@ -105,7 +105,7 @@ fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
     crowd.assert_fast_are_whole();
     drop(crowd);
     wait_for("the end of the disabled instance", SOON, || {
-        (cli.application("versioned")["oldInstances"] == 0).then_some(())
+        (application(&mut cli, "versioned")["oldInstances"] == 0).then_some(())
     });
     server.stop();
 }
@@ -113,7 +113,7 @@ fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
 #[test]
 fn an_application_has_as_many_connections_as_it_may_over_all_versions() {
     let server = stage_with("maxConnections = 2");
-    let mut cli = Cli::open(&server);
+    let mut cli = Session::operator(&server);
     let refused = || {
         let mut client = Client::shaken(server.address());
         client.send(&wire::connect("versioned", "rtmp://x/versioned"));
@@ -125,23 +125,22 @@ fn an_application_has_as_many_connections_as_it_may_over_all_versions() {
     cli.done(&format!("loadApplication name=versioned library={}", library(2)));
     refused();
     drop(first);
-    wait_for("a place", SOON, || (cli.application("versioned")["connections"] == 1).then_some(()));
+    wait_for("a place", SOON, || (application(&mut cli, "versioned")["connections"] == 1).then_some(()));
     let mut third = client(&server);
     assert_version(&mut third, 2);
     refused();
     drop((second, third));
-    wait_for("all places", SOON, || (cli.application("versioned")["connections"] == 0).then_some(()));
+    wait_for("all places", SOON, || (application(&mut cli, "versioned")["connections"] == 0).then_some(()));
     server.stop();
 }
 
 #[test]
 fn who_has_said_all_still_gets_the_answer() {
     let server = stage();
-    let mut session = Cli::open(&server).into_socket();
-    session.write_all(b"whichVersion\n").expect("the session is there");
-    session.shutdown(Shutdown::Write).expect("it is open");
-    let mut answer = String::new();
-    session.read_to_string(&mut answer).expect("text");
+    let mut session = Session::operator(&server);
+    session.write(b"whichVersion\n");
+    session.socket().shutdown(Shutdown::Write).expect("it is open");
+    let answer = String::from_utf8(session.rest()).expect("text");
     assert!(answer.contains("SUCCESS") && answer.contains("[1,0]"), "{answer}");
     server.stop();
 }

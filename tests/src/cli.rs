@@ -39,12 +39,18 @@ impl Faces {
     ///
     /// If it was not configured with [`block`](Self::block).
     pub fn of(server: &Server) -> Self {
-        let [text, json, ascii, http] = CHAINS.map(|chain| {
-            let mut services = server.services().iter();
-            services.find(|service| service.chain == chain).expect("the block of `admin`").address
-        });
+        let [text, json, ascii, http] = CHAINS.map(|chain| server.address_of(chain));
         Self { text, json, ascii, http }
     }
+}
+
+/// The secret of [`administrator`].
+const SECRET: &str = "open-sesame-please";
+
+/// The block of an administrator with one port, for [`Session::operator`].
+pub fn administrator() -> String {
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }";
+    format!("{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {acceptor} }} }}")
 }
 
 const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
@@ -63,6 +69,26 @@ impl Session {
     /// If nobody listens.
     pub fn open(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// A session that may do everything, of a server with an [`administrator`].
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn operator(server: &Server) -> Self {
+        let mut session = Self::guest(server);
+        session.done(&format!("auth secret={SECRET}"));
+        session
+    }
+
+    /// A session that has not shown the secret.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no `inboundJsonCli`.
+    pub fn guest(server: &Server) -> Self {
+        Self::open(server.address_of("inboundJsonCli"))
     }
 
     /// A session over a connection that is there already.

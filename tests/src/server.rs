@@ -89,6 +89,16 @@ impl Server {
         &self.services
     }
 
+    /// The address of the first acceptor with this chain.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn address_of(&self, chain: &str) -> SocketAddr {
+        let service = self.services.iter().find(|service| service.chain == chain);
+        service.unwrap_or_else(|| panic!("no acceptor has the chain {chain}")).address
+    }
+
     /// The address of the first acceptor.
     pub fn address(&self) -> SocketAddr {
         self.services[0].address

@@ -22,11 +22,18 @@ const THREADS: usize = 4;
 /// Bytes of a name that is far too long.
 const LONG: usize = 1 << 20;
 
+/// A connection of the application, and requests that are or may come to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) connection: ConnId,
+    pub(crate) requests: [u64; 2],
+}
+
 /// Calls every function of the server from several threads, `rounds` times; gives them.
-pub(crate) fn everything(host: &Host, rounds: usize, known: &[u64]) -> Vec<JoinHandle<()>> {
+pub(crate) fn everything(host: &Host, rounds: usize, known: Known) -> Vec<JoinHandle<()>> {
     let start = |_| {
-        let (host, known) = (host.clone(), known.to_vec());
-        thread::spawn(move || (0..rounds).for_each(|round| once(&host, round, &known)))
+        let host = host.clone();
+        thread::spawn(move || (0..rounds).for_each(|round| once(&host, round, Some(known))))
     };
     (0..THREADS).map(start).collect()
 }
@@ -36,18 +43,21 @@ pub(crate) fn flood(host: &Host, over: &Arc<AtomicBool>) {
     let (host, over) = (host.clone(), over.clone());
     thread::spawn(move || {
         while !over.load(Ordering::Relaxed) {
-            once(&host, 1, &[]);
+            once(&host, 1, None);
             thread::sleep(Duration::from_millis(1));
         }
     });
 }
 
-fn once(host: &Host, round: usize, known: &[u64]) {
+fn once(host: &Host, round: usize, known: Option<Known>) {
     let names = [String::new(), "x".repeat(LONG), "no such thing".to_owned(), "\0\u{202e}\n".to_owned()];
     // The long one is for the first rounds: copying it is slow.
     let name = &names[if round < 4 { round % 4 } else { [0, 2, 3][round % 3] }];
-    for number in NUMBERS.into_iter().chain(known.iter().copied()) {
-        connections(host, ConnId(number), name);
+    // Numbers of requests may be those of connections too: what is done to these is for the known one alone.
+    for connection in NUMBERS.map(ConnId).into_iter().chain(known.map(|known| known.connection)) {
+        connections(host, connection, name);
+    }
+    for number in NUMBERS.into_iter().chain(known.into_iter().flat_map(|known| known.requests)) {
         let _ = host.respond(RequestId(number), Verdict::accept_as(name));
         let _ = host.respond(RequestId(number), Reply::Result(json!(name)));
         let _ = host.send_frame(SourceId(number), MediaKind::Video, i64::MIN, name.as_bytes());

@@ -199,8 +199,9 @@ impl Misbehaving {
         match order {
             "allocate" => self.kept = (0..64).map(|_| vec![1; 1 << 20]).collect(),
             "everything" => {
-                let known = [self.newest.0, self.newest.1, request.0 + 1];
-                let threads = abuse::everything(&self.host, 8, &known);
+                let (connection, asked) = self.newest;
+                let known = abuse::Known { connection: ConnId(connection), requests: [asked, request.0 + 1] };
+                let threads = abuse::everything(&self.host, 8, known);
                 threads.into_iter().for_each(|thread| thread.join().expect("nothing in there panics"));
             }
             "flood" => abuse::flood(&self.host, &self.over),
