@@ -142,7 +142,7 @@ fn a_script_gets_the_data_that_the_command_line_gets() {
     let _publisher = ffmpeg::publish_film(&url(&server, "film")).start();
     server.wait_for_publisher("film");
     let mut session = Session::operator(&server);
-    for command in ["help", "version", "listStreamsIds", "listServices", "listInboundStreamNames"] {
+    for command in ["help", "listStreamsIds", "listServices", "listInboundStreamNames"] {
         let direct = session.done(command);
         assert_eq!(session.done(&format!("throughLua command={command}")), direct, "{command}");
     }

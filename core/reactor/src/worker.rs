@@ -724,8 +724,13 @@ fn id_of(key: ConnectionKey, worker: WorkerId) -> ConnectionId {
     ConnectionId((version << 32) | (u64::from(worker.0 & 0xff) << WORKER_SHIFT) | index)
 }
 
+/// The key of a connection; that of none, where the number cannot be an id: versions are odd, and the map would make
+/// any number one of somebody else.
 fn key_of(id: ConnectionId) -> ConnectionKey {
     let (version, index) = (id.0 >> 32, id.0 & 0xff_ffff);
+    if version % 2 == 0 {
+        return ConnectionKey::null();
+    }
     KeyData::from_ffi((version << 32) | index).into()
 }
 
@@ -751,6 +756,16 @@ mod tests {
             if round % 3 == 0 {
                 map.remove(key);
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_nobodys() {
+        let mut map: SlotMap<ConnectionKey, ()> = SlotMap::with_key();
+        let first = id_of(map.insert(()), WorkerId(0));
+        assert_eq!(first, ConnectionId(1 << 32 | 1));
+        for number in [0, 1, 1 << 32, 2 << 32 | 1, u64::from(u32::MAX), u64::MAX] {
+            assert!(!map.contains_key(key_of(ConnectionId(number))), "{number}");
         }
     }
 }
