@@ -1,11 +1,15 @@
 //! Every configuration in `configs/` is a good one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::{files, read};
-use crtmp_tests::{Launch, Server, root, services, wait_for, wire};
+use crtmp_tests::{Launch, Program, Server, ffmpeg, root, services, wait_for, wire};
 use nix::sys::signal::Signal;
+
+/// Time for whatever happens at once on an idle machine.
+const SOON: Duration = Duration::from_secs(20);
 
 #[test]
 fn each_configuration_passes_its_check() {
@@ -20,28 +24,66 @@ fn each_configuration_passes_its_check() {
 #[test]
 fn each_configuration_starts_and_serves() {
     for path in configurations() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let copy = folder.path().join(path.file_name().expect("a file"));
-        std::fs::write(&copy, with_free_ports(&read(&path))).expect("a temporary file");
-        let mut server = Launch::new(Server::executable())
-            .arg(&copy)
-            .env("LOG_FOLDER", folder.path())
-            .folder(folder.path())
-            .unlimited()
-            .start();
-        wait_for(&format!("{} to start", path.display()), Duration::from_secs(20), || {
-            assert!(server.runs(), "{} does not start: {}", path.display(), server.stderr());
-            server.stdout().contains(" is ready (pid ").then_some(())
-        });
-        for service in services(&server.stdout()).iter().filter(|service| service.chain == "inboundRtmp") {
+        let running = Running::start(&path);
+        for address in running.addresses("inboundRtmp") {
             // Whoever publishes under the name that all the documents use is served.
-            let address = SocketAddr::from(([127, 0, 0, 1], service.address.port()));
             let _publisher = wire::Client::publisher(address, "live", "stream");
             let mut player = wire::Client::player(address, "live", "stream");
             player.expect("NetStream.Play.Start");
         }
-        server.signal(Signal::SIGTERM);
-        server.wait(Duration::from_secs(15)).success();
+        running.stop();
+    }
+}
+
+/// The first thing that an operator tries, with the configuration that everybody begins with.
+#[test]
+fn an_operator_asks_the_shipped_configuration_by_netcat() {
+    let running = Running::start(Path::new("configs/crtmpserver.lua"));
+    let rtmp = running.addresses("inboundRtmp")[0];
+    let _publisher = ffmpeg::publish_film(&format!("rtmp://{rtmp}/live/film")).start();
+    let port = running.addresses("inboundTxtCli")[0].port();
+    let ask = format!(r"printf 'help\nlistStreams\nquit\n' | nc -w 10 127.0.0.1 {port}");
+    let said = wait_for("the stream to be listed", SOON, || {
+        let outcome = Launch::new("sh").arg("-c").arg(&ask).within(SOON).run().success();
+        outcome.stdout.contains("film").then_some(outcome.stdout)
+    });
+    for word in ["listStreams", "shutdownServer", "closeConnection", "flvplayback", "Bye!"] {
+        assert!(said.contains(word), "{word:?} is not in\n{said}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 160), "lines that no terminal shows:\n{said}");
+    running.stop();
+}
+
+/// A server with a configuration of the tree, on free ports.
+struct Running {
+    server: Program,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(path: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let copy = folder.path().join(path.file_name().expect("a file"));
+        std::fs::write(&copy, with_free_ports(&read(path))).expect("a temporary file");
+        let launch = Launch::new(Server::executable()).arg(&copy).env("LOG_FOLDER", folder.path());
+        let mut server = launch.folder(folder.path()).unlimited().start();
+        wait_for(&format!("{} to start", path.display()), SOON, || {
+            assert!(server.runs(), "{} does not start: {}", path.display(), server.stderr());
+            server.stdout().contains(" is ready (pid ").then_some(())
+        });
+        Self { server, _folder: folder }
+    }
+
+    /// Where it listens with a chain.
+    fn addresses(&self, chain: &str) -> Vec<SocketAddr> {
+        let services = services(&self.server.stdout());
+        let ports = services.iter().filter(|service| service.chain == chain);
+        ports.map(|service| SocketAddr::from(([127, 0, 0, 1], service.address.port()))).collect()
+    }
+
+    fn stop(mut self) {
+        self.server.signal(Signal::SIGTERM);
+        self.server.wait(SOON).success();
     }
 }
 
