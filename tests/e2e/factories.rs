@@ -76,15 +76,38 @@ fn sample(keys: &str, acceptors: &[&str]) -> Config {
 #[test]
 fn the_echo_answers_by_tcp_and_by_http() {
     let server = Server::start(&sample("", &["echoProtocol", "httpEchoProtocol"]));
-    assert_eq!(nc(address(&server, "echoProtocol"), "hello"), "ECHO hello");
-    let url = format!("http://{}/", address(&server, "httpEchoProtocol"));
+    assert_echoes(&server);
+    server.stop();
+}
+
+/// All that the tree has of it is its sources.
+#[test]
+fn the_same_chains_come_from_a_library_built_elsewhere() {
+    let (_folder, library) = built_outside("elsewhere", |sources| {
+        let own = root().join("applications/samplefactory/src");
+        for entry in fs::read_dir(own).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            fs::copy(&path, sources.join(path.file_name().expect("a name"))).expect("a file");
+        }
+    });
+    let files = files();
+    let keys = format!("library = {library:?}, downloadFrom = {{ \"{files}\" }},");
+    let server = Server::start(&sample(&keys, &["echoProtocol", "httpEchoProtocol"]));
+    assert_echoes(&server);
+    let answer = nc(address(&server, "echoProtocol"), &format!("GET http://{files}/100000\\n"));
+    assert!(answer.contains("DOWNLOADED status 200, 100000 bytes"), "{answer}");
+    server.stop();
+}
+
+fn assert_echoes(server: &Server) {
+    assert_eq!(nc(address(server, "echoProtocol"), "hello"), "ECHO hello");
+    let url = format!("http://{}/", address(server, "httpEchoProtocol"));
     assert_eq!(curl(&["-d", "hello", &url]), "ECHO hello");
     // Several requests on one connection; a GET brings nothing.
     assert_eq!(curl(&["-d", "a", &url, "--next", "-sS", "-d", "b", &url]), "ECHO aECHO b");
     assert_eq!(curl(&[&url]), "");
     let line = "GET http://127.0.0.1:1/x\n";
     assert_eq!(curl(&["--data-binary", line, &url]), format!("ECHO {line}"));
-    server.stop();
 }
 
 #[test]
@@ -343,17 +366,18 @@ export_plugin!(
 );
 "###;
 
-/// Builds it with cargo, in a folder of its own.
-fn outside() -> (TempDir, PathBuf) {
+/// Builds a library with cargo, in a folder of its own; `write` writes its sources.
+fn built_outside(name: &str, write: impl FnOnce(&Path)) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let kit = root().join("core/plugin");
     let manifest = format!(
-        "[package]\nname = \"outside\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\ncrtmp-plugin = {{ path = {kit:?} }}\nserde_json = \"1\"\n"
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\ncrtmp-plugin = {{ path = {kit:?} }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\nserde_json = \"1\"\n"
     );
     fs::create_dir(folder.path().join("src")).expect("a folder");
     fs::write(folder.path().join("Cargo.toml"), manifest).expect("a file");
-    fs::write(folder.path().join("src/lib.rs"), OUTSIDE).expect("a file");
+    write(&folder.path().join("src"));
     // The versions that are there: nothing is fetched.
     fs::copy(root().join("Cargo.lock"), folder.path().join("Cargo.lock")).expect("a file");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -365,8 +389,9 @@ fn outside() -> (TempDir, PathBuf) {
         .folder(folder.path())
         .run()
         .success();
-    let library = folder.path().join("liboutside.so");
-    fs::copy(target.join("debug/liboutside.so"), &library).expect("the library");
+    let file = format!("lib{name}.so");
+    let library = folder.path().join(&file);
+    fs::copy(target.join("debug").join(&file), &library).expect("the library");
     (folder, library)
 }
 
@@ -401,7 +426,9 @@ fn scrambled(address: SocketAddr, key: u8) -> SocketAddr {
 
 #[test]
 fn a_library_from_outside_brings_a_layer_and_a_chain() {
-    let (_folder, library) = outside();
+    let (_folder, library) = built_outside("outside", |sources| {
+        fs::write(sources.join("lib.rs"), OUTSIDE).expect("a file");
+    });
     let scrambled_rtmp =
         "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundScrambledRtmp\", scrambleKey = 90 }";
     let config = Config::new()
