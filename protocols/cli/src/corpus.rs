@@ -1,8 +1,6 @@
 //! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crtmp_corpus::Corpus;
 use proptest::prelude::*;
 
 use crate::fuzz;
@@ -18,44 +16,14 @@ const SEEDS: [(&str, &[u8]); 8] = [
     ("long", &[b'x'; 300]),
 ];
 
-#[test]
-fn every_corpus_file_keeps_the_invariants() {
-    let mut files = 0;
-    for entry in fs::read_dir(folder()).unwrap() {
-        fuzz::cli_line(&fs::read(entry.unwrap().path()).unwrap());
-        files += 1;
-    }
-    assert!(files > 0, "no corpus");
-}
+crtmp_corpus::tests!(corpus);
 
-#[test]
-fn damaged_seeds_keep_the_invariants() {
-    for (_, seed) in SEEDS {
-        for at in 0..seed.len() {
-            fuzz::cli_line(&seed[..at]);
-            for bit in [0x01, 0x40, 0x80] {
-                let mut damaged = seed.to_vec();
-                damaged[at] ^= bit;
-                fuzz::cli_line(&damaged);
-            }
-        }
-    }
-}
-
-/// Writes the seeds: `cargo test -p crtmp-cli -- --ignored write_the_seeds`.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_seeds() {
-    fs::create_dir_all(folder()).unwrap();
-    for (name, seed) in SEEDS {
-        fs::write(folder().join(name), seed).unwrap();
-    }
-}
-
-#[test]
-fn the_seeds_are_committed() {
-    for (name, seed) in SEEDS {
-        assert!(fs::read(folder().join(name)).is_ok_and(|bytes| bytes == seed), "{name} is out of date");
+fn corpus() -> Corpus {
+    Corpus {
+        package: env!("CARGO_MANIFEST_DIR"),
+        targets: vec![("cli_line", fuzz::cli_line)],
+        seeds: SEEDS.map(|(name, seed)| (format!("cli_line/{name}"), seed.to_vec())).into(),
+        inserts: &[],
     }
 }
 
@@ -69,8 +37,4 @@ proptest! {
     fn near_commands_keep_the_invariants(data in "([a-b=,\\\\ \r\nnu{}1]|GET /|HTTP/){0,80}") {
         fuzz::cli_line(data.as_bytes());
     }
-}
-
-fn folder() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "testdata/corpus/cli_line"].iter().collect()
 }

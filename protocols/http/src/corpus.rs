@@ -1,15 +1,9 @@
 //! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crtmp_corpus::Corpus;
 use proptest::prelude::*;
 
 use crate::fuzz;
-
-type Target = (&'static str, fn(&[u8]));
-
-const TARGETS: [Target; 2] = [("http_request", fuzz::http_request), ("http_response", fuzz::http_response)];
 
 const SEEDS: [(&str, &[u8]); 15] = [
     ("http_request/get", b"GET /a?b=c HTTP/1.1\r\nhost: example.org:80\r\nuser-agent: x\r\n\r\n"),
@@ -38,56 +32,15 @@ const SEEDS: [(&str, &[u8]); 15] = [
     ("http_response/more", b"\0HTTP/1.1 304 \r\n\r\nmore"),
 ];
 
-#[test]
-fn every_corpus_file_keeps_the_invariants() {
-    for (name, target) in TARGETS {
-        let mut files = 0;
-        for entry in fs::read_dir(folder(name)).unwrap() {
-            target(&fs::read(entry.unwrap().path()).unwrap());
-            files += 1;
-        }
-        assert!(files > 0, "no corpus for {name}");
-    }
-}
+crtmp_corpus::tests!(corpus);
 
-#[test]
-fn damaged_seeds_keep_the_invariants() {
-    for (name, seed) in SEEDS {
-        let (_, target) = TARGETS.iter().find(|(target, _)| name.starts_with(target)).unwrap();
-        for at in 0..seed.len() {
-            target(&seed[..at]);
-            for bit in [0x01, 0x40, 0x80] {
-                let mut damaged = seed.to_vec();
-                damaged[at] ^= bit;
-                target(&damaged);
-            }
-            for byte in [b"\r".as_slice(), b"\n", b"\r\n", b" ", b":", b"0", b"\0"] {
-                target(&[&seed[..at], byte, &seed[at..]].concat());
-            }
-        }
+fn corpus() -> Corpus {
+    Corpus {
+        package: env!("CARGO_MANIFEST_DIR"),
+        targets: vec![("http_request", fuzz::http_request), ("http_response", fuzz::http_response)],
+        seeds: SEEDS.map(|(name, seed)| (name.to_owned(), seed.to_vec())).into(),
+        inserts: &[b"\r", b"\n", b"\r\n", b" ", b":", b"0", b"\0"],
     }
-}
-
-/// Writes the seeds: `cargo test -p crtmp-http -- --ignored write_the_seeds`.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_seeds() {
-    for (name, seed) in SEEDS {
-        let path = folder("").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, seed).unwrap();
-    }
-}
-
-#[test]
-fn the_seeds_are_committed() {
-    for (name, seed) in SEEDS {
-        assert!(fs::read(folder("").join(name)).is_ok_and(|bytes| bytes == seed), "{name} is out of date");
-    }
-}
-
-fn folder(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "testdata/corpus", target].iter().collect()
 }
 
 /// Words that requests and responses are made of, and some that they are not.

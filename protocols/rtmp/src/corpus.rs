@@ -1,8 +1,6 @@
 //! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crtmp_corpus::Corpus;
 use crtmp_media::Value;
 use proptest::prelude::*;
 
@@ -11,59 +9,20 @@ use crate::fuzz;
 use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, Scheme, ServerHandshake};
 use crate::message::{Command, Control, Data, UserControl, kind};
 
-type Target = (&'static str, fn(&[u8]));
+crtmp_corpus::tests!(corpus);
 
-const TARGETS: [Target; 5] = [
-    ("handshake", fuzz::handshake),
-    ("chunk_reader", fuzz::chunk_reader),
-    ("amf0", fuzz::amf0),
-    ("aggregate", fuzz::aggregate),
-    ("session_order", fuzz::session_order),
-];
-
-#[test]
-fn every_corpus_file_keeps_the_invariants() {
-    for (name, target) in TARGETS {
-        let mut files = 0;
-        for entry in fs::read_dir(folder(name)).unwrap() {
-            target(&fs::read(entry.unwrap().path()).unwrap());
-            files += 1;
-        }
-        assert!(files > 0, "no corpus for {name}");
-    }
-}
-
-#[test]
-fn damaged_seeds_keep_the_invariants() {
-    for (name, seed) in seeds() {
-        let (_, target) = TARGETS.iter().find(|(target, _)| name.starts_with(target)).unwrap();
-        let step = (seed.len() / 300).max(1);
-        for at in (0..seed.len()).step_by(step) {
-            target(&seed[..at]);
-            for bit in [0x01, 0x40, 0x80] {
-                let mut damaged = seed.clone();
-                damaged[at] ^= bit;
-                target(&damaged);
-            }
-        }
-    }
-}
-
-/// Writes the seeds: `cargo test -p crtmp-rtmp -- --ignored write_the_seeds`.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_seeds() {
-    for (name, seed) in seeds() {
-        let path = folder("").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, seed).unwrap();
-    }
-}
-
-#[test]
-fn the_seeds_are_committed() {
-    for (name, seed) in seeds() {
-        assert!(fs::read(folder("").join(&name)).is_ok_and(|bytes| bytes == seed), "{name} is out of date");
+fn corpus() -> Corpus {
+    Corpus {
+        package: env!("CARGO_MANIFEST_DIR"),
+        targets: vec![
+            ("handshake", fuzz::handshake),
+            ("chunk_reader", fuzz::chunk_reader),
+            ("amf0", fuzz::amf0),
+            ("aggregate", fuzz::aggregate),
+            ("session_order", fuzz::session_order),
+        ],
+        seeds: seeds(),
+        inserts: &[],
     }
 }
 
@@ -94,10 +53,6 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
     // Everything that is wrong and does not end the connection.
     ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),
 ];
-
-fn folder(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "testdata/corpus", target].iter().collect()
-}
 
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![

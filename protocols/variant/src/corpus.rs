@@ -1,8 +1,6 @@
 //! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
 
-use std::fs;
-use std::path::PathBuf;
-
+use crtmp_corpus::Corpus;
 use crtmp_media::{Limits, Value};
 use proptest::prelude::*;
 
@@ -21,54 +19,15 @@ const ODD_XML: &str = "<?xml version='1.0'?><!-- a --><map><Date name='&lt;&#65;
     <TIME name='t'>01:02:03.000</TIME><STR><![CDATA[<]]>&amp;&#x42;</STR><UNDEFINED/>\
     <MAP isArray='TRUE'><UINT64> 9 </UINT64></MAP><TYPED_MAP typeName='T'/></map>";
 
-#[test]
-fn every_corpus_file_keeps_the_invariants() {
-    for (name, _, target) in TARGETS {
-        let mut files = 0;
-        for entry in fs::read_dir(folder(name)).unwrap() {
-            target(&fs::read(entry.unwrap().path()).unwrap());
-            files += 1;
-        }
-        assert!(files > 0, "no corpus for {name}");
-    }
-}
+crtmp_corpus::tests!(corpus);
 
-#[test]
-fn damaged_seeds_keep_the_invariants() {
-    for (name, seed) in seeds() {
-        let (_, _, target) = TARGETS.iter().find(|(target, ..)| name.starts_with(target)).unwrap();
-        let step = (seed.len() / 300).max(1);
-        for at in (0..seed.len()).step_by(step) {
-            target(&seed[..at]);
-            for bit in [0x01, 0x02, 0x10, 0x40, 0x80] {
-                let mut damaged = seed.clone();
-                damaged[at] ^= bit;
-                target(&damaged);
-            }
-        }
+fn corpus() -> Corpus {
+    Corpus {
+        package: env!("CARGO_MANIFEST_DIR"),
+        targets: TARGETS.map(|(name, _, target)| (name, target)).into(),
+        seeds: seeds(),
+        inserts: &[],
     }
-}
-
-/// Writes the seeds: `cargo test -p crtmp-variant -- --ignored write_the_seeds`.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_seeds() {
-    for (name, seed) in seeds() {
-        let path = folder("").join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, seed).unwrap();
-    }
-}
-
-#[test]
-fn the_seeds_are_committed() {
-    for (name, seed) in seeds() {
-        assert!(fs::read(folder("").join(&name)).is_ok_and(|bytes| bytes == seed), "{name} is out of date");
-    }
-}
-
-fn folder(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "testdata/corpus", target].iter().collect()
 }
 
 fn seeds() -> Vec<(String, Vec<u8>)> {
