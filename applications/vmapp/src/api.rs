@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::app::VmApp;
 use crate::client::one;
-use crate::desk::{Desk, Then, Timer};
+use crate::desk::{Added, Desk, Then, Timer};
 use crate::vm::{Machine, from_lua, to_lua};
 
 /// The longest time of a timer, in seconds: a hundred years.
@@ -227,7 +227,7 @@ fn add_command(desk: &Rc<Desk>, name: String, about: Option<&Table>, then: Funct
         };
     }
     desk.host.add_command(&command).map_err(mlua::Error::runtime)?;
-    desk.commands.borrow_mut().insert(name.to_lowercase(), then);
+    desk.commands.borrow_mut().insert(name.to_lowercase(), Added { command, then });
     Ok(true)
 }
 

@@ -271,7 +271,8 @@ impl App for VmApp {
         if let Some(reply) = self.own_command(&call) {
             return reply;
         }
-        let function = self.script.desk.commands.borrow().get(&call.name.to_lowercase()).cloned();
+        let function =
+            self.script.desk.commands.borrow().get(&call.name.to_lowercase()).map(|added| added.then.clone());
         let Some(function) = function else {
             return Reply::error("Call.Failed", "the script has this command no more");
         };

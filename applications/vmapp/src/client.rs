@@ -202,7 +202,7 @@ fn watching(lua: &Lua, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
     for (method, kind) in [("get_aac_sh", MediaKind::Audio), ("get_avc_sh", MediaKind::Video)] {
         let desk = desk.clone();
         let function = move |lua: &Lua, client: Table| {
-            let header = desk.host.sequence_header(id(&client)?, kind);
+            let header = desk.host.sequence_header(id(&client)?, 0, kind);
             header.map(|header| lua.create_string(header.get().data())).transpose()
         };
         methods.raw_set(method, lua.create_function(function)?)?;
@@ -211,14 +211,14 @@ fn watching(lua: &Lua, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
     let function = move |_: &Lua, (client, then): (Table, Function)| {
         let conn = id(&client)?;
         enabling.taps.borrow_mut().insert(conn.0, then);
-        Ok(enabling.host.tap(conn, true).is_ok())
+        Ok(enabling.host.tap(conn, 0, true).is_ok())
     };
     methods.raw_set("enable_av_cb", lua.create_function(function)?)?;
     let disabling = desk.clone();
     let function = move |_: &Lua, client: Table| {
         let conn = id(&client)?;
         disabling.taps.borrow_mut().remove(&conn.0);
-        Ok(disabling.host.tap(conn, false).is_ok())
+        Ok(disabling.host.tap(conn, 0, false).is_ok())
     };
     methods.raw_set("disable_av_cb", lua.create_function(function)?)
 }

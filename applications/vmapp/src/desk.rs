@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
-use crtmp_plugin::{Answer, ConnId, Gone, Host, RequestId, Rights};
+use crtmp_plugin::{Answer, Command, ConnId, Host, NotTaken, RequestId, Rights};
 use mlua::{Function, Table};
 
 /// What is asked by a request that has no answer yet.
@@ -51,13 +51,19 @@ pub(crate) struct Desk {
     /// What is called with the frames of a connection.
     pub(crate) taps: RefCell<HashMap<u64, Function>>,
     pub(crate) timers: RefCell<HashMap<u64, Timer>>,
-    /// Functions of commands, by their names in lower case.
-    pub(crate) commands: RefCell<HashMap<String, Function>>,
+    /// Commands that the script has added, by their names in lower case.
+    pub(crate) commands: RefCell<HashMap<String, Added>>,
     /// Commands of the server that the script may run whatever they do; others only if they change nothing.
     pub(crate) allowed: HashSet<String>,
     next: Cell<u64>,
     /// In a test: what was answered, instead of telling the server.
     pub(crate) answers: Option<RefCell<HashMap<u64, Answer>>>,
+}
+
+/// A command of a script.
+pub(crate) struct Added {
+    pub(crate) command: Command,
+    pub(crate) then: Function,
 }
 
 /// A timer of a script.
@@ -110,10 +116,10 @@ impl Desk {
         request: u64,
         kinds: &[Asked],
         answer: impl Into<Answer>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), NotTaken> {
         let open = self.open.borrow().get(&request).copied();
         if !open.is_some_and(|open| kinds.contains(&open.asked)) {
-            return Err(Gone);
+            return Err(NotTaken::Gone);
         }
         self.open.borrow_mut().remove(&request);
         match &self.answers {

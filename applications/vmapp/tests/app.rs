@@ -226,3 +226,40 @@ fn scripts_test_themselves() {
     assert_eq!(results[1]["name"], "test_that_fails");
     assert!(results[1]["fault"].as_str().unwrap().contains("bls.lua:"), "{results}");
 }
+
+#[test]
+fn commands_are_those_of_the_version_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.lua");
+    let adding = |names: &[&str], about: &str| -> String {
+        let add = |name: &&str| {
+            format!(
+                "server.add_command('{name}', {{ description = '{about}' }}, function() return '{about}' end)\n"
+            )
+        };
+        names.iter().map(add).collect()
+    };
+    let shown = |host: &FakeHost| -> Vec<(String, String)> {
+        let text = |command: &Value, key: &str| command[key].as_str().unwrap_or_default().to_owned();
+        let mut all: Vec<_> = host
+            .commands()
+            .iter()
+            .map(|command| (text(command, "name"), text(command, "description")))
+            .filter(|(name, _)| name != "reloadScript.test")
+            .collect();
+        all.sort();
+        all
+    };
+    let pairs = |names: &[&str], about: &str| -> Vec<(String, String)> {
+        names.iter().map(|name| ((*name).to_owned(), about.to_owned())).collect()
+    };
+    let mut host = host(&folder, &adding(&["both", "Older"], "first"));
+    assert_eq!(shown(&host), pairs(&["Older", "both"], "first"));
+    fs::write(&file, adding(&["both", "broken"], "never") + "error('no')").unwrap();
+    assert!(matches!(host.command("reloadScript.test", &json!({})), Reply::Error(_)));
+    assert_eq!(shown(&host), pairs(&["Older", "both"], "first"), "a version with a mistake changes nothing");
+    fs::write(&file, adding(&["both", "newer"], "second")).unwrap();
+    assert!(matches!(host.command("reloadScript.test", &json!({})), Reply::Result(_)));
+    assert_eq!(shown(&host), pairs(&["both", "newer"], "second"), "what is not added again is gone");
+    assert_eq!(host.command("newer", &json!({})), Reply::Result(json!("second")));
+}

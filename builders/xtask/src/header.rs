@@ -16,6 +16,12 @@ const SOURCES: [&str; 4] = ["mod.rs", "host.rs", "app.rs", "layer.rs"];
 
 const ABOUT: &str = "/* The plugin ABI of crtmpserver 1.0 for C and C++. docs/plugins.md says how to use it.
  *
+ * It is for systems with pointers of 64 bits.
+ *
+ * A later server may send numbers that are not listed here. A plugin passes over an unknown order or state with
+ * CRTMP_OK; it takes an unknown role for CRTMP_ROLE_SIDE, an unknown kind of frame for CRTMP_FRAME_DATA, an unknown
+ * reason for CRTMP_ENDED_BY_SERVER, and an unknown result for an error.
+ *
  * Made from core/plugin/src/abi by `cargo xtask header`. Not to be edited here. */";
 
 /// Writes the header, or with `--check` compares what is there.

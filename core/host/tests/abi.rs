@@ -58,13 +58,19 @@ impl Server {
         let (logger, log) = recording_logger();
         let watchdog = Watchdog::start().expect("a thread");
         let commands = Arc::new(Mutex::new(Vec::new()));
-        let added = commands.clone();
+        let (added, kept) = (commands.clone(), commands.clone());
         let outside = Outside {
-            header: Box::new(|_, kind| read_frame(kind, 0, CONFIG, &crtmp_media::Limits::default())),
+            header: Box::new(|_, _, kind| read_frame(kind, 0, CONFIG, &crtmp_media::Limits::default())),
             source: Box::new(|name| (name == "made").then_some(9)),
             add_command: Box::new(move |command| {
                 added.lock().unwrap().push(command);
                 Ok(())
+            }),
+            remove_command: Box::new(move |name| {
+                let mut added = kept.lock().unwrap();
+                let before = added.len();
+                added.retain(|command| command["name"] != name);
+                added.len() < before
             }),
             ..Outside::hearing(move |effect| {
                 let _ = heard.send(effect);
@@ -271,6 +277,9 @@ fn every_call_of_1_0_arrives() {
     assert_eq!(server.call(10, "end"), Effect::SourceClose(9));
     assert_eq!(server.decision(11, message("header")), Decision::Result(json!("done")));
     assert_eq!(server.decision(12, message("late")), Decision::Result(json!("not done")));
+    assert_eq!(server.decision(16, message("forget")), Decision::Result(json!("done")));
+    assert_eq!(server.decision(17, message("forget")), Decision::Result(json!("not done")));
+    assert!(server.commands.lock().unwrap().is_empty());
     let values = server.decision(13, message("values"));
     assert_eq!(values, Decision::Values(true, vec![Value::Null, json!(1), json!(2)]));
     assert_eq!(server.decision(14, message("error")), Decision::Error(json!({"code": "Mine"})));

@@ -283,6 +283,13 @@ impl Pending {
         ticket
     }
 
+    /// Forgets all that is to be done.
+    pub(crate) fn clear(&self) {
+        // Dropped outside of the lock: what they hold may call again.
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(calls);
+    }
+
     /// Takes what is to be done.
     pub(crate) fn take(&self, ticket: u64) -> Option<Then> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket)

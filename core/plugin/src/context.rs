@@ -30,10 +30,10 @@ pub trait Services: Send + Sync + 'static {
     fn now_ms(&self) -> u64 {
         0
     }
-    /// Takes the answer to a request; the second one for the same request is `Gone`. `None`: the plugin gave
-    /// something that is no answer.
-    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), Gone> {
-        Err(Gone)
+    /// Takes the answer to a request; the second one for the same request is `Gone`, one that does not fit `Invalid`.
+    /// `None`: the plugin gave something that is no answer.
+    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
     }
     /// Closes a connection.
     fn close_connection(&self, conn: u64, code: &str, text: &str) -> Result<(), Gone> {
@@ -52,11 +52,11 @@ pub trait Services: Send + Sync + 'static {
         Err(Gone)
     }
     /// Brings frames, or stops.
-    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
+    fn tap(&self, conn: u64, stream_id: u32, on: bool) -> Result<(), Gone> {
         Err(Gone)
     }
     /// The newest codec configuration.
-    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
+    fn sequence_header(&self, conn: u64, stream_id: u32, kind: MediaKind) -> Option<Frame> {
         None
     }
     /// Sets a timer.
@@ -74,6 +74,10 @@ pub trait Services: Send + Sync + 'static {
     /// Adds a command; the text says why not.
     fn command_add(&self, command: &str) -> Result<(), String> {
         Err("the server has ended".to_owned())
+    }
+    /// Takes back a command.
+    fn command_remove(&self, name: &str) -> Result<(), Gone> {
+        Err(Gone)
     }
     /// Begins to publish.
     fn source_open(&self, name: &str) -> Option<u64> {
@@ -137,6 +141,7 @@ impl Context {
             timer_cancel,
             command,
             command_add,
+            command_remove,
             source_open,
             source_frame,
             source_close,
@@ -211,7 +216,14 @@ functions! {
         |services: &dyn Services| services.unpublish(conn, stream_id, &owned(code), &owned(text));
     unplay(conn: u64, stream_id: u32, code: Str, text: Str)
         |services: &dyn Services| services.unplay(conn, stream_id, &owned(code), &owned(text));
-    tap(conn: u64, on: u32) |services: &dyn Services| services.tap(conn, on != 0);
+    tap(conn: u64, stream_id: u32, on: u32) |services: &dyn Services| {
+        let on = match on {
+            0 => false,
+            1 => true,
+            _ => return Err(NotTaken::Invalid),
+        };
+        services.tap(conn, stream_id, on).map_err(|Gone| NotTaken::Gone)
+    };
     timer_set(timer: u64, delay_ms: u64, period_ms: u64)
         |services: &dyn Services| services.timer_set(timer, delay_ms, period_ms);
     timer_cancel(timer: u64) |services: &dyn Services| services.timer_cancel(timer);
@@ -224,6 +236,7 @@ functions! {
         };
         services.command(&owned(name), &owned(params), rights, ticket)
     };
+    command_remove(name: Str) |services: &dyn Services| services.command_remove(&owned(name));
     source_close(source: u64) |services: &dyn Services| services.source_close(source);
     connect(address: Str, chain: Str, keys: Str, ticket: u64)
         |services: &dyn Services| services.connect(&owned(address), &owned(chain), &owned(keys), ticket);
@@ -251,13 +264,9 @@ unsafe extern "C" fn respond(host: *const HostTable, request: u64, answer: *cons
     unsafe {
         serve(host, abi::FAILED, |services| {
             let table = copy_table(answer);
+            // Of null the kind is 0, which is none.
             let answer = Answer::read(table.kind, table.first.bytes(), table.second.bytes());
-            let understood = answer.is_some();
-            match services.respond(request, answer) {
-                Ok(()) if understood => abi::OK,
-                Ok(()) => abi::INVALID,
-                Err(Gone) => abi::GONE,
-            }
+            services.respond(request, answer).status()
         })
     }
 }
@@ -268,18 +277,24 @@ const SMALLEST_FRAME: usize = offset_of!(FrameTable, owner) + size_of::<*const c
 unsafe extern "C" fn sequence_header(
     host: *const HostTable,
     conn: u64,
+    stream_id: u32,
     kind: u32,
     frame: *mut FrameTable,
 ) -> i32 {
     // SAFETY: the plugin passes the table that it was given, and a place for a frame with its size.
     unsafe {
         serve(host, abi::FAILED, |services| {
-            let Some(kind) = frames::kind_of(kind) else { return abi::INVALID };
+            let Some(kind) = frames::kind_of(kind).filter(|kind| *kind != MediaKind::Data) else {
+                return abi::INVALID;
+            };
+            if frame.is_null() {
+                return abi::INVALID;
+            }
             let room = frame.cast::<usize>().read().min(size_of::<FrameTable>());
             if room < SMALLEST_FRAME {
                 return abi::INVALID;
             }
-            let Some(header) = services.sequence_header(conn, kind) else { return abi::GONE };
+            let Some(header) = services.sequence_header(conn, stream_id, kind) else { return abi::GONE };
             let owner = Arc::new(header);
             let table = frames::table(&owner);
             // The plugin's now, until it releases it.
@@ -328,6 +343,7 @@ unsafe extern "C" fn source_frame(host: *const HostTable, source: u64, frame: *c
     // SAFETY: the plugin passes the table that it was given, and a frame with its size.
     unsafe {
         serve(host, abi::FAILED, |services| {
+            // Of null the kind is 0, which is none.
             let frame = copy_table(frame);
             let Some(kind) = frames::kind_of(frame.kind) else { return abi::INVALID };
             services.source_frame(source, kind, frame.dts_ms, frame.body.bytes()).status()
@@ -383,14 +399,17 @@ tables!(
     OrderTable
 );
 
-/// Takes what the table's own size covers; the rest is absent. This is the whole of "append-only".
+/// Takes what the table's own size covers; the rest is absent. This is the whole of "append-only". Of null all is.
 ///
 /// # Safety
-/// `table` begins with its size and is as long as that says.
+/// `table` is null, or begins with its size and is as long as that says.
 pub(crate) unsafe fn copy_table<T: Table>(table: *const T) -> T {
     let mut copy = MaybeUninit::<T>::zeroed();
     // SAFETY: the caller's promise for reading, `T`'s size for writing; zeros are valid (`Table`).
     unsafe {
+        if table.is_null() {
+            return copy.assume_init();
+        }
         let size = table.cast::<usize>().read().min(size_of::<T>());
         ptr::copy_nonoverlapping(table.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), size);
         copy.assume_init()

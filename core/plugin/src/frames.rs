@@ -79,10 +79,15 @@ impl<'a> Frame<'a> {
         self.body().get(self.table.data_at as usize..).unwrap_or_default()
     }
 
-    /// Keeps the frame for longer than the hook; no byte is copied.
+    /// Keeps the frame for longer than the hook. No byte is copied, but in filters: there frames have no owner yet.
     pub fn keep(&self, host: &Host) -> KeptFrame {
-        host.retain(self.table.owner);
-        KeptFrame { table: *self.table, host: host.clone() }
+        if !self.table.owner.is_null() {
+            host.retain(self.table.owner);
+            return KeptFrame::adopt(*self.table, host.clone());
+        }
+        let copy: Box<[u8]> = self.body().into();
+        let table = FrameTable { body: Str::of(&copy), ..*self.table };
+        KeptFrame { table, host: host.clone(), _copy: Some(copy) }
     }
 }
 
@@ -97,6 +102,8 @@ impl fmt::Debug for Frame<'_> {
 pub struct KeptFrame {
     table: FrameTable,
     host: Host,
+    /// The body, where nobody else owns it.
+    _copy: Option<Box<[u8]>>,
 }
 
 // SAFETY: the memory is shared and unchanging, and the host's functions may be called from any thread.
@@ -107,7 +114,7 @@ unsafe impl Sync for KeptFrame {}
 impl KeptFrame {
     /// A frame that has been retained already.
     pub(crate) fn adopt(table: FrameTable, host: Host) -> Self {
-        Self { table, host }
+        Self { table, host, _copy: None }
     }
 
     /// The frame.
@@ -118,7 +125,9 @@ impl KeptFrame {
 
 impl Drop for KeptFrame {
     fn drop(&mut self) {
-        self.host.release(self.table.owner);
+        if !self.table.owner.is_null() {
+            self.host.release(self.table.owner);
+        }
     }
 }
 

@@ -94,18 +94,15 @@ impl Host {
     }
 
     /// Answers a request that a hook put off with `Later`, once. `Gone` if it has had an answer, its time ran out,
-    /// or its connection is closed.
-    pub fn respond(&self, request: RequestId, answer: impl Into<Answer>) -> Result<(), Gone> {
+    /// or its connection is closed; `Invalid` if this is no answer to it, which still waits for one.
+    pub fn respond(&self, request: RequestId, answer: impl Into<Answer>) -> Result<(), NotTaken> {
         let answer = answer.into();
         let status = answer.lend(|table| {
             // SAFETY: the host table is valid (`new`), the answer is lent for the call.
             unsafe { ((*self.table).respond)(self.table, request.0, table) }
         });
-        match status {
-            // `Later` is what the request is already: not an answer, and no fault either.
-            None | Some(abi::OK) => Ok(()),
-            Some(_) => Err(Gone),
-        }
+        // `Later` is what the request is already: not an answer, and no fault either.
+        NotTaken::read(status.unwrap_or(abi::OK))
     }
 
     /// Asks the server to close a connection; code and text tell the far end why. A connection that has left
@@ -161,22 +158,25 @@ impl Host {
         )
     }
 
-    /// Brings the frames that a connection publishes to [`App::on_frame`], or stops that. Nothing comes of a connection
-    /// of another application.
-    pub fn tap(&self, conn: ConnId, on: bool) -> Result<(), Gone> {
+    /// Brings the frames that a connection publishes to [`App::on_frame`], or stops that: on one message stream, until
+    /// its publication ends, or with 0 on all of them, those to come included. Nothing comes of a connection of another
+    /// application.
+    pub fn tap(&self, conn: ConnId, stream_id: u32, on: bool) -> Result<(), Gone> {
         // SAFETY: the table is valid (`new`).
-        Gone::read(self.call_table(|table| unsafe { (table.tap)(self.table, conn.0, on.into()) }))
+        Gone::read(self.call_table(|table| unsafe { (table.tap)(self.table, conn.0, stream_id, on.into()) }))
     }
 
-    /// The newest codec configuration of what a connection publishes, once there is one.
-    pub fn sequence_header(&self, conn: ConnId, kind: MediaKind) -> Option<KeptFrame> {
+    /// The newest codec configuration (audio or video) of what a connection publishes on a message stream, once there
+    /// is one; with 0 that of its newest publication that has one.
+    pub fn sequence_header(&self, conn: ConnId, stream_id: u32, kind: MediaKind) -> Option<KeptFrame> {
         // SAFETY: a frame of zeros is a valid value: null pointers and numbers.
         let mut frame: abi::FrameTable = unsafe { MaybeUninit::zeroed().assume_init() };
         frame.size = size_of::<abi::FrameTable>();
         let kind = frames::number_of(kind);
         // SAFETY: the table is valid (`new`); `frame` is a place for a frame of the size that it says.
-        let status = self
-            .call_table(|table| unsafe { (table.sequence_header)(self.table, conn.0, kind, &raw mut frame) });
+        let status = self.call_table(|table| unsafe {
+            (table.sequence_header)(self.table, conn.0, stream_id, kind, &raw mut frame)
+        });
         (status == abi::OK).then(|| KeptFrame::adopt(frame, self.clone()))
     }
 
@@ -258,6 +258,12 @@ impl Host {
         // The server has said why by `fail`, for whoever returns a failure; here is what there is to say.
         let refused = || format!("the server does not take the command {json}");
         if status == abi::OK { Ok(()) } else { Err(refused()) }
+    }
+
+    /// Takes back a command that was added; calls of it that are open are still answered.
+    pub fn remove_command(&self, name: &str) -> Result<(), Gone> {
+        // SAFETY: the table is valid (`new`), the text is lent for the call.
+        Gone::read(self.call_table(|table| unsafe { (table.command_remove)(self.table, Str::new(name)) }))
     }
 
     /// Begins to publish a stream of this application; [`App::on_source`] says what becomes of it, and frames that are
@@ -358,6 +364,11 @@ impl Host {
     /// What is to be done with the result of a call.
     pub(crate) fn take(&self, ticket: u64) -> Option<Then> {
         self.pending.take(ticket)
+    }
+
+    /// No result comes any more.
+    pub(crate) fn forget_calls(&self) {
+        self.pending.clear();
     }
 
     pub(crate) fn retain(&self, owner: *const c_void) {

@@ -129,7 +129,7 @@ unsafe extern "C" fn destroy<T: PluginLayer>(instance: *mut c_void) -> i32 {
 
 unsafe extern "C" fn on_open<T: PluginLayer>(instance: *mut c_void, cx: *const CxTable) -> i32 {
     // SAFETY: the host keeps the contract of `LayerTable`, here and below.
-    unsafe { call::<T, _>(instance, cx, |layer, cx| layer.on_open(cx)) }
+    unsafe { call::<T>(instance, cx, |layer, cx| layer.on_open(cx)) }
 }
 
 unsafe extern "C" fn on_data<T: PluginLayer>(
@@ -141,7 +141,7 @@ unsafe extern "C" fn on_data<T: PluginLayer>(
     // SAFETY: see above.
     unsafe {
         let data = data.bytes();
-        call::<T, _>(instance, cx, |layer, cx| {
+        call::<T>(instance, cx, |layer, cx| {
             let count = layer.on_data(data, cx)?;
             *taken = count;
             Ok(())
@@ -157,13 +157,13 @@ unsafe extern "C" fn on_head<T: PluginLayer>(
     // SAFETY: see above.
     unsafe {
         let head = read_head(head);
-        call::<T, _>(instance, cx, |layer, cx| layer.on_head(&head, cx))
+        call::<T>(instance, cx, |layer, cx| layer.on_head(&head, cx))
     }
 }
 
 unsafe extern "C" fn on_end<T: PluginLayer>(instance: *mut c_void, cx: *const CxTable) -> i32 {
     // SAFETY: see above.
-    unsafe { call::<T, _>(instance, cx, |layer, cx| layer.on_end(cx)) }
+    unsafe { call::<T>(instance, cx, |layer, cx| layer.on_end(cx)) }
 }
 
 unsafe extern "C" fn on_order<T: PluginLayer>(
@@ -174,7 +174,7 @@ unsafe extern "C" fn on_order<T: PluginLayer>(
     // SAFETY: see above.
     unsafe {
         let Some(order) = read_order(&*order) else { return abi::OK };
-        call::<T, _>(instance, cx, |layer, cx| layer.on_command(order, cx))
+        call::<T>(instance, cx, |layer, cx| layer.on_command(order, cx))
     }
 }
 
@@ -182,7 +182,7 @@ unsafe extern "C" fn on_send<T: PluginLayer>(instance: *mut c_void, cx: *const C
     // SAFETY: see above.
     unsafe {
         let data = data.bytes();
-        call::<T, _>(instance, cx, |layer, cx| {
+        call::<T>(instance, cx, |layer, cx| {
             let mut near = OutQueue::default();
             near.write_with(|out| out.extend_from_slice(data));
             layer.on_send(&mut near, cx.out())
@@ -192,17 +192,17 @@ unsafe extern "C" fn on_send<T: PluginLayer>(instance: *mut c_void, cx: *const C
 
 unsafe extern "C" fn on_timeout<T: PluginLayer>(instance: *mut c_void, cx: *const CxTable) -> i32 {
     // SAFETY: see above.
-    unsafe { call::<T, _>(instance, cx, |layer, cx| layer.on_timeout(cx)) }
+    unsafe { call::<T>(instance, cx, |layer, cx| layer.on_timeout(cx)) }
 }
 
 /// What all calls of a layer have in common: a context on this side, and what the layer says on its way to the other.
 ///
 /// # Safety
 /// `instance` is from `create::<T>` and lent to this call alone; `table` is a valid context for the call.
-unsafe fn call<T: PluginLayer, R>(
+unsafe fn call<T: PluginLayer>(
     instance: *mut c_void,
     table: *const CxTable,
-    body: impl FnOnce(&mut T, &mut Cx<'_>) -> Result<R, Error>,
+    body: impl FnOnce(&mut T, &mut Cx<'_>) -> Result<(), Error>,
 ) -> i32 {
     // SAFETY: see above.
     let (placed, far) = unsafe { (&mut *instance.cast::<Placed<T>>(), &*table) };
@@ -217,7 +217,7 @@ unsafe fn call<T: PluginLayer, R>(
                 let mut cx = placed.alone.cx(now, &mut random, &mut near, paused);
                 body(&mut placed.layer, &mut cx)
             };
-            far.pass_on(&mut placed.alone);
+            let passed = far.pass_on(&mut placed.alone);
             if let Some(at) = placed.layer.poll_timeout() {
                 // Rounded up: who is woken too early has to be woken again.
                 let ms = at.saturating_duration_since(now).as_nanos().div_ceil(1_000_000);
@@ -225,8 +225,8 @@ unsafe fn call<T: PluginLayer, R>(
             } else {
                 far.wake_in(-1);
             }
-            match result {
-                Ok(_) => abi::OK,
+            match result.and(passed) {
+                Ok(()) => abi::OK,
                 Err(error) => {
                     far.fail(&error.rule);
                     abi::FAILED
@@ -264,7 +264,7 @@ impl Far<'_> {
     }
 
     /// Hands over what the layer has said.
-    fn pass_on(&self, alone: &mut Alone) {
+    fn pass_on(&self, alone: &mut Alone) -> Result<(), Error> {
         // SAFETY: see above.
         unsafe {
             while let Some(piece) = alone.out().pop() {
@@ -277,10 +277,8 @@ impl Far<'_> {
                 }
             }
             while let Some(event) = alone.poll_event() {
-                // The connection has ended with it, and what follows means nothing any more.
-                if lend_event(event, |event| (self.table.emit)(self.table, event)) != abi::OK {
-                    return;
-                }
+                // If it is not taken, the connection has ended with it, and what follows means nothing any more.
+                passed(lend_event(event, |event| (self.table.emit)(self.table, event))?)?;
             }
             if alone.is_paused() != self.is_paused() {
                 let change = if alone.is_paused() { self.table.pause } else { self.table.resume };
@@ -290,6 +288,7 @@ impl Far<'_> {
                 (self.table.close)(self.table, Str::new(&reason.rule));
             }
         }
+        Ok(())
     }
 }
 
@@ -352,10 +351,11 @@ pub(crate) fn lend_head<R>(head: &HttpHead, take: impl FnOnce(&HeadTable) -> R) 
 /// Copies the head of an HTTP message.
 ///
 /// # Safety
-/// `head` and what it points to are readable and begin with their size.
+/// `head` and what it points to are readable and begin with their size; null is nothing.
 pub(crate) unsafe fn read_head(head: *const HeadTable) -> HttpHead {
     // SAFETY: see above.
     let head = unsafe { crate::context::copy_table(head) };
+    let count = if head.headers.is_null() { 0 } else { head.header_count };
     let header = |index: usize| {
         // SAFETY: there are twice as many texts as headers.
         unsafe { (owned(*head.headers.add(2 * index)), owned(*head.headers.add(2 * index + 1))) }
@@ -365,11 +365,15 @@ pub(crate) unsafe fn read_head(head: *const HeadTable) -> HttpHead {
         Ok(status) => HttpStart::Response { status },
     };
     let length = (head.no_length == 0).then_some(head.length);
-    HttpHead { start, headers: (0..head.header_count).map(header).collect(), length }
+    HttpHead { start, headers: (0..count).map(header).collect(), length }
 }
 
-/// Lends what an endpoint tells the server; what a plugin cannot say is left out.
-fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> i32 {
+/// Lends what an endpoint tells the server, and gives the server's status.
+///
+/// # Errors
+///
+/// What version 1.0 has no words for: a layer of a plugin publishes, it does not play.
+fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> Result<i32, Error> {
     let nothing = EventTable {
         size: size_of::<EventTable>(),
         kind: 0,
@@ -380,7 +384,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> i32 {
         value: Str::EMPTY,
         frame: std::ptr::null(),
     };
-    match event {
+    Ok(match event {
         Event::Connect { request, info } => {
             let mut members = values::to_map(&info.members);
             for (key, value) in [
@@ -428,23 +432,35 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> i32 {
         Event::Unpublish { slot } => {
             take(&EventTable { kind: abi::EVENT_UNPUBLISH, stream_id: slot.0, ..nothing })
         }
-        _ => abi::OK,
-    }
+        // It is counted where a layer of the server says it; nothing depends on it.
+        Event::Skipped(_) => abi::OK,
+        Event::Play(_) => return Err(no_word_for("Play")),
+        Event::Unplay { .. } => return Err(no_word_for("Unplay")),
+        Event::Pause { .. } => return Err(no_word_for("Pause")),
+        Event::Receive { .. } => return Err(no_word_for("Receive")),
+        Event::Metadata { .. } => return Err(no_word_for("Metadata")),
+        Event::Pong { .. } => return Err(no_word_for("Pong")),
+        Event::CallResult { .. } => return Err(no_word_for("CallResult")),
+    })
+}
+
+fn no_word_for(event: &str) -> Error {
+    Error::ours("plugin", format!("Event::{event} cannot be told by the layer of a plugin in ABI 1.0"))
 }
 
 /// Reads an order; what this version does not know is none.
 fn read_order(order: &OrderTable) -> Option<Order> {
     let (request, slot) = (RequestId(order.request), StreamSlot(order.stream_id));
     let (code, text) = (owned(order.code), owned(order.text));
-    let accepted = order.accepted != 0;
-    let answer = |(code, text): (String, String)| match accepted {
-        true => Answer::Accept,
-        false => Answer::Reject { code, text },
+    let answer = |(code, text): (String, String)| match order.accepted {
+        abi::ACCEPTED_YES => Answer::Accept,
+        abi::ACCEPTED_ELSEWHERE => Answer::Redirect { url: code },
+        _ => Answer::Reject { code, text },
     };
     Some(match order.kind {
         abi::ORDER_ANSWER_CONNECT => Order::AnswerConnect { request, answer: answer((code, text)) },
         abi::ORDER_ANSWER_PUBLISH => Order::AnswerPublish { request, answer: answer((code, text)) },
-        abi::ORDER_ANSWER_MESSAGE if accepted => {
+        abi::ORDER_ANSWER_MESSAGE if order.accepted == abi::ACCEPTED_YES => {
             let value = serde_json::from_str(&text).unwrap_or_default();
             Order::AnswerMessage { request, result: Ok(values::from_json(&value)) }
         }

@@ -15,7 +15,7 @@ use crate::conn::{
     Stream, TappedFrame, TimerId, text,
 };
 use crate::frames::Frame;
-use crate::host::Host;
+use crate::host::{Host, NotTaken};
 use crate::settings;
 
 /// Makes the table of an application. For `export_plugin!` and the fake host.
@@ -96,10 +96,16 @@ unsafe extern "C" fn create<T: App>(host: *const HostTable, settings: Str, out: 
 unsafe extern "C" fn destroy<T: App>(instance: *mut c_void) -> i32 {
     // SAFETY: the pointer is from `create` and the host gives it back once.
     let Instance { app, host } = *unsafe { Box::from_raw(instance.cast::<Instance<T>>()) };
-    guard(&host, || {
+    let ended = guard(&host, || {
         drop(app);
         abi::OK
-    })
+    });
+    // What was to be done with results that do not come any more is the author's, too, and may keep the host itself.
+    let forgotten = guard(&host, || {
+        host.forget_calls();
+        abi::OK
+    });
+    if ended == abi::OK { forgotten } else { ended }
 }
 
 unsafe extern "C" fn on_accept<T: App>(
@@ -318,8 +324,12 @@ unsafe extern "C" fn on_source<T: App>(instance: *mut c_void, what: *const abi::
     // SAFETY: the host keeps the contract of its hooks.
     unsafe {
         app_hook(instance, what, |app: &mut T, _, what| {
-            let state = if what.state == abi::SOURCE_LIVE { Ok(()) } else { Err(text(&what.text)) };
-            app.on_source(SourceId(what.source), state);
+            match what.state {
+                abi::SOURCE_LIVE => app.on_source(SourceId(what.source), Ok(())),
+                abi::SOURCE_ENDED => app.on_source(SourceId(what.source), Err(text(&what.text))),
+                // A later server may say more.
+                _ => {}
+            }
         })
     }
 }
@@ -354,8 +364,8 @@ unsafe extern "C" fn on_result<T: App>(instance: *mut c_void, what: *const abi::
 fn stream(what: &abi::StreamNotice) -> Stream<'_> {
     let why = match what.why {
         abi::ENDED_BY_SOURCE => Ended::BySource,
-        abi::ENDED_BY_SERVER => Ended::ByServer,
-        _ => Ended::ByPeer,
+        abi::ENDED_BY_PEER => Ended::ByPeer,
+        _ => Ended::ByServer,
     };
     Stream { stream_id: what.stream_id, name: text(&what.name), why }
 }
@@ -410,9 +420,14 @@ impl<A: Into<Answer>> Outcome for (RequestId, A) {
         if answer.lend(|_| ()).is_none() {
             return abi::LATER;
         }
-        // Gone: a thread of the application was faster, or the host gave up waiting. Both are settled.
-        let _ = host.respond(request, answer);
-        abi::OK
+        match host.respond(request, answer) {
+            // Gone: a thread of the application was faster, or the host gave up waiting. Both are settled.
+            Ok(()) | Err(NotTaken::Gone) => abi::OK,
+            Err(_) => {
+                host.fail("its answer does not fit the request");
+                abi::FAILED
+            }
+        }
     }
 }
 

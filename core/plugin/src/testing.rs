@@ -67,7 +67,7 @@ struct Seen {
     logs: Vec<(Level, String)>,
     closed: Vec<(u64, String, String)>,
     calls: Vec<Call>,
-    taps: Vec<(u64, bool)>,
+    taps: Vec<(u64, u32, bool)>,
     timers: HashMap<u64, (u64, u64)>,
     commands: Vec<Value>,
     sources: Vec<String>,
@@ -302,12 +302,15 @@ impl FakeHost {
         self.seen().frames.clone()
     }
 
-    /// Whether the application wants the frames of a connection.
+    /// Whether the application wants the frames of a connection: of all that it publishes, or of message stream 1.
     pub fn is_tapped(&self, conn: u64) -> bool {
-        self.seen().taps.iter().rev().find(|(tapped, _)| *tapped == conn).is_some_and(|(_, on)| *on)
+        let seen = self.seen();
+        let of_it = |tap: &&(u64, u32, bool)| tap.0 == conn && tap.1 <= 1;
+        seen.taps.iter().rev().find(of_it).is_some_and(|tap| tap.2)
     }
 
-    /// Puts a codec configuration where the application finds it: connection, kind, body of its FLV tag.
+    /// Puts a codec configuration where the application finds it, whichever message stream it asks about: connection,
+    /// kind, body of its FLV tag.
     ///
     /// # Panics
     ///
@@ -416,13 +419,13 @@ impl Services for Recorder {
         self.seen().now.as_millis() as u64
     }
 
-    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), Gone> {
+    fn respond(&self, request: u64, answer: Option<Answer>) -> Result<(), NotTaken> {
         match self.seen().requests.get_mut(&request) {
             Some(slot @ None) => {
-                *slot = answer;
+                *slot = Some(answer.ok_or(NotTaken::Invalid)?);
                 Ok(())
             }
-            _ => Err(Gone),
+            _ => Err(NotTaken::Gone),
         }
     }
 
@@ -443,12 +446,12 @@ impl Services for Recorder {
         self.called(0, Called::Unplay(conn, stream_id, text.to_owned())).map_err(|_| Gone)
     }
 
-    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
-        self.seen().taps.push((conn, on));
+    fn tap(&self, conn: u64, stream_id: u32, on: bool) -> Result<(), Gone> {
+        self.seen().taps.push((conn, stream_id, on));
         Ok(())
     }
 
-    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
+    fn sequence_header(&self, conn: u64, _stream_id: u32, kind: MediaKind) -> Option<Frame> {
         self.seen().headers.get(&(conn, crate::frames::number_of(kind))).cloned()
     }
 
@@ -467,9 +470,20 @@ impl Services for Recorder {
     }
 
     fn command_add(&self, command: &str) -> Result<(), String> {
-        let command = serde_json::from_str(command).map_err(|error| error.to_string())?;
+        let command: Value = serde_json::from_str(command).map_err(|error| error.to_string())?;
+        // As in a server, the newer one takes the place of the older.
+        let _ = self.command_remove(command["name"].as_str().unwrap_or_default());
         self.seen().commands.push(command);
         Ok(())
+    }
+
+    fn command_remove(&self, name: &str) -> Result<(), Gone> {
+        let commands = &mut self.seen().commands;
+        let before = commands.len();
+        commands.retain(|command| {
+            !command["name"].as_str().is_some_and(|other| other.eq_ignore_ascii_case(name))
+        });
+        if commands.len() < before { Ok(()) } else { Err(Gone) }
     }
 
     fn source_open(&self, name: &str) -> Option<u64> {

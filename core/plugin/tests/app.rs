@@ -113,7 +113,7 @@ impl App for Sample {
 
     fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
         for request in self.put_off.drain(..) {
-            let gone = self.host.respond(request, Verdict::Accept) == Err(Gone);
+            let gone = self.host.respond(request, Verdict::Accept) == Err(NotTaken::Gone);
             self.host.warn(format_args!("{} closed, gone: {gone}", conn.id()));
         }
     }
@@ -288,8 +288,8 @@ impl App for Busy {
         }
         conn.data::<Kept>().publishes += 1;
         let count = conn.data::<Kept>().publishes;
-        self.host.tap(conn.id(), true).expect("it is there");
-        self.headers.extend(self.host.sequence_header(conn.id(), MediaKind::Video));
+        self.host.tap(conn.id(), 0, true).expect("it is there");
+        self.headers.extend(self.host.sequence_header(conn.id(), publish.stream_id, MediaKind::Video));
         Verdict::accept_as(format!("{}-{count}", publish.name))
     }
 

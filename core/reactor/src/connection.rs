@@ -25,6 +25,7 @@ use crate::{
     questions::{Asked, Contested, Wish},
     shared::Shared,
     sources::tell_stream,
+    taps::Taps,
     worker::ConnectionKey,
 };
 
@@ -57,7 +58,7 @@ pub(crate) struct Connection {
     /// The application of the acceptor has not said yet whether it may stay.
     pub(crate) admitted: bool,
     /// Its application wants the frames that it publishes.
-    pub(crate) tapped: bool,
+    pub(crate) taps: Taps,
     /// Its application has something of it that must be forgotten when it leaves, whichever hooks there are.
     pub(crate) noted: bool,
     /// The server made it.
@@ -175,7 +176,7 @@ impl Connection {
             instance: String::new(),
             connecting: None,
             admitted: true,
-            tapped: false,
+            taps: Taps::default(),
             noted: false,
             counted: false,
             outbound: false,
@@ -443,11 +444,11 @@ impl Connection {
         self.state == State::Open && owner.is_some_and(|owner| Arc::ptr_eq(owner, application))
     }
 
-    /// Brings the frames that it publishes to `application`, if that has it or is asked about it.
-    pub(crate) fn tap(&mut self, application: &Arc<Application>, on: bool) {
+    /// Brings the frames that it publishes (on `slot`, or all) to `application`, if that has it or is asked about it.
+    pub(crate) fn tap(&mut self, application: &Arc<Application>, slot: Option<StreamSlot>, on: bool) {
         let theirs = self.owner.as_ref().or(self.asked.as_ref());
         if self.state == State::Open && theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, application)) {
-            self.tapped = on;
+            self.taps.set(slot, on);
             self.noted |= on;
         }
     }
@@ -462,15 +463,21 @@ impl Connection {
             Happened::Unplay { .. } => application.hooks.unplay,
             Happened::Pong { .. } => application.hooks.pong,
             // It also tells the host that no answer is waited for any more, where it was ever asked.
-            Happened::Closed { .. } => application.hooks != Hooks::default() || self.noted,
+            Happened::Closed { .. } => self.is_noted_by(application),
         };
         if wanted {
             (application.post)(ToApplication::Notice { caller, event });
         }
     }
 
+    /// Whether an application may have anything of it.
+    fn is_noted_by(&self, application: &Application) -> bool {
+        application.hooks != Hooks::default() || self.noted
+    }
+
     /// Ends a publish, or the wish for one, wherever the order came from.
     pub(crate) fn unpublish(&mut self, slot: StreamSlot, why: Why, shared: &mut Shared) {
+        self.taps.forget(slot);
         let name = match self.publishes.iter().position(|published| published.slot == slot) {
             Some(at) => {
                 let published = self.publishes.swap_remove(at);
@@ -479,6 +486,9 @@ impl Connection {
                 shared.relay.unpublish(home, shared.now);
                 slog::info!(self.log, "unpublished"; "stream" => &name);
                 if let Some(owner) = &self.owner {
+                    if self.is_noted_by(owner) {
+                        (owner.post)(ToApplication::HeadersEnd { connection: self.id, slot });
+                    }
                     tell_stream(owner, self.id, &name, false);
                 }
                 name
@@ -540,7 +550,7 @@ impl Connection {
                 };
                 let published = &mut self.publishes[at];
                 // What most publications are: nobody but players looks at them.
-                if published.filters.is_empty() && !self.tapped && frame.role != Role::Config {
+                if published.filters.is_empty() && !self.taps.has(slot) && frame.role != Role::Config {
                     return shared.relay.frame(published.home, frame, shared.now);
                 }
                 self.on_watched_frame(at, frame, shared);
@@ -595,20 +605,21 @@ impl Connection {
             Err(error) => return self.fail(&error, shared),
         };
         if let (Some(owner), Some(caller)) = (&self.owner, &self.caller) {
-            if frame.role == Role::Config && frame.kind != MediaKind::Data && owner.hooks != Hooks::default()
-            {
-                let (connection, kind) = (self.id, frame.kind);
-                (owner.post)(ToApplication::Header { connection, kind, frame: frame.clone() });
+            let (connection, slot, kind) = (self.id, published.slot, frame.kind);
+            if frame.role == Role::Config && kind != MediaKind::Data && self.is_noted_by(owner) {
+                (owner.post)(ToApplication::Header { connection, slot, kind, frame: frame.clone() });
             }
-            if self.tapped {
+            let published = &self.publishes[at];
+            if self.taps.has(slot) {
                 (owner.post)(ToApplication::Frame {
                     caller: caller.clone(),
-                    slot: published.slot,
+                    slot,
                     name: published.name.clone(),
                     frame: Arc::new(frame.clone()),
                 });
             }
         }
+        let published = &mut self.publishes[at];
         let changed = frame.role == Role::Config && published.watch.note(&frame, shared.now);
         shared.relay.frame(published.home, frame, shared.now);
         if changed {

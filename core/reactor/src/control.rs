@@ -211,10 +211,19 @@ pub enum ToApplication {
     Header {
         /// Who publishes it.
         connection: ConnectionId,
+        /// On which message stream.
+        slot: StreamSlot,
         /// Audio or video.
         kind: MediaKind,
         /// The configuration.
         frame: Frame,
+    },
+    /// A publication has ended: nobody asks for its codec configurations any more.
+    HeadersEnd {
+        /// Who published it.
+        connection: ConnectionId,
+        /// On which message stream.
+        slot: StreamSlot,
     },
     /// A stream has come or gone.
     Stream {
@@ -433,6 +442,8 @@ pub enum ToWorker {
         connection: ConnectionId,
         /// Who wants them: only the application that has the connection, or is asked about it, may.
         application: Arc<Application>,
+        /// Of which of its message streams; none: all.
+        slot: Option<StreamSlot>,
         /// Whether.
         on: bool,
     },

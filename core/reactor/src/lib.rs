@@ -27,6 +27,7 @@ mod report;
 mod shared;
 mod sources;
 mod system;
+mod taps;
 mod traffic;
 mod worker;
 

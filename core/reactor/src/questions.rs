@@ -18,6 +18,7 @@ use crate::{
     observe::{Sight, Watch},
     shared::Shared,
     sources::tell_stream,
+    taps::Taps,
 };
 
 /// Questions of one connection that its application may have unanswered; then nothing is read.
@@ -384,7 +385,7 @@ impl Connection {
                             let reason = format!("handed to {:?}", application.name);
                             self.notify(Happened::Closed { reason });
                         }
-                        (self.tapped, self.noted) = (false, false);
+                        (self.taps, self.noted) = (Taps::default(), false);
                         self.ask_connect(request, application, hands + 1, shared);
                     }
                     None => {

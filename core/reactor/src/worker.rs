@@ -369,9 +369,9 @@ impl Worker {
                     self.sources.close(connection, &text, &mut self.shared);
                 }
             }
-            ToWorker::Tap { connection, application, on } => {
+            ToWorker::Tap { connection, application, slot, on } => {
                 if let Some(connection) = self.connections.get_mut(key_of(connection)) {
-                    connection.tap(&application, on);
+                    connection.tap(&application, slot, on);
                 }
             }
             ToWorker::SourceOpen { source, application, name, in_flight } => {

@@ -1,5 +1,11 @@
 /* The plugin ABI of crtmpserver 1.0 for C and C++. docs/plugins.md says how to use it.
  *
+ * It is for systems with pointers of 64 bits.
+ *
+ * A later server may send numbers that are not listed here. A plugin passes over an unknown order or state with
+ * CRTMP_OK; it takes an unknown role for CRTMP_ROLE_SIDE, an unknown kind of frame for CRTMP_FRAME_DATA, an unknown
+ * reason for CRTMP_ENDED_BY_SERVER, and an unknown result for an error.
+ *
  * Made from core/plugin/src/abi by `cargo xtask header`. Not to be edited here. */
 
 #ifndef CRTMP_PLUGIN_H
@@ -25,7 +31,8 @@
 #define CRTMP_ABI_MINOR 0
 
 /**
- * Done. A hook that answers a request has called `crtmp_HostTable.respond` before it returns this.
+ * Done; of a call of the host: it was taken. A hook that answers a request has called `crtmp_HostTable.respond` before it
+ * returns this.
  */
 #define CRTMP_OK 0
 
@@ -45,7 +52,8 @@
 #define CRTMP_PANICKED (-2)
 
 /**
- * The connection or request is no more.
+ * The request, the source or whatever else it was about is no more. A hook may return it, as all that
+ * `crtmp_HostTable.respond` returned: that somebody was faster, or nobody waits any more, is no fault.
  */
 #define CRTMP_GONE (-3)
 
@@ -211,7 +219,8 @@
 #define CRTMP_ANSWER_HAND_TO 3
 
 /**
- * No: code `first` (empty: the usual one), text `second`.
+ * No: code `first` (empty: the usual one), text `second`. To a message or command it is an error with that text, and
+ * the code is not passed on.
  */
 #define CRTMP_ANSWER_REJECT 4
 
@@ -287,6 +296,21 @@
 #define CRTMP_EVENT_UNPUBLISH 5
 
 /**
+ * No.
+ */
+#define CRTMP_ACCEPTED_NO 0
+
+/**
+ * Yes.
+ */
+#define CRTMP_ACCEPTED_YES 1
+
+/**
+ * No: the far end shall go to the address `code`.
+ */
+#define CRTMP_ACCEPTED_ELSEWHERE 2
+
+/**
  * The answer to `CRTMP_EVENT_CONNECT`.
  */
 #define CRTMP_ORDER_ANSWER_CONNECT 1
@@ -335,7 +359,7 @@ typedef struct crtmp_Str {
      */
     const char *ptr;
     /**
-     * Bytes.
+     * Bytes. More than `PTRDIFF_MAX` are none.
      */
     size_t len;
 } crtmp_Str;
@@ -409,19 +433,25 @@ typedef struct crtmp_FrameTable {
      */
     struct crtmp_Str body;
     /**
-     * Names the memory for `crtmp_HostTable.frame_retain`. Null where a plugin gives a frame.
+     * Names the memory for `crtmp_HostTable.frame_retain`. Null where a plugin gives a frame, and in filters: such a frame
+     * cannot be retained, but copied.
      */
     const void *owner;
 } crtmp_FrameTable;
 
 /**
  * What the server does for a plugin. The pointer is the identity: every function takes it first. All of them may
- * be called from any thread and never block. Those that return a status answer `CRTMP_OK`,
- * `CRTMP_GONE` where the connection, request or application is no more, and `CRTMP_INVALID`
- * where an argument makes no sense.
+ * be called from any thread and never block.
  *
- * A *ticket* is a number that the application chooses; what becomes of the call comes to `on_result` with it,
- * exactly once. The ticket 0 wants no result.
+ * Those that return a status answer `CRTMP_OK` where the call was taken. That is not that it was done: what is
+ * for a connection goes to its worker, and means nothing where the connection has left meanwhile.
+ * `CRTMP_GONE`: the request, source, timer or command is no more, or the application has ended.
+ * `CRTMP_INVALID`: an argument makes no sense. `CRTMP_FULL`, of `timer_set`, `connect`, `http` and
+ * `source_frame`: there is no room now. `CRTMP_FAILED`: the server has made a mistake.
+ *
+ * A *ticket* is a number that the application chooses; what becomes of a call that was taken comes to `on_result` with
+ * it, exactly once. A call that returned anything but `CRTMP_OK` has no result, nor have those that are open
+ * when `destroy` is called. The ticket 0 wants no result.
  */
 typedef struct crtmp_HostTable {
     /**
@@ -433,7 +463,7 @@ typedef struct crtmp_HostTable {
      */
     void (*log)(const struct crtmp_HostTable *host, uint32_t level, struct crtmp_Str text);
     /**
-     * Milliseconds of a clock that never goes back.
+     * Milliseconds of a clock that never goes back; 0 once the application has ended.
      */
     uint64_t (*now_ms)(const struct crtmp_HostTable *host);
     /**
@@ -442,7 +472,9 @@ typedef struct crtmp_HostTable {
      */
     void (*fail)(const struct crtmp_HostTable *host, struct crtmp_Str reason);
     /**
-     * Answers a request: in its hook, or later from any thread. The second answer gets `CRTMP_GONE`.
+     * Answers a request: in its hook, or later from any thread. The second answer gets `CRTMP_GONE`. One that
+     * does not fit the request, or cannot be read, gets `CRTMP_INVALID`, and the request still waits for its
+     * answer. A hook may return what this returned.
      */
     int32_t (*respond)(const struct crtmp_HostTable *host, uint64_t request, const struct crtmp_AnswerTable *answer);
     /**
@@ -454,7 +486,8 @@ typedef struct crtmp_HostTable {
                                 struct crtmp_Str text);
     /**
      * Calls a command of the far end. `args` is JSON text of a list; the command object comes first. The far end's
-     * answer comes with the ticket; a connection of another application counts as gone.
+     * answer comes with the ticket; a connection that has left, or is another application's, is the result
+     * `CRTMP_RESULT_GONE`.
      */
     int32_t (*call)(const struct crtmp_HostTable *host,
                     uint64_t conn,
@@ -478,17 +511,20 @@ typedef struct crtmp_HostTable {
                       struct crtmp_Str code,
                       struct crtmp_Str text);
     /**
-     * Has the frames that a connection of this application publishes brought to `on_frame` (`on` not 0), or no more (0).
+     * Has the frames that a connection of this application publishes brought to `on_frame` (`on` 1), or no more (0).
+     * `stream_id` 0 means all that it publishes, now and later; another one that message stream, until its
+     * publication ends.
      */
-    int32_t (*tap)(const struct crtmp_HostTable *host, uint64_t conn, uint32_t on);
+    int32_t (*tap)(const struct crtmp_HostTable *host, uint64_t conn, uint32_t stream_id, uint32_t on);
     /**
-     * Gives the newest codec configuration of what a connection publishes: `kind` is
-     * `CRTMP_FRAME_AUDIO` or `CRTMP_FRAME_VIDEO`. The caller has set
-     * `size` in `frame`, and releases the frame, which is retained for him. `CRTMP_GONE` where there is none
-     * (yet).
+     * Gives the newest codec configuration of what a connection publishes on a message stream; `stream_id` 0 means the
+     * newest publication that has one. `kind` is `CRTMP_FRAME_AUDIO` or
+     * `CRTMP_FRAME_VIDEO`. The caller has set `size` in `frame`, and releases the frame, which is
+     * retained for him. `CRTMP_GONE` where there is none (yet).
      */
     int32_t (*sequence_header)(const struct crtmp_HostTable *host,
                                uint64_t conn,
+                               uint32_t stream_id,
                                uint32_t kind,
                                struct crtmp_FrameTable *frame);
     /**
@@ -523,6 +559,11 @@ typedef struct crtmp_HostTable {
      */
     int32_t (*command_add)(const struct crtmp_HostTable *host, struct crtmp_Str command);
     /**
+     * Takes back a command of `command_add`. Calls of it that are open are still answered. `CRTMP_GONE`: the
+     * instance has none of this name.
+     */
+    int32_t (*command_remove)(const struct crtmp_HostTable *host, struct crtmp_Str name);
+    /**
      * Begins to publish a stream of this application; in `create`, as soon as that has returned. 0: it has too many,
      * or has ended. `on_source` says what becomes of it.
      */
@@ -547,8 +588,9 @@ typedef struct crtmp_HostTable {
                        struct crtmp_Str keys,
                        uint64_t ticket);
     /**
-     * Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`. The
-     * answer comes with the ticket.
+     * Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`, and
+     * `publicOnly` (true: not to private addresses, for a `url` that somebody else chose). The answer comes with the
+     * ticket.
      */
     int32_t (*http)(const struct crtmp_HostTable *host, struct crtmp_Str request, struct crtmp_Str body, uint64_t ticket);
     /**
@@ -691,7 +733,7 @@ typedef struct crtmp_PlayRequest {
      */
     uint32_t stream_id;
     /**
-     * Not 0: end what plays on this message stream; 0: queue behind it.
+     * Not 0: end what plays on this message stream; 0: queue behind it. In version 1.0 always 1.
      */
     uint32_t reset;
     /**
@@ -729,7 +771,7 @@ typedef struct crtmp_MessageRequest {
      */
     uint32_t stream_id;
     /**
-     * 0: the far end waits for no answer.
+     * 0: the far end waits for no answer, and the hook may give none.
      */
     uint32_t wants_reply;
     /**
@@ -980,7 +1022,8 @@ typedef struct crtmp_ResultNotice {
     uint64_t conn;
     /**
      * JSON text: of `crtmp_HostTable.call` a list of arguments, of `crtmp_HostTable.command` the whole reply, of
-     * `crtmp_HostTable.http` an object with `status` and `headers`. Where the call failed, a string with the reason.
+     * `crtmp_HostTable.http` an object with `status` and `headers`. Of `CRTMP_RESULT_ERROR` a string with the reason, but a
+     * list where a far end answered `_error`; of `CRTMP_RESULT_TIMEOUT` and `CRTMP_RESULT_GONE` `null`.
      */
     struct crtmp_Str value;
     /**
@@ -993,6 +1036,7 @@ typedef struct crtmp_ResultNotice {
  * An application: its name and its entry points. Any hook may be null.
  *
  * Each hook gets the instance, mostly the connection, and what happened. It returns one of the status constants.
+ * `create`, all hooks and `destroy` of an instance are called on one thread; another instance has another.
  */
 typedef struct crtmp_AppTable {
     /**
@@ -1013,7 +1057,8 @@ typedef struct crtmp_AppTable {
      */
     int32_t (*validate)(const struct crtmp_HostTable *host, struct crtmp_Str settings);
     /**
-     * Makes an instance. Required. The host pointer stays good for ever.
+     * Makes an instance. Required. The host pointer stays good for ever. The instance may stay null: nobody but the
+     * plugin looks at it.
      */
     int32_t (*create)(const struct crtmp_HostTable *host, struct crtmp_Str settings, void **instance);
     /**
@@ -1057,7 +1102,7 @@ typedef struct crtmp_AppTable {
      */
     int32_t (*on_close)(void *instance, const struct crtmp_ConnTable *conn, const struct crtmp_CloseNotice *what);
     /**
-     * A request that was put off needs no answer any more.
+     * A request needs no answer any more: it was put off, or its hook was still running.
      */
     int32_t (*on_cancel)(void *instance, const struct crtmp_ConnTable *conn, const struct crtmp_CancelNotice *what);
     /**
@@ -1189,6 +1234,9 @@ typedef struct crtmp_EventTable {
 /**
  * What a layer may do while it is called. Good for that call only, on its thread.
  *
+ * Layers and filters are called on workers: one instance by one thread at a time, different instances at the same
+ * time.
+ *
  * What returns a status other than `CRTMP_OK` has ended the connection; the layer passes that status on.
  */
 typedef struct crtmp_CxTable {
@@ -1233,7 +1281,8 @@ typedef struct crtmp_CxTable {
      */
     int32_t (*open)(const struct crtmp_CxTable *cx);
     /**
-     * Tells the server.
+     * Tells the server. What is no event of this version ends the connection. In version 1.0 a layer can publish, not
+     * play.
      */
     int32_t (*emit)(const struct crtmp_CxTable *cx, const struct crtmp_EventTable *event);
     /**
@@ -1257,7 +1306,7 @@ typedef struct crtmp_CxTable {
      */
     void (*fail)(const struct crtmp_CxTable *cx, struct crtmp_Str reason);
     /**
-     * Fills `len` bytes at `into` with random ones, fit for keys.
+     * Fills `len` bytes at `into` with random ones, fit for keys. More than `PTRDIFF_MAX` are none.
      */
     void (*random)(const struct crtmp_CxTable *cx, uint8_t *into, size_t len);
 } crtmp_CxTable;
@@ -1283,11 +1332,11 @@ typedef struct crtmp_OrderTable {
      */
     uint32_t stream_id;
     /**
-     * Of an answer: not 0 for yes.
+     * Of an answer: one of the `CRTMP_ACCEPTED_…` constants. What else it may say one day is a no.
      */
     uint32_t accepted;
     /**
-     * A status code, or an address to go to instead.
+     * Of a refusal and of an order a status code; for `CRTMP_ACCEPTED_ELSEWHERE` the address to go to instead.
      */
     struct crtmp_Str code;
     /**
@@ -1352,7 +1401,8 @@ typedef struct crtmp_LayerTable {
     int32_t (*on_order)(void *instance, const struct crtmp_CxTable *cx, const struct crtmp_OrderTable *order);
     /**
      * Bytes of the near side on their way out; what shall leave instead goes to `crtmp_CxTable.send`. Without it they
-     * pass unchanged.
+     * pass unchanged. Of the context it may use `now_ms`, `send`, `begin`, `end`, `random`, `wake_in` and `fail`;
+     * whoever opens, delivers, emits, pauses or closes here ends the connection by that.
      */
     int32_t (*on_send)(void *instance, const struct crtmp_CxTable *cx, struct crtmp_Str data);
     /**
@@ -1392,7 +1442,8 @@ typedef struct crtmp_FilterTable {
      */
     struct crtmp_Str name;
     /**
-     * Makes the filter of a publication; `settings` is JSON text of an object. Required. No null instance.
+     * Makes the filter of a publication; `settings` is JSON text of an object. Required. No null instance. Filters run
+     * on workers, those of several publications at the same time.
      */
     int32_t (*create)(struct crtmp_Str settings, const struct crtmp_OutTable *out, void **instance);
     /**
@@ -1468,6 +1519,12 @@ typedef struct crtmp_PluginTable {
      */
     size_t filter_count;
 } crtmp_PluginTable;
+
+#ifdef __cplusplus
+static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the plugin ABI is for systems of 64 bits");
+#else
+_Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the plugin ABI is for systems of 64 bits");
+#endif
 
 /* What follows is for convenience: macros and inline functions over the tables above. */
 

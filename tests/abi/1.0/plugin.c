@@ -87,7 +87,7 @@ static int32_t on_publish(void *instance, const crtmp_ConnTable *conn, const crt
         self->put_off = what->request;
         return CRTMP_LATER;
     }
-    host->tap(host, conn->id, 1);
+    host->tap(host, conn->id, what->stream_id, 1);
     return crtmp_accept(host, what->request);
 }
 
@@ -116,12 +116,14 @@ static int32_t on_message(void *instance, const crtmp_ConnTable *conn, const crt
     } else if (crtmp_str_eq(what->name, "unplay")) {
         status = host->unplay(host, conn->id, 0, crtmp_str(""), crtmp_str("enough"));
     } else if (crtmp_str_eq(what->name, "header")) {
-        status = host->sequence_header(host, conn->id, CRTMP_FRAME_VIDEO, &frame);
+        status = host->sequence_header(host, conn->id, what->stream_id, CRTMP_FRAME_VIDEO, &frame);
         if (status == CRTMP_OK) {
             host->frame_release(host, frame.owner);
         }
     } else if (crtmp_str_eq(what->name, "command")) {
         status = host->command(host, crtmp_str("version"), crtmp_str("{}"), CRTMP_RIGHTS_READ, 2);
+    } else if (crtmp_str_eq(what->name, "forget")) {
+        status = host->command_remove(host, crtmp_str("everything"));
     } else if (crtmp_str_eq(what->name, "connect")) {
         status = host->connect(host, crtmp_str("127.0.0.1:1"), crtmp_str("outboundRtmp"), crtmp_str("{}"), 3);
     } else if (crtmp_str_eq(what->name, "http")) {
@@ -194,7 +196,7 @@ static int32_t on_frame(void *instance, const crtmp_ConnTable *conn, const crtmp
     say(instance, "on_frame %.*s %u %u %d %02x, %u left out", CRTMP_PRINT(what->name), frame->kind, frame->role,
         (int)frame->dts_ms, crtmp_bytes(frame->body)[0], (unsigned)what->left_out);
     host->frame_release(host, frame->owner);
-    host->tap(host, conn->id, 0);
+    host->tap(host, conn->id, 0, 0);
     return CRTMP_OK;
 }
 

@@ -86,13 +86,15 @@ static int32_t host_end(const crtmp_HostTable *host, uint64_t conn, uint32_t str
     return CRTMP_OK;
 }
 
-static int32_t host_tap(const crtmp_HostTable *host, uint64_t conn, uint32_t on) {
-    (void)host, (void)conn, (void)on;
+static int32_t host_tap(const crtmp_HostTable *host, uint64_t conn, uint32_t stream_id, uint32_t on) {
+    (void)host, (void)conn;
+    CHECK(stream_id > 0 && on == 1);
     return CRTMP_OK;
 }
 
-static int32_t host_header(const crtmp_HostTable *host, uint64_t conn, uint32_t kind, crtmp_FrameTable *frame) {
-    (void)host, (void)conn, (void)kind, (void)frame;
+static int32_t host_header(const crtmp_HostTable *host, uint64_t conn, uint32_t stream_id, uint32_t kind,
+                           crtmp_FrameTable *frame) {
+    (void)host, (void)conn, (void)stream_id, (void)kind, (void)frame;
     return CRTMP_GONE;
 }
 
@@ -298,6 +300,7 @@ int main(int count, char **arguments) {
         .timer_cancel = host_number,
         .command = host_command,
         .command_add = host_command_add,
+        .command_remove = host_command_add,
         .source_open = host_source_open,
         .source_frame = host_source_frame,
         .source_close = host_number,

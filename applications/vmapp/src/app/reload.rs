@@ -8,7 +8,7 @@ use mlua::Value;
 use serde_json::json;
 
 use super::{Script, VmApp, carry_over};
-use crate::desk::Asked;
+use crate::desk::{Asked, Desk};
 
 /// What tells whether a file has changed.
 pub(super) fn look(file: &Path) -> Option<(SystemTime, u64)> {
@@ -71,9 +71,16 @@ impl VmApp {
             self.script.machine.export_shared().map_err(|error| format!("the table `shared`: {error}"))?;
         let old = &self.script;
         let generation = self.generation + 1;
-        let script = Script::start(&self.host, &self.settings, &self.file, generation, |new| {
+        let mut desk = None;
+        let started = Script::start(&self.host, &self.settings, &self.file, generation, |new| {
+            desk = Some(new.desk.clone());
             new.machine.import_shared(&shared).map_err(|error| format!("the table `shared`: {error}"))?;
             carry_clients(old, new).map_err(|error| error.to_string())
+        });
+        let script = started.inspect_err(|_| {
+            if let Some(desk) = desk {
+                self.restore_commands(&desk);
+            }
         })?;
         let old = std::mem::replace(&mut self.script, script);
         self.generation = generation;
@@ -82,8 +89,31 @@ impl VmApp {
         Ok(())
     }
 
-    /// Ends what belonged to the old version: timers, calls that wait, requests without an answer, taps.
+    /// The new version is not to be had: commands that it has added are gone again, and those that it has described
+    /// in another way are as they were.
+    fn restore_commands(&self, new: &Desk) {
+        let old = self.script.desk.commands.borrow();
+        self.remove_commands(new, &self.script.desk);
+        for (name, added) in old.iter().filter(|(name, _)| new.commands.borrow().contains_key(*name)) {
+            if let Err(text) = self.host.add_command(&added.command) {
+                self.host.error(format_args!("the command {name} is lost: {text}"));
+            }
+        }
+    }
+
+    /// Takes back the commands of one version that the other does not have.
+    fn remove_commands(&self, of: &Desk, but: &Desk) {
+        let own = self.reload_command().to_lowercase();
+        let kept = but.commands.borrow();
+        for name in of.commands.borrow().keys().filter(|name| **name != own && !kept.contains_key(*name)) {
+            // One that is gone is what was wanted.
+            let _ = self.host.remove_command(name);
+        }
+    }
+
+    /// Ends what belonged to the old version: commands, timers, calls that wait, requests without an answer, taps.
     fn retire(&self, mut old: Script) {
+        self.remove_commands(&old.desk, &self.script.desk);
         for timer in old.desk.timers.borrow().keys() {
             self.host.cancel_timer(TimerId(*timer));
         }
@@ -103,7 +133,7 @@ impl VmApp {
         }
         for conn in old.desk.taps.borrow().keys() {
             if !self.script.desk.taps.borrow().contains_key(conn) {
-                let _ = self.host.tap(ConnId(*conn), false);
+                let _ = self.host.tap(ConnId(*conn), 0, false);
             }
         }
     }

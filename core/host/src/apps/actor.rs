@@ -233,8 +233,8 @@ impl Services for Door {
         self.shared.upgrade().map_or(0, |shared| shared.started.elapsed().as_millis() as u64)
     }
 
-    fn respond(&self, request: u64, answer: Option<plugin::Answer>) -> Result<(), Gone> {
-        let shared = self.shared.upgrade().ok_or(Gone)?;
+    fn respond(&self, request: u64, answer: Option<plugin::Answer>) -> Result<(), NotTaken> {
+        let shared = self.shared.upgrade().ok_or(NotTaken::Gone)?;
         let effect = shared.state().respond(request, answer)?;
         shared.say(effect);
         Ok(())
@@ -257,12 +257,12 @@ impl Services for Door {
         self.end(conn, stream_id, false, code, text)
     }
 
-    fn tap(&self, conn: u64, on: bool) -> Result<(), Gone> {
-        self.ask(Effect::Tap { conn, on }).map_err(|_| Gone)
+    fn tap(&self, conn: u64, stream_id: u32, on: bool) -> Result<(), Gone> {
+        self.ask(Effect::Tap { conn, stream_id, on }).map_err(|_| Gone)
     }
 
-    fn sequence_header(&self, conn: u64, kind: MediaKind) -> Option<Frame> {
-        (self.alive().ok()?.outside.header)(conn, kind)
+    fn sequence_header(&self, conn: u64, stream_id: u32, kind: MediaKind) -> Option<Frame> {
+        (self.alive().ok()?.outside.header)(conn, stream_id, kind)
     }
 
     fn timer_set(&self, timer: u64, delay_ms: u64, period_ms: u64) -> Result<(), NotTaken> {
@@ -291,6 +291,10 @@ impl Services for Door {
         let command = serde_json::from_str(command).map_err(|error| format!("not JSON: {error}"))?;
         (shared.outside.add_command)(command)
             .inspect_err(|reason| error!(shared.logger, "application `{}`: {reason}", shared.name))
+    }
+
+    fn command_remove(&self, name: &str) -> Result<(), Gone> {
+        if (self.alive()?.outside.remove_command)(name) { Ok(()) } else { Err(Gone) }
     }
 
     fn source_open(&self, name: &str) -> Option<u64> {

@@ -223,16 +223,21 @@ impl NoticeKind {
 /// Begins to publish a stream of this name; gives the number of the source.
 pub type OpenSource = dyn Fn(&str) -> Option<u64> + Send + Sync;
 
+/// Finds a codec configuration: connection, message stream, kind.
+type FindHeader = dyn Fn(u64, u32, MediaKind) -> Option<Frame> + Send + Sync;
+
 /// What an application reaches outside of itself. Called from its threads: must not block.
 pub struct Outside {
     /// Does what it wants done.
     pub effect: Box<dyn Fn(Effect) -> Result<(), NotTaken> + Send + Sync>,
-    /// The newest codec configuration of what a connection publishes.
-    pub header: Box<dyn Fn(u64, MediaKind) -> Option<Frame> + Send + Sync>,
+    /// The newest codec configuration of what a connection publishes: on this message stream, 0: on any.
+    pub header: Box<FindHeader>,
     /// Begins to publish a stream; gives the number of the source.
     pub source: Box<OpenSource>,
     /// Adds a command; the text says why not.
     pub add_command: Box<dyn Fn(Value) -> Result<(), String> + Send + Sync>,
+    /// Takes back a command; false: it has none of this name.
+    pub remove_command: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// The application has ended or is disabled: what it has opened ends, too. Called once.
     pub ended: Box<dyn Fn() + Send + Sync>,
 }
@@ -245,9 +250,10 @@ impl Outside {
                 effect(wanted);
                 Ok(())
             }),
-            header: Box::new(|_, _| None),
+            header: Box::new(|_, _, _| None),
             source: Box::new(|_| None),
             add_command: Box::new(|_| Err("there is no server".to_owned())),
+            remove_command: Box::new(|_| false),
             ended: Box::new(|| {}),
         }
     }
@@ -297,6 +303,8 @@ pub enum Effect {
     Tap {
         /// Which.
         conn: u64,
+        /// On which of its message streams; 0: all.
+        stream_id: u32,
         /// Whether.
         on: bool,
     },
@@ -399,6 +407,13 @@ impl RequestKind {
             Self::Play(_) => Asked::Play,
             Self::Message(_) => Asked::Message,
         }
+    }
+}
+
+impl RequestKind {
+    /// Whether anybody waits for the answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Message(MessageInfo { wants_reply: false, .. }))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crtmp_plugin::foreign::{ConnInfo, Failure, Outcome};
-use crtmp_plugin::{self as plugin, Gone, Hooks};
+use crtmp_plugin::{self as plugin, Hooks, NotTaken};
 use slog::{Logger, error, info, warn};
 
 use super::Limits;
@@ -84,6 +84,8 @@ struct Open {
     conn: Arc<ConnInfo>,
     id: u64,
     asked: Asked,
+    /// The far end waits for an answer.
+    awaited: bool,
     /// Set once it is put off: until when.
     put_off: Option<Instant>,
 }
@@ -151,7 +153,8 @@ impl State {
             return Some(Answer { conn: conn.id, id, decision: asked.undecided() });
         }
         let ticket = NEXT_TICKET.fetch_add(1, Ordering::Relaxed);
-        self.open.insert(ticket, Open { conn: conn.clone(), id, asked, put_off: None });
+        let awaited = kind.is_awaited();
+        self.open.insert(ticket, Open { conn: conn.clone(), id, asked, awaited, put_off: None });
         self.mailbox.push(Job { conn, what: What::Request { ticket, kind } });
         None
     }
@@ -275,8 +278,14 @@ impl State {
                 }
             }
             Ok(Outcome::Done) => {
-                if open.is_some() {
-                    error!(self.logger, "application `{}` gave no answer in `{}`", self.name, running.hook);
+                if let Some(open) = open {
+                    // What nobody waits for, the hook may leave unanswered.
+                    if open.awaited {
+                        error!(
+                            self.logger,
+                            "application `{}` gave no answer in `{}`", self.name, running.hook
+                        );
+                    }
                     self.refuse(running.ticket, "failed", effects);
                 }
             }
@@ -286,7 +295,6 @@ impl State {
                 if matches!(failure, Failure::Panic(_)) {
                     self.count_panic(now, effects);
                 }
-                return;
             }
         }
         if let Some(ticket) = running.ticket
@@ -297,13 +305,18 @@ impl State {
         }
     }
 
-    /// Takes an answer from the application.
-    pub(super) fn respond(&mut self, ticket: u64, answer: Option<plugin::Answer>) -> Result<Effect, Gone> {
-        let open = self.open.remove(&ticket).ok_or(Gone)?;
-        let decision = open.asked.decide(answer).unwrap_or_else(|fault| {
+    /// Takes an answer from the application. One that does not fit changes nothing: the request stays open.
+    pub(super) fn respond(
+        &mut self,
+        ticket: u64,
+        answer: Option<plugin::Answer>,
+    ) -> Result<Effect, NotTaken> {
+        let open = self.open.get(&ticket).ok_or(NotTaken::Gone)?;
+        let decision = open.asked.decide(answer).map_err(|fault| {
             error!(self.logger, "application `{}` answered {fault}", self.name);
-            open.asked.refusal(self.says("failed"))
-        });
+            NotTaken::Invalid
+        })?;
+        let open = self.open.remove(&ticket).expect("just found");
         Ok(effect_of(Answer { conn: open.conn.id, id: open.id, decision }, open.asked))
     }
 

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use crtmp_plugin::foreign::{AppEntry, Failure, Outcome};
 use crtmp_plugin::{
-    App, CallError, CallResult, CommandCall, Conn, ConnId, Ended, Gone, Hooks, Host, Metadata, NoSettings,
-    Publish, Reply, RequestId, SourceId, Stream, TimerId, Verdict,
+    App, CallError, CallResult, CommandCall, Conn, ConnId, Ended, Hooks, Host, Metadata, NoSettings,
+    NotTaken, Publish, Reply, RequestId, SourceId, Stream, TimerId, Verdict,
 };
 use slog::{Discard, Logger, o};
 
-use super::request::{Effect, Notice, NoticeKind, PublishInfo, Request, RequestKind};
+use super::mailbox::What;
+use super::request::{Effect, MessageInfo, Notice, NoticeKind, PublishInfo, Request, RequestKind};
 use super::state::{Next, State};
 use super::{
     AppConfig, AppHandle, CallOutcome, ConnInfo, Decision, Health, Limits, Outside, PublishKind, Stopped,
@@ -47,7 +48,7 @@ impl App for Reporter {
             "now" => {
                 let answers =
                     self.put_off.drain(..).map(|request| self.host.respond(request, Verdict::Accept));
-                Verdict::refuse(format!("{:?}", answers.collect::<Vec<Result<(), Gone>>>()))
+                Verdict::refuse(format!("{:?}", answers.collect::<Vec<Result<(), NotTaken>>>()))
             }
             "close" => {
                 conn.close("NetConnection.Connect.Closed", "bye");
@@ -269,6 +270,68 @@ fn a_hook_that_gives_no_answer_is_refused() {
     let mut state = state(Limits::default());
     assert_eq!(state.request(publish(1, 1, "x")), None);
     assert_eq!(run_hook(&mut state, Ok(Outcome::Done), Instant::now()).len(), 1);
+}
+
+#[test]
+fn an_answer_that_does_not_fit_leaves_the_request_open() {
+    let mut state = state(Limits::default());
+    assert_eq!(state.request(publish(1, 1, "x")), None);
+    let Next::Call(job, _) = state.next(Instant::now(), &mut Vec::new()) else { panic!("a hook to call") };
+    let What::Request { ticket, .. } = job.what else { panic!("that of the request") };
+    assert_eq!(state.respond(ticket, None), Err(NotTaken::Invalid));
+    assert_eq!(state.respond(ticket, Some(Verdict::hand_to("live").into())), Err(NotTaken::Invalid));
+    assert!(state.respond(ticket, Some(Verdict::Accept.into())).is_ok());
+    assert_eq!(state.respond(ticket, Some(Verdict::Accept.into())), Err(NotTaken::Gone));
+}
+
+#[test]
+fn a_message_that_wants_no_reply_may_go_without() {
+    for wants_reply in [true, false] {
+        let (logger, lines) = heard();
+        let mut state = State::new("x", Hooks::MESSAGE, Limits::default(), logger);
+        let (name, args) = ("hello".to_owned(), Vec::new());
+        let kind = RequestKind::Message(MessageInfo { stream_id: 0, name, args, wants_reply });
+        assert_eq!(state.request(Request { conn: conn(1), id: 1, kind }), None);
+        assert_eq!(
+            run_hook(&mut state, Ok(Outcome::Done), Instant::now()).len(),
+            1,
+            "the connection waits for it"
+        );
+        assert_eq!(lines.try_iter().count(), usize::from(wants_reply));
+    }
+}
+
+#[test]
+fn a_hook_that_fails_is_told_that_its_request_was_called_off() {
+    for (result, refusals) in [(Ok(Outcome::Done), 0), (Err(Failure::Error("no".to_owned())), 0)] {
+        let mut state = State::new("x", Hooks::PUBLISH.and(Hooks::CANCEL), Limits::default(), quiet());
+        assert_eq!(state.request(publish(1, 1, "x")), None);
+        let mut effects = Vec::new();
+        assert!(matches!(state.next(Instant::now(), &mut effects), Next::Call(..)));
+        state.notify(Notice { conn: conn(1), kind: NoticeKind::Close { reason: "left".to_owned() } });
+        state.finished(result, Instant::now(), &mut effects);
+        assert_eq!(effects.len(), refusals);
+        let Next::Call(job, _) = state.next(Instant::now(), &mut effects) else { panic!("a hook to call") };
+        assert!(matches!(job.what, What::Cancel { .. }), "{:?}", job.what);
+    }
+}
+
+/// A logger, and its lines.
+fn heard() -> (Logger, Receiver<String>) {
+    struct Lines(crossbeam_channel::Sender<String>);
+
+    impl slog::Drain for Lines {
+        type Ok = ();
+        type Err = slog::Never;
+
+        fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+            let _ = self.0.send(record.msg().to_string());
+            Ok(())
+        }
+    }
+
+    let (sender, lines) = crossbeam_channel::unbounded();
+    (Logger::root(Lines(sender), slog::o!()), lines)
 }
 
 #[test]

@@ -205,6 +205,20 @@ impl Control {
         Ok(())
     }
 
+    /// Takes back a command of an instance; false: it has none of this name. Open calls of it stay open.
+    pub fn remove(&self, instance: u64, name: &str) -> bool {
+        let mut added = lock(&self.0.added);
+        let key = name.to_lowercase();
+        let Some(all) = added.get_mut(&key) else { return false };
+        let before = all.len();
+        all.retain(|other| other.instance != instance);
+        let removed = all.len() < before;
+        if all.is_empty() {
+            added.remove(&key);
+        }
+        removed
+    }
+
     /// The instance has ended: its commands are gone, its open calls fail.
     pub fn forget(&self, instance: u64) {
         lock(&self.0.added).retain(|_, all| {

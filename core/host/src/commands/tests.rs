@@ -184,6 +184,25 @@ fn applications_add_commands_that_end_with_them() {
 }
 
 #[test]
+fn a_command_is_taken_back_by_the_instance_that_has_it() {
+    let control = control();
+    let asks = |instance: u64| -> Ask {
+        let answering = control.clone();
+        Arc::new(move |id, _, _| answering.answered(id, Ok(instance.into())))
+    };
+    let command = json!({ "name": "who", "readOnly": true });
+    let who = || run_as(&control, Rights::Read, "who", json!({}));
+    control.add("app", 1, &command, asks(1)).unwrap();
+    control.add("app", 2, &command, asks(2)).unwrap();
+    assert!(!control.remove(3, "who") && !control.remove(2, "explode"));
+    assert!(control.remove(2, "WHO") && !control.remove(2, "who"));
+    assert_eq!(who()["data"], 1, "the older instance has it still");
+    assert!(control.remove(1, "who"));
+    assert_eq!(who()["status"], "FAIL");
+    control.add("other", 3, &command, asks(3)).expect("the name is free");
+}
+
+#[test]
 fn an_application_that_ends_leaves_no_caller_waiting() {
     let control = control();
     control.add("app", 1, &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();

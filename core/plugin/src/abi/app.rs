@@ -7,6 +7,7 @@ use super::{HostTable, Str};
 /// An application: its name and its entry points. Any hook may be null.
 ///
 /// Each hook gets the instance, mostly the connection, and what happened. It returns one of the status constants.
+/// `create`, all hooks and `destroy` of an instance are called on one thread; another instance has another.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct AppTable {
@@ -19,7 +20,8 @@ pub struct AppTable {
     /// Looks at settings (JSON text of an object) without starting anything; used by `--check`, too. The host
     /// pointer is good for this call only.
     pub validate: Option<unsafe extern "C" fn(host: *const HostTable, settings: Str) -> i32>,
-    /// Makes an instance. Required. The host pointer stays good for ever.
+    /// Makes an instance. Required. The host pointer stays good for ever. The instance may stay null: nobody but the
+    /// plugin looks at it.
     pub create: Option<
         unsafe extern "C" fn(host: *const HostTable, settings: Str, instance: *mut *mut c_void) -> i32,
     >,
@@ -81,7 +83,7 @@ pub struct AppTable {
     pub on_close: Option<
         unsafe extern "C" fn(instance: *mut c_void, conn: *const ConnTable, what: *const CloseNotice) -> i32,
     >,
-    /// A request that was put off needs no answer any more.
+    /// A request needs no answer any more: it was put off, or its hook was still running.
     pub on_cancel: Option<
         unsafe extern "C" fn(instance: *mut c_void, conn: *const ConnTable, what: *const CancelNotice) -> i32,
     >,
@@ -198,7 +200,7 @@ pub struct PlayRequest {
     pub request: u64,
     /// The connection's message stream.
     pub stream_id: u32,
-    /// Not 0: end what plays on this message stream; 0: queue behind it.
+    /// Not 0: end what plays on this message stream; 0: queue behind it. In version 1.0 always 1.
     pub reset: u32,
     /// Stream name without its query.
     pub name: Str,
@@ -225,7 +227,7 @@ pub struct MessageRequest {
     pub request: u64,
     /// The connection's message stream.
     pub stream_id: u32,
-    /// 0: the far end waits for no answer.
+    /// 0: the far end waits for no answer, and the hook may give none.
     pub wants_reply: u32,
     /// The command's name.
     pub name: Str,
@@ -344,7 +346,8 @@ pub struct FrameTable {
     pub data_at: u32,
     /// The body of an FLV tag: a header of some bytes, then the content.
     pub body: Str,
-    /// Names the memory for [`HostTable::frame_retain`]. Null where a plugin gives a frame.
+    /// Names the memory for [`HostTable::frame_retain`]. Null where a plugin gives a frame, and in filters: such a frame
+    /// cannot be retained, but copied.
     pub owner: *const c_void,
 }
 
@@ -444,7 +447,8 @@ pub struct ResultNotice {
     /// For [`HostTable::connect`] the connection's number; else 0.
     pub conn: u64,
     /// JSON text: of [`HostTable::call`] a list of arguments, of [`HostTable::command`] the whole reply, of
-    /// [`HostTable::http`] an object with `status` and `headers`. Where the call failed, a string with the reason.
+    /// [`HostTable::http`] an object with `status` and `headers`. Of [`RESULT_ERROR`] a string with the reason, but a
+    /// list where a far end answered `_error`; of [`RESULT_TIMEOUT`] and [`RESULT_GONE`] `null`.
     pub value: Str,
     /// The body of the answer to [`HostTable::http`].
     pub body: Str,

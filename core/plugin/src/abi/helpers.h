@@ -1,3 +1,9 @@
+#ifdef __cplusplus
+static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the plugin ABI is for systems of 64 bits");
+#else
+_Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the plugin ABI is for systems of 64 bits");
+#endif
+
 /* What follows is for convenience: macros and inline functions over the tables above. */
 
 /* The name of the descriptor, for its definition: `CRTMP_PLUGIN = { CRTMP_MAGIC, sizeof(crtmp_PluginTable), … };`. */

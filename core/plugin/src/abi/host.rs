@@ -5,29 +5,37 @@ use core::ffi::c_void;
 use super::{FrameTable, Str};
 
 /// What the server does for a plugin. The pointer is the identity: every function takes it first. All of them may
-/// be called from any thread and never block. Those that return a status answer [`OK`](super::OK),
-/// [`GONE`](super::GONE) where the connection, request or application is no more, and [`INVALID`](super::INVALID)
-/// where an argument makes no sense.
+/// be called from any thread and never block.
 ///
-/// A *ticket* is a number that the application chooses; what becomes of the call comes to `on_result` with it,
-/// exactly once. The ticket 0 wants no result.
+/// Those that return a status answer [`OK`](super::OK) where the call was taken. That is not that it was done: what is
+/// for a connection goes to its worker, and means nothing where the connection has left meanwhile.
+/// [`GONE`](super::GONE): the request, source, timer or command is no more, or the application has ended.
+/// [`INVALID`](super::INVALID): an argument makes no sense. [`FULL`](super::FULL), of `timer_set`, `connect`, `http` and
+/// `source_frame`: there is no room now. [`FAILED`](super::FAILED): the server has made a mistake.
+///
+/// A *ticket* is a number that the application chooses; what becomes of a call that was taken comes to `on_result` with
+/// it, exactly once. A call that returned anything but [`OK`](super::OK) has no result, nor have those that are open
+/// when `destroy` is called. The ticket 0 wants no result.
 #[repr(C)]
 pub struct HostTable {
     /// Size of this table in bytes. A plugin that was let in finds at least the fields that it was built with.
     pub size: usize,
     /// Writes a log line; levels from 0 (fatal) to 6 (finest).
     pub log: unsafe extern "C" fn(host: *const Self, level: u32, text: Str),
-    /// Milliseconds of a clock that never goes back.
+    /// Milliseconds of a clock that never goes back; 0 once the application has ended.
     pub now_ms: unsafe extern "C" fn(host: *const Self) -> u64,
     /// Says why the current `validate`, `create` or hook is about to return [`FAILED`](super::FAILED) or
     /// [`PANICKED`](super::PANICKED).
     pub fail: unsafe extern "C" fn(host: *const Self, reason: Str),
-    /// Answers a request: in its hook, or later from any thread. The second answer gets [`GONE`](super::GONE).
+    /// Answers a request: in its hook, or later from any thread. The second answer gets [`GONE`](super::GONE). One that
+    /// does not fit the request, or cannot be read, gets [`INVALID`](super::INVALID), and the request still waits for its
+    /// answer. A hook may return what this returned.
     pub respond: unsafe extern "C" fn(host: *const Self, request: u64, answer: *const AnswerTable) -> i32,
     /// Asks the server to close a connection; code and text tell its peer why.
     pub close_connection: unsafe extern "C" fn(host: *const Self, conn: u64, code: Str, text: Str) -> i32,
     /// Calls a command of the far end. `args` is JSON text of a list; the command object comes first. The far end's
-    /// answer comes with the ticket; a connection of another application counts as gone.
+    /// answer comes with the ticket; a connection that has left, or is another application's, is the result
+    /// [`RESULT_GONE`](super::RESULT_GONE).
     pub call: unsafe extern "C" fn(host: *const Self, conn: u64, name: Str, args: Str, ticket: u64) -> i32,
     /// Ends a publication of a connection. `stream_id` 0 means all of them.
     pub unpublish:
@@ -35,14 +43,21 @@ pub struct HostTable {
     /// Ends a playback of a connection. `stream_id` 0 means all of them.
     pub unplay:
         unsafe extern "C" fn(host: *const Self, conn: u64, stream_id: u32, code: Str, text: Str) -> i32,
-    /// Has the frames that a connection of this application publishes brought to `on_frame` (`on` not 0), or no more (0).
-    pub tap: unsafe extern "C" fn(host: *const Self, conn: u64, on: u32) -> i32,
-    /// Gives the newest codec configuration of what a connection publishes: `kind` is
-    /// [`FRAME_AUDIO`](super::FRAME_AUDIO) or [`FRAME_VIDEO`](super::FRAME_VIDEO). The caller has set
-    /// `size` in `frame`, and releases the frame, which is retained for him. [`GONE`](super::GONE) where there is none
-    /// (yet).
-    pub sequence_header:
-        unsafe extern "C" fn(host: *const Self, conn: u64, kind: u32, frame: *mut FrameTable) -> i32,
+    /// Has the frames that a connection of this application publishes brought to `on_frame` (`on` 1), or no more (0).
+    /// `stream_id` 0 means all that it publishes, now and later; another one that message stream, until its
+    /// publication ends.
+    pub tap: unsafe extern "C" fn(host: *const Self, conn: u64, stream_id: u32, on: u32) -> i32,
+    /// Gives the newest codec configuration of what a connection publishes on a message stream; `stream_id` 0 means the
+    /// newest publication that has one. `kind` is [`FRAME_AUDIO`](super::FRAME_AUDIO) or
+    /// [`FRAME_VIDEO`](super::FRAME_VIDEO). The caller has set `size` in `frame`, and releases the frame, which is
+    /// retained for him. [`GONE`](super::GONE) where there is none (yet).
+    pub sequence_header: unsafe extern "C" fn(
+        host: *const Self,
+        conn: u64,
+        stream_id: u32,
+        kind: u32,
+        frame: *mut FrameTable,
+    ) -> i32,
     /// Keeps the memory of a frame after the hook that lent it.
     pub frame_retain: unsafe extern "C" fn(host: *const Self, owner: *const c_void),
     /// Gives back what `frame_retain` or `sequence_header` kept.
@@ -59,6 +74,9 @@ pub struct HostTable {
     /// Adds a command to the server's: JSON text of an object with `name`, `description`, `readOnly` and
     /// `parameters`, as `help` shows them. It ends with the instance.
     pub command_add: unsafe extern "C" fn(host: *const Self, command: Str) -> i32,
+    /// Takes back a command of `command_add`. Calls of it that are open are still answered. [`GONE`](super::GONE): the
+    /// instance has none of this name.
+    pub command_remove: unsafe extern "C" fn(host: *const Self, name: Str) -> i32,
     /// Begins to publish a stream of this application; in `create`, as soon as that has returned. 0: it has too many,
     /// or has ended. `on_source` says what becomes of it.
     pub source_open: unsafe extern "C" fn(host: *const Self, name: Str) -> u64,
@@ -72,8 +90,9 @@ pub struct HostTable {
     /// application.
     pub connect:
         unsafe extern "C" fn(host: *const Self, address: Str, chain: Str, keys: Str, ticket: u64) -> i32,
-    /// Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`. The
-    /// answer comes with the ticket.
+    /// Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`, and
+    /// `publicOnly` (true: not to private addresses, for a `url` that somebody else chose). The answer comes with the
+    /// ticket.
     pub http: unsafe extern "C" fn(host: *const Self, request: Str, body: Str, ticket: u64) -> i32,
     /// The folder at which relative paths start: the one in which the server was started. Good for as
     /// long as the host pointer.
@@ -112,7 +131,8 @@ pub const ANSWER_ACCEPT: u32 = 1;
 pub const ANSWER_ACCEPT_AS: u32 = 2;
 /// The application `first` shall decide (connect).
 pub const ANSWER_HAND_TO: u32 = 3;
-/// No: code `first` (empty: the usual one), text `second`.
+/// No: code `first` (empty: the usual one), text `second`. To a message or command it is an error with that text, and
+/// the code is not passed on.
 pub const ANSWER_REJECT: u32 = 4;
 /// Go to the address `first`.
 pub const ANSWER_REDIRECT: u32 = 5;

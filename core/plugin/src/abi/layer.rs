@@ -42,7 +42,8 @@ pub struct LayerTable {
         unsafe extern "C" fn(instance: *mut c_void, cx: *const CxTable, order: *const OrderTable) -> i32,
     >,
     /// Bytes of the near side on their way out; what shall leave instead goes to [`CxTable::send`]. Without it they
-    /// pass unchanged.
+    /// pass unchanged. Of the context it may use `now_ms`, `send`, `begin`, `end`, `random`, `wake_in` and `fail`;
+    /// whoever opens, delivers, emits, pauses or closes here ends the connection by that.
     pub on_send: Option<unsafe extern "C" fn(instance: *mut c_void, cx: *const CxTable, data: Str) -> i32>,
     /// The time has come that [`CxTable::wake_in`] named.
     pub on_timeout: Option<unsafe extern "C" fn(instance: *mut c_void, cx: *const CxTable) -> i32>,
@@ -61,6 +62,9 @@ pub const PORT_HTTP: u32 = 1;
 pub const PORT_SERVER: u32 = 2;
 
 /// What a layer may do while it is called. Good for that call only, on its thread.
+///
+/// Layers and filters are called on workers: one instance by one thread at a time, different instances at the same
+/// time.
 ///
 /// What returns a status other than [`OK`](super::OK) has ended the connection; the layer passes that status on.
 #[repr(C)]
@@ -85,7 +89,8 @@ pub struct CxTable {
     pub deliver_end: unsafe extern "C" fn(cx: *const Self) -> i32,
     /// Tells the nearer neighbour that it may speak.
     pub open: unsafe extern "C" fn(cx: *const Self) -> i32,
-    /// Tells the server.
+    /// Tells the server. What is no event of this version ends the connection. In version 1.0 a layer can publish, not
+    /// play.
     pub emit: unsafe extern "C" fn(cx: *const Self, event: *const EventTable) -> i32,
     /// Pauses the chain: no layer is handed data until it goes on.
     pub pause: unsafe extern "C" fn(cx: *const Self),
@@ -97,7 +102,7 @@ pub struct CxTable {
     pub close: unsafe extern "C" fn(cx: *const Self, reason: Str),
     /// Says why the current call is about to return [`FAILED`](super::FAILED) or [`PANICKED`](super::PANICKED).
     pub fail: unsafe extern "C" fn(cx: *const Self, reason: Str),
-    /// Fills `len` bytes at `into` with random ones, fit for keys.
+    /// Fills `len` bytes at `into` with random ones, fit for keys. More than `PTRDIFF_MAX` are none.
     pub random: unsafe extern "C" fn(cx: *const Self, into: *mut u8, len: usize),
 }
 
@@ -169,13 +174,20 @@ pub struct OrderTable {
     pub request: u32,
     /// The message stream.
     pub stream_id: u32,
-    /// Of an answer: not 0 for yes.
+    /// Of an answer: one of the `ACCEPTED_…` constants. What else it may say one day is a no.
     pub accepted: u32,
-    /// A status code, or an address to go to instead.
+    /// Of a refusal and of an order a status code; for [`ACCEPTED_ELSEWHERE`] the address to go to instead.
     pub code: Str,
     /// Why, in words; of an accepted message JSON text of its result.
     pub text: Str,
 }
+
+/// No.
+pub const ACCEPTED_NO: u32 = 0;
+/// Yes.
+pub const ACCEPTED_YES: u32 = 1;
+/// No: the far end shall go to the address `code`.
+pub const ACCEPTED_ELSEWHERE: u32 = 2;
 
 /// The answer to [`EVENT_CONNECT`].
 pub const ORDER_ANSWER_CONNECT: u32 = 1;
@@ -211,7 +223,8 @@ pub struct FilterTable {
     pub size: usize,
     /// Its name: the `filters` of an application list it.
     pub name: Str,
-    /// Makes the filter of a publication; `settings` is JSON text of an object. Required. No null instance.
+    /// Makes the filter of a publication; `settings` is JSON text of an object. Required. No null instance. Filters run
+    /// on workers, those of several publications at the same time.
     pub create:
         Option<unsafe extern "C" fn(settings: Str, out: *const OutTable, instance: *mut *mut c_void) -> i32>,
     /// Ends it. Required.

@@ -8,7 +8,9 @@
 //!   only; a reader takes the fields that the size covers and treats the others as absent.
 //! - An absent hook is a null pointer. The host then decides by itself and never calls.
 //! - Strings are UTF-8, pointer and length, **borrowed for the call**. Nobody frees the other side's memory.
-//! - Connections and requests are numbers. A stale number is answered with [`GONE`].
+//! - Connections and requests are numbers. What comes too late is answered with [`GONE`], or does nothing.
+//! - A later server may send numbers that are not listed. They are passed over, or taken for the mildest of their kind.
+//! - Pointers and sizes have 64 bits.
 //! - Every call returns a status; nothing unwinds over the border.
 
 mod app;
@@ -37,7 +39,8 @@ pub const ABI_MAJOR: u32 = 1;
 /// Grows when a table grows. A plugin may be older than its host, never newer.
 pub const ABI_MINOR: u32 = 0;
 
-/// Done. A hook that answers a request has called [`HostTable::respond`] before it returns this.
+/// Done; of a call of the host: it was taken. A hook that answers a request has called [`HostTable::respond`] before it
+/// returns this.
 pub const OK: i32 = 0;
 /// A hook's way to say that the answer comes later, by [`HostTable::respond`] from any thread.
 pub const LATER: i32 = 1;
@@ -45,7 +48,8 @@ pub const LATER: i32 = 1;
 pub const FAILED: i32 = -1;
 /// The call panicked (was caught in the shim); the text was given to [`HostTable::fail`].
 pub const PANICKED: i32 = -2;
-/// The connection or request is no more.
+/// The request, the source or whatever else it was about is no more. A hook may return it, as all that
+/// [`HostTable::respond`] returned: that somebody was faster, or nobody waits any more, is no fault.
 pub const GONE: i32 = -3;
 /// An argument made no sense.
 pub const INVALID: i32 = -4;
@@ -58,7 +62,7 @@ pub const FULL: i32 = -5;
 pub struct Str {
     /// First byte; may be null when `len` is 0. Nothing ends the text but its length.
     pub ptr: *const c_char,
-    /// Bytes.
+    /// Bytes. More than `PTRDIFF_MAX` are none.
     pub len: usize,
 }
 
@@ -81,7 +85,7 @@ impl Str {
     /// # Safety
     /// `ptr` and `len` describe readable memory that stays unchanged for `'a`.
     pub unsafe fn bytes<'a>(self) -> &'a [u8] {
-        if self.ptr.is_null() || self.len == 0 {
+        if self.ptr.is_null() || self.len == 0 || isize::try_from(self.len).is_err() {
             return &[];
         }
         // SAFETY: the caller vouches for pointer, length and lifetime.

@@ -340,7 +340,6 @@ impl Instance {
         unsafe { instance.end() }
     }
 
-    /// A hook that is absent has nothing to say.
     /// Calls a hook of a connection; nothing happens where there is none.
     fn conn_hook<T>(
         &mut self,
@@ -384,10 +383,12 @@ impl Instance {
     }
 
     fn outcome(&self, status: i32) -> Result<Outcome, Failure> {
-        if status == abi::LATER {
-            return Ok(Outcome::Later);
+        match status {
+            abi::LATER => Ok(Outcome::Later),
+            // What `respond` said, passed on: somebody was faster, or nobody waits any more. That is no fault.
+            abi::GONE => self.context.check(abi::OK).map(|()| Outcome::Done),
+            status => self.context.check(status).map(|()| Outcome::Done),
         }
-        self.context.check(status).map(|()| Outcome::Done)
     }
 
     /// # Safety

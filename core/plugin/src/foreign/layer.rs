@@ -68,6 +68,8 @@ struct ForeignLayer {
     raw: *mut c_void,
     /// Our clock at the plugin's time 0.
     origin: Instant,
+    /// The time of the call before: what the plugin is told never goes back.
+    now: Instant,
     wake_at: Option<Instant>,
     limits: std::sync::Arc<Limits>,
     /// Requests of the layer without an answer.
@@ -105,7 +107,7 @@ impl ForeignLayer {
             return Err(Failure::Error("it made no instance".to_owned()));
         }
         let limits = settings.limits.clone();
-        Ok(Self { table, raw, origin: now, wake_at: None, limits, asked: Vec::new() })
+        Ok(Self { table, raw, origin: now, now, wake_at: None, limits, asked: Vec::new() })
     }
 
     /// Calls the plugin with a context.
@@ -114,7 +116,8 @@ impl ForeignLayer {
         cx: &mut Cx<'_>,
         call: impl FnOnce(*mut c_void, *const CxTable) -> i32,
     ) -> Result<(), Error> {
-        let now_ms = cx.now().saturating_duration_since(self.origin).as_millis();
+        self.now = self.now.max(cx.now());
+        let now_ms = self.now.saturating_duration_since(self.origin).as_millis();
         let table = CxTable {
             size: size_of::<CxTable>(),
             now_ms: u64::try_from(now_ms).unwrap_or(u64::MAX),
@@ -205,7 +208,7 @@ impl ForeignLayer {
                 }
             }
             abi::EVENT_UNPUBLISH => cx.emit(Event::Unpublish { slot }),
-            other => return Err(format!("{other} is no event")),
+            other => return Err(format!("{other} is no event of this version")),
         }
         Ok(())
     }
@@ -247,15 +250,19 @@ impl ForeignLayer {
                 match result {
                     Ok(value) => {
                         let text = values::to_json(&value).to_string();
-                        (abi::ORDER_ANSWER_MESSAGE, request, None, true, String::new(), text)
+                        (abi::ORDER_ANSWER_MESSAGE, request, None, abi::ACCEPTED_YES, String::new(), text)
                     }
-                    Err((code, text)) => (abi::ORDER_ANSWER_MESSAGE, request, None, false, code, text),
+                    Err((code, text)) => {
+                        (abi::ORDER_ANSWER_MESSAGE, request, None, abi::ACCEPTED_NO, code, text)
+                    }
                 }
             }
             Command::StopPublish { slot, code, text } => {
-                (abi::ORDER_STOP_PUBLISH, RequestId(0), Some(slot), false, code, text)
+                (abi::ORDER_STOP_PUBLISH, RequestId(0), Some(slot), abi::ACCEPTED_NO, code, text)
             }
-            Command::Close { code, text } => (abi::ORDER_CLOSE, RequestId(0), None, false, code, text),
+            Command::Close { code, text } => {
+                (abi::ORDER_CLOSE, RequestId(0), None, abi::ACCEPTED_NO, code, text)
+            }
             _ => return Ok(()),
         };
         let order = OrderTable {
@@ -263,7 +270,7 @@ impl ForeignLayer {
             kind,
             request: request.0,
             stream_id: slot.map_or(0, |slot| slot.0),
-            accepted: accepted.into(),
+            accepted,
             code: Str::new(&code),
             text: Str::new(&text),
         };
@@ -271,11 +278,11 @@ impl ForeignLayer {
     }
 }
 
-fn answer_parts(answer: Answer) -> (bool, String, String) {
+fn answer_parts(answer: Answer) -> (u32, String, String) {
     match answer {
-        Answer::Accept => (true, String::new(), String::new()),
-        Answer::Reject { code, text } => (false, code, text),
-        Answer::Redirect { url } => (false, url, "the server is elsewhere".to_owned()),
+        Answer::Accept => (abi::ACCEPTED_YES, String::new(), String::new()),
+        Answer::Reject { code, text } => (abi::ACCEPTED_NO, code, text),
+        Answer::Redirect { url } => (abi::ACCEPTED_ELSEWHERE, url, "the server is elsewhere".to_owned()),
     }
 }
 
@@ -331,18 +338,26 @@ impl Layer for ForeignLayer {
             far.append(near);
             return Ok(());
         };
+        // Whoever sends tells layers no time: this is that of the workers.
+        #[allow(clippy::disallowed_methods, reason = "the host's side of layers has the host's clock")]
+        let now = Instant::now();
         let mut alone = crtmp_media::Alone::default();
         while let Some(piece) = near.pop() {
             if piece.bytes().is_empty() {
                 far.push(piece);
                 continue;
             }
-            let mut nobody = Nobody;
-            let mut random = |_: &mut [u8]| {};
+            let (mut nobody, mut random) = (Nobody, fill_random);
             {
-                let mut cx = alone.cx(self.origin, &mut random, &mut nobody, false);
+                let mut cx = alone.cx(now.max(self.now), &mut random, &mut nobody, false);
                 // SAFETY: see above; the bytes are lent for the call.
                 self.call(&mut cx, |raw, cx| unsafe { hook(raw, cx, Str::of(piece.bytes())) })?;
+            }
+            if alone.poll_event().is_some() || alone.is_paused() || alone.take_closing().is_some() {
+                return Err(Error::ours(
+                    "plugin",
+                    "a layer told the server, paused or closed while bytes were on their way out",
+                ));
             }
             far.append(alone.out());
         }
@@ -369,16 +384,21 @@ impl Drop for ForeignLayer {
     }
 }
 
+/// As the workers do it: where the system has none, which happens only before it has fully booted, bytes stay zero.
+fn fill_random(bytes: &mut [u8]) {
+    let _ = getrandom::fill(bytes);
+}
+
 /// Bytes that leave meet nobody nearer.
 struct Nobody;
 
 impl crtmp_media::Neighbour for Nobody {
     fn open(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.deliver(&[])
     }
 
     fn deliver(&mut self, _: &[u8]) -> Result<(), Error> {
-        Err(Error::ours("plugin", "a layer delivered bytes while others were on their way out"))
+        Err(Error::ours("plugin", "a layer told its nearer neighbour something while bytes were on their way out"))
     }
 
     fn deliver_head(&mut self, _: &HttpHead) -> Result<(), Error> {
@@ -468,10 +488,22 @@ unsafe extern "C" fn begin(cx: *const CxTable, head: *const HeadTable) -> i32 {
     // SAFETY: see above; the head is lent for the call.
     unsafe {
         attempt(cx, |_, cx| {
-            cx.out().begin(layers::read_head(head));
+            cx.out().begin(given(head)?);
             Ok(())
         })
     }
+}
+
+/// The head of an HTTP message that a plugin gives.
+///
+/// # Safety
+/// `head` is null, or a head with its size that is lent for the call.
+unsafe fn given(head: *const HeadTable) -> Result<HttpHead, Error> {
+    if head.is_null() {
+        return Err(Error::ours("plugin", "a layer gave no head of a message, but null"));
+    }
+    // SAFETY: see above.
+    Ok(unsafe { layers::read_head(head) })
 }
 
 unsafe extern "C" fn end(cx: *const CxTable) {
@@ -486,7 +518,7 @@ unsafe extern "C" fn deliver(cx: *const CxTable, data: Str) -> i32 {
 
 unsafe extern "C" fn deliver_head(cx: *const CxTable, head: *const HeadTable) -> i32 {
     // SAFETY: see above; the head is lent for the call.
-    unsafe { attempt(cx, |_, cx| cx.deliver_head(&layers::read_head(head))) }
+    unsafe { attempt(cx, |_, cx| cx.deliver_head(&given(head)?)) }
 }
 
 unsafe extern "C" fn deliver_end(cx: *const CxTable) -> i32 {
@@ -503,6 +535,9 @@ unsafe extern "C" fn emit(cx: *const CxTable, event: *const EventTable) -> i32 {
     // SAFETY: see above; the event is lent for the call.
     unsafe {
         attempt(cx, |layer, cx| {
+            if event.is_null() {
+                return Err(Error::ours("plugin", "a layer told the server null instead of an event"));
+            }
             let event = copy_table(event);
             layer.emit(&event, cx).map_err(|text| Error::ours("plugin", text))
         })
@@ -524,7 +559,7 @@ unsafe extern "C" fn wake_in(cx: *const CxTable, delay_ms: i64) {
     unsafe {
         with(cx, (), |layer, cx, _| {
             let delay = u64::try_from(delay_ms).ok().map(Duration::from_millis);
-            layer.wake_at = delay.and_then(|delay| cx.now().checked_add(delay));
+            layer.wake_at = delay.and_then(|delay| cx.now().max(layer.now).checked_add(delay));
         });
     }
 }
@@ -543,7 +578,7 @@ unsafe extern "C" fn fail(cx: *const CxTable, reason: Str) {
 }
 
 unsafe extern "C" fn random(cx: *const CxTable, into: *mut u8, len: usize) {
-    if into.is_null() {
+    if into.is_null() || isize::try_from(len).is_err() {
         return;
     }
     // SAFETY: see above; the plugin gives a place for so many bytes.

@@ -1,6 +1,8 @@
 //! The host's side of the border: reads descriptors, makes instances and calls their hooks. Safe to use; the
 //! server's host and the [fake host](crate::testing) are built on it.
 
+#[cfg(test)]
+mod border;
 mod filter;
 mod instance;
 mod layer;
@@ -186,14 +188,15 @@ fn chain(table: ChainTable) -> ChainRow {
     }
 }
 
-/// Copies a list of tables.
+/// Copies a list of tables; null is an empty one.
 ///
 /// # Safety
-/// `first` is readable and points to `count` pointers to tables that begin with their size.
+/// `first` is readable and points to `count` pointers to tables that begin with their size; both may be null.
 unsafe fn list<T: Table, R>(first: *const *const *const T, count: usize, read: impl Fn(T) -> R) -> Vec<R> {
     // SAFETY: see above.
     unsafe {
         let first = *first;
+        let count = if first.is_null() { 0 } else { count };
         (0..count).map(|index| read(copy_table(*first.add(index)))).collect()
     }
 }

@@ -68,7 +68,7 @@ impl App for EveryHook {
             assert!(answer.join().expect("it does not panic"));
             return Verdict::Later;
         }
-        let _ = self.host.tap(conn.id(), true);
+        let _ = self.host.tap(conn.id(), request.stream_id, true);
         Verdict::accept_as(format!("{}-renamed", request.name))
     }
 

@@ -86,9 +86,9 @@ fn connections(host: &Host, conn: ConnId, name: &str) {
     let _ = host.send(conn, name, &[]);
     let _ = host.unpublish(conn, u32::MAX, name, name);
     let _ = host.unplay(conn, u32::MAX, name, name);
-    let _ = host.tap(conn, true);
+    let _ = host.tap(conn, conn.0 as u32, true);
     for kind in [MediaKind::Audio, MediaKind::Video, MediaKind::Data] {
-        let _ = host.sequence_header(conn, kind);
+        let _ = host.sequence_header(conn, conn.0 as u32, kind);
     }
-    let _ = host.tap(conn, false);
+    let _ = host.tap(conn, 0, false);
 }

@@ -105,7 +105,7 @@ impl App for Misbehaving {
     fn on_publish(&mut self, conn: &Conn<'_>, publish: Publish<'_>) -> Verdict {
         self.newest = (conn.id().0, publish.request.0);
         if publish.name.starts_with("tap") {
-            let _ = self.host.tap(conn.id(), true);
+            let _ = self.host.tap(conn.id(), 0, true);
         }
         self.decide(publish.name, publish.request, || Verdict::hand_to("nonsense"))
     }

@@ -1,5 +1,6 @@
 //! Between workers and applications: each side speaks its own words, here they are translated.
 
+mod headers;
 mod outside;
 mod sources;
 
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{CallOutcome as Called, Frame, MediaKind};
+use crtmp_media::{CallOutcome as Called, Frame};
 use crtmp_plugin::{
     Ended, Pong, abi,
     foreign::{FilterEntry, Passed, UserPlace, read_frame},
@@ -28,6 +29,7 @@ use serde_json::{Map, Value};
 use slog::Logger;
 
 use self::{
+    headers::Headers,
     outside::{Instance, Reach},
     sources::Sources,
 };
@@ -235,8 +237,7 @@ struct State {
     callers: Mutex<HashMap<u64, Known>>,
     /// Calls to peers without a result.
     calls: Mutex<HashMap<u64, Vec<u64>>>,
-    /// The newest codec configurations.
-    headers: Mutex<HashMap<(u64, MediaKind), Frame>>,
+    headers: Headers,
     sources: Sources,
 }
 
@@ -289,9 +290,10 @@ impl Bridge {
                 let kind = NoticeKind::Frame { stream_id: slot.0, name, left_out: 0, frame };
                 self.handle.notify(Notice { conn, kind });
             }
-            ToApplication::Header { connection, kind, frame } => {
-                lock(&self.state.headers).insert((connection.0, kind), frame);
+            ToApplication::Header { connection, slot, kind, frame } => {
+                self.state.headers.put(connection.0, slot.0, kind, frame);
             }
+            ToApplication::HeadersEnd { connection, slot } => self.state.headers.end(connection.0, slot.0),
             ToApplication::Stream { publisher, name, live } => {
                 self.handle.tell(NoticeKind::Stream { publisher: publisher.0, name, live });
             }
@@ -316,7 +318,6 @@ impl Bridge {
                 NoticeKind::Metadata { stream_id: slot.0, name, values: to_map(&values) }
             }
             Happened::Unpublish { slot, name, why } => {
-                lock(&self.state.headers).retain(|(conn, _), _| *conn != caller.connection.0);
                 NoticeKind::Unpublish { stream_id: slot.0, name, why: ended(why) }
             }
             Happened::Unplay { slot, name, why } => {
@@ -336,7 +337,7 @@ impl Bridge {
     /// The connection has left: nobody answers its calls any more.
     fn forget(&self, connection: ConnectionId) {
         lock(&self.state.callers).remove(&connection.0);
-        lock(&self.state.headers).retain(|(conn, _), _| *conn != connection.0);
+        self.state.headers.forget(connection.0);
         let open = lock(&self.state.calls).remove(&connection.0);
         for ticket in open.into_iter().flatten() {
             self.handle.tell(NoticeKind::Result { ticket, outcome: CallOutcome::gone() });

@@ -81,12 +81,17 @@ impl Reach {
 
     pub(super) fn outside(self) -> Outside {
         let (effects, headers, sources) = (self.clone(), self.clone(), self.clone());
-        let (commands, ended) = (self.clone(), self);
+        let (commands, removing, ended) = (self.clone(), self.clone(), self);
         Outside {
             effect: Box::new(move |effect| effects.effect(effect)),
-            header: Box::new(move |conn, kind| lock(&headers.0.state.headers).get(&(conn, kind)).cloned()),
+            header: Box::new(move |conn, stream_id, kind| {
+                headers.0.state.headers.find(conn, stream_id, kind)
+            }),
             source: Box::new(move |name| sources.source(name)),
             add_command: Box::new(move |command| commands.add_command(&command)),
+            remove_command: Box::new(move |name| {
+                removing.0.ground.control.remove(removing.0.ground.instance, name)
+            }),
             ended: Box::new(move || ended.end_sources()),
         }
     }
@@ -108,9 +113,10 @@ impl Reach {
                 let connection = ConnectionId(conn);
                 workers.post_to(connection, ToWorker::End { connection, slot, publishes, code, text });
             }
-            Effect::Tap { conn, on } => {
+            Effect::Tap { conn, stream_id, on } => {
                 let (connection, application) = (ConnectionId(conn), self.seen()?);
-                workers.post_to(connection, ToWorker::Tap { connection, application, on });
+                let slot = Some(StreamSlot(stream_id)).filter(|slot| slot.0 != 0);
+                workers.post_to(connection, ToWorker::Tap { connection, application, slot, on });
             }
             Effect::Run { name, params, rights, ticket } => self.run(name, params, rights, ticket),
             Effect::SourceFrame(source, kind, dts, body) => {
