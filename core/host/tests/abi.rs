@@ -250,6 +250,7 @@ fn every_hook_of_1_0_arrives() {
     server.wait_for("on_command everything {}");
 
     assert_eq!(server.ask(8, publish("later")), None);
+    server.wait_for("on_publish later?k=v 1 0");
     server.tell(NoticeKind::Close { reason: "left".into() });
     server.wait_for("on_cancel 1");
     server.wait_for("on_close left 1");

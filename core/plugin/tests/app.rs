@@ -8,9 +8,9 @@ use std::time::Duration;
 use crtmp_plugin::foreign::Failure;
 use crtmp_plugin::testing::{Called, FakeHost, conn};
 use crtmp_plugin::{
-    Answer, App, Command, CommandCall, Conn, ConnId, Gone, Hooks, Host, KeptFrame, Level, MediaKind, Message,
-    Metadata, NoSettings, ParamKind, Play, PlayStart, Pong, Publish, PublishKind, Reply, RequestId, SourceId,
-    Stream, TappedFrame, TimerId, Verdict,
+    Answer, App, Command, CommandCall, Conn, ConnId, Hooks, Host, KeptFrame, Level, MediaKind, Message,
+    Metadata, NoSettings, NotTaken, ParamKind, Play, PlayStart, Pong, Publish, PublishKind, Reply, RequestId,
+    SourceId, Stream, TappedFrame, TimerId, Verdict,
 };
 use serde::Deserialize;
 use serde_json::json;

@@ -398,7 +398,10 @@ impl crtmp_media::Neighbour for Nobody {
     }
 
     fn deliver(&mut self, _: &[u8]) -> Result<(), Error> {
-        Err(Error::ours("plugin", "a layer told its nearer neighbour something while bytes were on their way out"))
+        Err(Error::ours(
+            "plugin",
+            "a layer told its nearer neighbour something while bytes were on their way out",
+        ))
     }
 
     fn deliver_head(&mut self, _: &HttpHead) -> Result<(), Error> {
