@@ -89,6 +89,8 @@ pub(crate) struct Connection {
     pub(crate) armed: Option<Instant>,
     /// It stands in the queue of those that have something to send.
     pub(crate) queued: bool,
+    /// It stands in the list of those that read again in the next turn.
+    pub(crate) again: bool,
     /// The time that it waits for may have changed, or it may be gone.
     pub(crate) unsettled: bool,
     /// When what the system holds unsent is looked at again.
@@ -195,6 +197,7 @@ impl Connection {
             stalled_since: None,
             armed: None,
             queued: false,
+            again: false,
             unsettled: true,
             look_at: shared.now + LOOK_PERIOD,
             unanswered: false,
@@ -215,6 +218,14 @@ impl Connection {
         if !self.queued {
             self.queued = true;
             shared.to_flush.push_back(self.key);
+        }
+    }
+
+    /// Has the connection read in the next turn: once, however often that is asked for.
+    pub(crate) fn read_again(&mut self, shared: &mut Shared) {
+        if !self.again {
+            self.again = true;
+            shared.again.push(self.key);
         }
     }
 
@@ -284,7 +295,7 @@ impl Connection {
                 return;
             }
         }
-        shared.again.push(self.key);
+        self.read_again(shared);
     }
 
     /// The peer has sent all that it will. Some wait for answers all the same.
@@ -398,7 +409,7 @@ impl Connection {
             self.close("closed by the peer", shared);
         }
         if self.readable && self.may_read() {
-            shared.again.push(self.key);
+            self.read_again(shared);
         }
     }
 

@@ -26,6 +26,8 @@ mod questions;
 mod report;
 mod shared;
 mod sources;
+#[cfg(test)]
+mod stage;
 mod system;
 mod taps;
 mod traffic;

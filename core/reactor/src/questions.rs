@@ -301,7 +301,7 @@ impl Connection {
                 Verdict::Accept => {
                     self.admitted = true;
                     self.on_open(shared);
-                    shared.again.push(self.key);
+                    self.read_again(shared);
                 }
                 Verdict::Reject { text, .. } => self.end(shared, &format!("not accepted: {text}")),
                 _ => self.end(shared, "the application gave an answer of another kind"),

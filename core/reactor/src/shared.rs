@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) scratch_size: usize,
     /// The queue of events of whichever chain is at work; empty, and kept for its memory.
     pub(crate) events: VecDeque<Event>,
-    /// Connections that have more to read, but have had their share of this turn.
+    /// Connections that have more to read, but have had their share of this turn, each once.
     pub(crate) again: Vec<ConnectionKey>,
     /// Connections that have something to send of their own, each once.
     pub(crate) to_flush: VecDeque<ConnectionKey>,

@@ -189,6 +189,7 @@ impl Worker {
         }
         for key in again {
             if let Some(connection) = self.connections.get_mut(key) {
+                connection.again = false;
                 connection.on_readable(&mut self.shared);
             }
         }
@@ -220,7 +221,8 @@ impl Worker {
         if connection.connecting.is_some() {
             connection.settle_outbound(&mut self.shared);
         }
-        if event.is_readable() || event.is_read_closed() {
+        // Who reads again in this turn anyway has no second share.
+        if (event.is_readable() || event.is_read_closed()) && !connection.again {
             connection.on_readable(&mut self.shared);
         }
         if event.is_read_closed() || event.is_error() {

@@ -1,0 +1,191 @@
+//! Connections over a real socket, with an endpoint that says what a test wants.
+
+use std::{
+    cell::RefCell,
+    io::Write,
+    net::TcpStream as Peer,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamSlot};
+use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, WorkerId};
+use mio::net::TcpStream;
+use slog::Logger;
+use slotmap::SlotMap;
+
+use crate::{
+    admission::Admission,
+    connection::{Connection, State},
+    control::{Acceptor, Application, Happened, Hooks, Question, Routing, ToApplication, Verdict},
+    observe::Observer,
+    shared::{SCRATCH, Shared},
+    traffic::Traffic,
+};
+
+/// What a connection's endpoint does, and what it was ordered.
+#[derive(Default)]
+struct Script {
+    orders: Vec<String>,
+    /// The order, as it begins, that it fails at.
+    fails_at: &'static str,
+}
+
+struct Endpoint(Rc<RefCell<Script>>);
+
+impl Layer for Endpoint {
+    fn on_data(&mut self, data: &[u8], _: &mut Cx<'_>) -> Result<usize, Error> {
+        Ok(data.len())
+    }
+
+    fn on_command(&mut self, command: Command, _: &mut Cx<'_>) -> Result<(), Error> {
+        let mut script = self.0.borrow_mut();
+        let order = format!("{command:?}");
+        let fails = !script.fails_at.is_empty() && order.starts_with(script.fails_at);
+        script.orders.push(order);
+        if fails { Err(Error::peer("test", "as ordered")) } else { Ok(()) }
+    }
+}
+
+/// A worker without its thread.
+struct Stage {
+    shared: Shared,
+    peer: Peer,
+    connection: Connection,
+    script: Rc<RefCell<Script>>,
+    told: Arc<Mutex<Vec<String>>>,
+    application: Arc<Application>,
+}
+
+fn application(
+    hooks: Hooks,
+    told: &Arc<Mutex<Vec<String>>>,
+    change: impl FnOnce(&mut Application),
+) -> Arc<Application> {
+    let told = told.clone();
+    let mut application = Application {
+        name: "live".into(),
+        hooks,
+        is_default: true,
+        selects: false,
+        duplicate_publisher: DuplicatePublisher::ReplaceIfIdle,
+        publisher_return: Duration::ZERO,
+        play_wait: Duration::ZERO,
+        send_buffer: None,
+        ping_interval: None,
+        command_bytes: None,
+        connections: Arc::new(AtomicUsize::new(0)),
+        max_connections: None,
+        disabled: AtomicBool::new(false),
+        make_filters: None,
+        aliases: None,
+        ingest_points: None,
+        post: Box::new(move |message| told.lock().unwrap().extend(words(&message))),
+    };
+    change(&mut application);
+    Arc::new(application)
+}
+
+/// What a test looks at of what an application is told.
+fn words(message: &ToApplication) -> Option<String> {
+    match message {
+        ToApplication::Question { question: Question::Connect, .. } => Some("connect?".to_owned()),
+        ToApplication::Question { .. } => Some("another question?".to_owned()),
+        ToApplication::Notice { event: Happened::Closed { .. }, .. } => Some("closed".to_owned()),
+        ToApplication::Stream { name, live, .. } => Some(format!("{name} {live}")),
+        _ => None,
+    }
+}
+
+impl Stage {
+    fn new(hooks: Hooks, change: impl FnOnce(&mut Application)) -> Self {
+        let (now, limits) = (Instant::now(), Arc::new(Limits::default()));
+        let told = Arc::default();
+        let application = application(hooks, &told, change);
+        let mut routing = Routing::default();
+        routing.add(application.clone(), &[]);
+        let directory = Arc::new(Directory::new(now));
+        let shared = Shared::new(
+            Relay::new(WorkerId(0), directory, limits.clone(), now),
+            Arc::new(routing),
+            limits.clone(),
+            Logger::root(slog::Discard, slog::o!()),
+            Arc::new(Observer::default()),
+            Arc::new(AtomicU64::new(1)),
+            Arc::new(Traffic::new(1)),
+            now,
+        );
+        let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = Peer::connect(address).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (socket, from) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let acceptor = Acceptor {
+            address,
+            chain: "test".to_owned(),
+            application: "live".to_owned(),
+            make_chain: Box::new(|| Err(Error::ours("test", "never asked for"))),
+            counted: true,
+        };
+        let script = Rc::<RefCell<Script>>::default();
+        let chain = Chain::new(vec![Box::new(Endpoint(script.clone()))]).unwrap();
+        let ticket = Arc::new(Admission::new(&limits, 10)).admit(from.ip(), true).unwrap();
+        let key = SlotMap::with_key().insert(());
+        let socket = TcpStream::from_std(socket);
+        let connection = Connection::new(
+            key,
+            ConnectionId(7),
+            socket,
+            from,
+            Arc::new(acceptor),
+            chain,
+            ticket,
+            &shared,
+        );
+        Self { shared, peer, connection, script, told, application }
+    }
+
+    fn connect(&mut self, request: u32) {
+        let info = ConnectInfo { app: "live".to_owned(), ..ConnectInfo::default() };
+        self.connection.on_connect(RequestId(request), info, &mut self.shared);
+    }
+
+    fn publish(&mut self, slot: u32, name: &str) {
+        let (request, slot) = (RequestId(slot), StreamSlot(slot));
+        self.connection.on_publish(request, slot, name, PublishKind::Live, &mut self.shared);
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    /// The orders that began so, since they were last looked at.
+    fn orders(&self, start: &str) -> Vec<String> {
+        let orders = std::mem::take(&mut self.script.borrow_mut().orders);
+        orders.into_iter().filter(|order| order.starts_with(start)).collect()
+    }
+}
+
+#[test]
+fn who_sends_much_reads_again_once_in_a_turn() {
+    let mut stage = Stage::new(Hooks::default(), |_| {});
+    stage.peer.set_nonblocking(true).unwrap();
+    let piece = vec![0; SCRATCH];
+    let mut full_turns = 0;
+    let until = Instant::now() + Duration::from_secs(10);
+    // Many turns, in each of which as much is read as may be.
+    while full_turns < 4 && Instant::now() < until {
+        while stage.peer.write(&piece).is_ok_and(|count| count > 0) {}
+        let again = std::mem::take(&mut stage.shared.again);
+        assert!(again.len() <= 1, "{again:?}");
+        stage.connection.again = false;
+        stage.connection.on_readable(&mut stage.shared);
+        full_turns += usize::from(!stage.shared.again.is_empty());
+    }
+    assert_eq!(full_turns, 4, "the peer sends more than one turn reads");
+}
