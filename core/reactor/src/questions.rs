@@ -257,6 +257,8 @@ impl Connection {
         let Some(caller) = self.caller.clone() else { return };
         let request = asked.request;
         self.questions.push(asked);
+        // Also one that has no hooks, and is asked because it is disabled.
+        self.noted = true;
         (application.post)(ToApplication::Question { caller, request, question });
     }
 
@@ -380,8 +382,7 @@ impl Connection {
                 }
                 match shared.routing.find(&name).cloned() {
                     Some(application) => {
-                        let knows = |asked: &Arc<Application>| asked.hooks.connect || asked.hooks.accept;
-                        if self.asked.as_ref().is_some_and(knows) || self.noted {
+                        if self.noted {
                             let reason = format!("handed to {:?}", application.name);
                             self.notify(Happened::Closed { reason });
                         }

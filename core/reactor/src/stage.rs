@@ -189,3 +189,20 @@ fn who_sends_much_reads_again_once_in_a_turn() {
     }
     assert_eq!(full_turns, 4, "the peer sends more than one turn reads");
 }
+
+#[test]
+fn a_disabled_application_without_hooks_hears_the_end_of_whom_it_refused() {
+    for disabled in [false, true] {
+        let mut stage = Stage::new(Hooks::default(), |application| *application.disabled.get_mut() = disabled);
+        stage.connect(1);
+        let asked: &[&str] = if disabled { &["connect?"] } else { &[] };
+        assert_eq!(stage.told(), asked);
+        if disabled {
+            let verdict = Verdict::Reject { code: String::new(), text: "is disabled".to_owned() };
+            stage.connection.on_answer(RequestId(1), verdict, &mut stage.shared);
+        }
+        stage.connection.end(&mut stage.shared, "closed by the peer");
+        let heard: &[&str] = if disabled { &["closed"] } else { &[] };
+        assert_eq!(stage.told(), heard, "what is remembered of a connection goes with it");
+    }
+}
