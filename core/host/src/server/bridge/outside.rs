@@ -121,14 +121,15 @@ impl Reach {
             Effect::Run { name, params, rights, ticket } => self.run(name, params, rights, ticket),
             Effect::SourceFrame(source, kind, dts, body) => {
                 let frame = read_frame(kind, dts, &body, &ground.limits).ok_or(NotTaken::Invalid)?;
-                state.sources.frame(source, frame, workers, &ground.limits)?;
+                let post = |source, message| workers.post_to(source, message);
+                state.sources.frame(source, frame, &ground.limits, post)?;
             }
             Effect::SourceClose(source) => {
-                if !state.sources.forget(source) {
-                    return Err(NotTaken::Gone);
+                // One that has not begun yet never will.
+                if state.sources.forget(source).ok_or(NotTaken::Gone)? {
+                    let source = ConnectionId(source);
+                    workers.post_to(source, ToWorker::SourceClose { source });
                 }
-                let source = ConnectionId(source);
-                workers.post_to(source, ToWorker::SourceClose { source });
             }
             Effect::Connect { address, chain, keys, ticket } => self.connect(address, chain, keys, ticket)?,
             Effect::Http { request, body, ticket } => self.http(&request, body, ticket)?,
@@ -202,19 +203,26 @@ impl Reach {
 
     fn source(&self, name: &str) -> Option<u64> {
         let source = self.0.ground.workers.new_source();
-        let in_flight = self.0.state.sources.open(source.0)?;
+        if !self.0.state.sources.add(source.0) {
+            return None;
+        }
         let name = name.to_owned();
-        self.when_running(move |this| {
-            // Where the application has ended meanwhile, nobody waits for the stream.
-            let Some(application) = this.0.running.get().and_then(|running| running.sources.upgrade()) else {
-                return;
-            };
-            this.0
-                .ground
-                .workers
-                .post_to(source, ToWorker::SourceOpen { source, application, name, in_flight });
-        });
+        self.when_running(move |this| this.open_source(source, name));
         Some(source.0)
+    }
+
+    fn open_source(&self, source: ConnectionId, name: String) {
+        let Inner { running, state, ground, .. } = &*self.0;
+        // Where the application has ended meanwhile, nobody waits for the stream.
+        let Some(application) = running.get().and_then(|running| running.sources.upgrade()) else { return };
+        let opened = state.sources.open(source.0, |in_flight| {
+            let message = ToWorker::SourceOpen { source, application, name, in_flight };
+            ground.workers.post_to(source, message);
+        });
+        if !opened && let Ok(handle) = self.handle() {
+            let state = Err("its application has ended it".to_owned());
+            handle.tell(NoticeKind::Source { source: source.0, state });
+        }
     }
 
     fn connect(

@@ -10,7 +10,7 @@ use std::{
 
 use crtmp_media::{Frame, Limits, MediaKind, Role};
 use crtmp_plugin::NotTaken;
-use crtmp_reactor::{ToWorker, Workers};
+use crtmp_reactor::ToWorker;
 use crtmp_relay::ConnectionId;
 
 use super::lock;
@@ -34,42 +34,54 @@ struct Open {
 #[derive(Default)]
 struct Source {
     in_flight: Arc<AtomicUsize>,
+    /// Its worker has been told of it. Before that, nothing else may go there: it would come first.
+    opened: bool,
     /// A picture was left out: those up to the next key frame cannot be decoded.
     needs_key: bool,
 }
 
 impl Sources {
-    /// A new source; gives the count of bytes that are on the way. None: the application is over, or has too many.
-    pub(super) fn open(&self, id: u64) -> Option<Arc<AtomicUsize>> {
+    /// A new source, of which no worker knows yet. False: the application is over, or has too many.
+    pub(super) fn add(&self, id: u64) -> bool {
         let mut open = lock(&self.open);
-        if open.ended || open.by_id.len() >= SOURCES {
-            return None;
+        let fits = !open.ended && open.by_id.len() < SOURCES;
+        if fits {
+            open.by_id.insert(id, Source::default());
         }
-        let source = Source::default();
-        let in_flight = source.in_flight.clone();
-        open.by_id.insert(id, source);
-        Some(in_flight)
+        fits
     }
 
-    /// The source has ended; whether it was one of these.
-    pub(super) fn forget(&self, id: u64) -> bool {
-        lock(&self.open).by_id.remove(&id).is_some()
+    /// Has `post` tell the worker of a new source, with the count of bytes that are on the way. False: the source has
+    /// ended before.
+    pub(super) fn open(&self, id: u64, post: impl FnOnce(Arc<AtomicUsize>)) -> bool {
+        let mut open = lock(&self.open);
+        let Some(source) = open.by_id.get_mut(&id) else { return false };
+        source.opened = true;
+        post(source.in_flight.clone());
+        true
     }
 
-    /// The application is over; gives those that were open.
+    /// The source has ended; says whether its worker knows of it. None: it was none of these.
+    pub(super) fn forget(&self, id: u64) -> Option<bool> {
+        lock(&self.open).by_id.remove(&id).map(|source| source.opened)
+    }
+
+    /// The application is over; gives those that workers know of.
     pub(super) fn end(&self) -> Vec<u64> {
         let mut open = lock(&self.open);
         open.ended = true;
-        std::mem::take(&mut open.by_id).into_keys().collect()
+        let all = std::mem::take(&mut open.by_id).into_iter();
+        all.filter(|(_, source)| source.opened).map(|(id, _)| id).collect()
     }
 
-    /// Sends a frame on its way, unless more than `workerQueueBytes` are.
+    /// Sends a frame on its way by `post`, unless more than `workerQueueBytes` are, or the worker does not know of the
+    /// source yet.
     pub(super) fn frame(
         &self,
         id: u64,
         frame: Frame,
-        workers: &Workers,
         limits: &Limits,
+        post: impl FnOnce(ConnectionId, ToWorker),
     ) -> Result<(), NotTaken> {
         let mut open = lock(&self.open);
         let source = open.by_id.get_mut(&id).ok_or(NotTaken::Gone)?;
@@ -77,14 +89,77 @@ impl Sources {
         let video = frame.kind == MediaKind::Video;
         let undecodable = source.needs_key && video && matches!(frame.role, Role::Delta | Role::Disposable);
         let full = source.in_flight.load(Ordering::Relaxed) + size > limits.worker_queue_bytes;
-        if undecodable || full {
+        if undecodable || full || !source.opened {
             source.needs_key |= video && frame.role != Role::Disposable;
             return Err(NotTaken::Full);
         }
         source.needs_key &= !frame.is_video_key();
         source.in_flight.fetch_add(size, Ordering::Relaxed);
         let source = ConnectionId(id);
-        workers.post_to(source, ToWorker::SourceFrame { source, frame });
+        post(source, ToWorker::SourceFrame { source, frame });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crtmp_media::{Codec, Slice};
+
+    use super::*;
+
+    fn picture(role: Role, size: usize) -> Frame {
+        let body = Slice::from(vec![0; size]);
+        Frame { kind: MediaKind::Video, role, codec: Codec::Avc, track: 0, dts: 0, cts: 0, body, data_at: 5 }
+    }
+
+    /// Sends a frame; says whether it went on its way.
+    fn send(sources: &Sources, id: u64, frame: Frame) -> Result<(), NotTaken> {
+        let mut posted = false;
+        let sent = sources.frame(id, frame, &Limits::default(), |_, _| posted = true);
+        assert_eq!(posted, sent.is_ok(), "what is not taken does not go anywhere");
+        sent
+    }
+
+    #[test]
+    fn nothing_goes_before_the_worker_knows_of_the_source() {
+        let sources = Sources::default();
+        assert!(sources.add(1));
+        for _ in 0..3 {
+            assert_eq!(send(&sources, 1, picture(Role::Key, 1000)), Err(NotTaken::Full));
+        }
+        let mut count = None;
+        assert!(sources.open(1, |in_flight| count = Some(in_flight)));
+        let count = count.expect("the worker is told");
+        assert_eq!(count.load(Ordering::Relaxed), 0, "what was not sent is not on the way");
+        assert_eq!(send(&sources, 1, picture(Role::Delta, 1000)), Err(NotTaken::Full), "its key was left out");
+        assert_eq!(send(&sources, 1, picture(Role::Key, 1000)), Ok(()));
+        assert_eq!(send(&sources, 1, picture(Role::Delta, 1000)), Ok(()));
+        assert!(count.load(Ordering::Relaxed) >= 2000);
+        assert_eq!(sources.forget(1), Some(true), "the worker has to end it");
+        assert_eq!(send(&sources, 1, picture(Role::Key, 1000)), Err(NotTaken::Gone));
+    }
+
+    #[test]
+    fn a_source_that_ends_before_its_worker_knows_of_it_never_begins() {
+        let sources = Sources::default();
+        assert!(sources.add(1) && sources.add(2) && sources.add(3));
+        assert_eq!(sources.forget(1), Some(false), "nobody has to be told");
+        assert!(!sources.open(1, |_| panic!("it has ended")));
+        assert_eq!(sources.forget(1), None);
+        assert!(sources.open(2, drop));
+        assert_eq!(sources.end(), [2], "the third was never begun");
+        assert!(!sources.open(3, |_| panic!("all have ended")));
+        assert!(!sources.add(4));
+    }
+
+    #[test]
+    fn sources_are_counted() {
+        let sources = Sources::default();
+        for id in 1..=SOURCES as u64 {
+            assert!(sources.add(id), "{id}");
+        }
+        assert!(!sources.add(0));
+        assert_eq!(sources.forget(1), Some(false));
+        assert!(sources.add(0));
     }
 }
