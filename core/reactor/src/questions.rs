@@ -452,8 +452,9 @@ impl Connection {
                 self.see_published(Sight::InStreamCreated, &published, shared);
                 self.publishes.push(published);
                 self.watch(shared);
-                self.order(answer(Answer::Accept), shared);
+                // First: should the answer end the connection, its end comes behind its begin.
                 tell_stream(&owner, self.id, name.as_str(), true);
+                self.order(answer(Answer::Accept), shared);
             }
             // Heard of after we asked: it is alive.
             Err(Refusal::Silent(silence)) if silence >= shared.now.saturating_duration_since(since) => {

@@ -206,3 +206,13 @@ fn a_disabled_application_without_hooks_hears_the_end_of_whom_it_refused() {
         assert_eq!(stage.told(), heard, "what is remembered of a connection goes with it");
     }
 }
+
+#[test]
+fn a_stream_that_ends_with_its_answer_has_come_before_it_goes() {
+    let mut stage = Stage::new(Hooks { stream: true, ..Hooks::default() }, |_| {});
+    stage.connect(1);
+    stage.script.borrow_mut().fails_at = "AnswerPublish";
+    stage.publish(1, "news");
+    assert_ne!(stage.connection.state, State::Open);
+    assert_eq!(stage.told(), ["news true", "news false", "closed"]);
+}
