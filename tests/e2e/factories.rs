@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{
-    Canary, Config, Kind, Launch, Recording, Server, ffmpeg, fixture, folder_of_programs, root,
+    Canary, Config, Kind, Launch, Recording, Server, ffmpeg, fixture, folder_of_programs, root, wait_for,
 };
 use tempfile::TempDir;
 
+use crate::containment::{Cli, admin_block};
 use crate::{SOON, file};
 
 /// An acceptor on a port of the system's choice.
@@ -318,6 +319,55 @@ fn an_application_in_c_publishes_a_file() {
     assert_the_film(&server, "cpublisher");
     let log = server.stop();
     assert!(!log.contains("was left out"), "{log}");
+}
+
+#[test]
+fn a_source_goes_on_with_the_next_instance_of_its_application() {
+    let film = fixture::film();
+    let block = |keys: &str| {
+        format!(
+            "{{ name = \"samplefactory\", publishFile = {{ name = \"film\", file = {film:?}, loop = true }}, {keys} }}"
+        )
+    };
+    let config = |block: &str| Config::new().workers(2).block(block).block(&admin_block());
+    let server = Server::start(&config(&block("")));
+    let mut cli = Cli::open(&server);
+    let counts = || {
+        let log = server.log();
+        let ended = log.matches("no longer published by its application").count();
+        [log.matches("published by its application").count() - ended, ended]
+    };
+    let becomes = |expected: [usize; 2]| {
+        let what = format!("{} begins and {} ends of the stream", expected[0], expected[1]);
+        wait_for(&what, SOON, || (counts() == expected).then_some(()));
+    };
+    becomes([1, 0]);
+
+    let library = folder_of_programs().join("libsamplefactory.so");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for version in 2..=4 {
+        let copy = folder.path().join(format!("libsamplefactory{version}.so"));
+        fs::copy(&library, &copy).expect("the library");
+        cli.done(&format!("loadApplication name=samplefactory library={}", copy.display()));
+        becomes([version, version - 1]);
+    }
+    cli.done("disableApplication name=samplefactory");
+    becomes([4, 4]);
+    cli.done("enableApplication name=samplefactory");
+    becomes([5, 4]);
+
+    // A reload that fails takes nothing away, also where a second publisher would take over.
+    let replaces = block("duplicatePublisher = \"replace\"");
+    let fails = "{ name = \"misbehaving\", new = \"fail\" }";
+    server.rewrite(&config(&replaces).block(fails));
+    let reply = cli.call("reload");
+    assert!(reply["description"].as_str().is_some_and(|text| text.contains("does not want to")), "{reply}");
+    assert_eq!(counts(), [5, 4]);
+    server.rewrite(&config(&replaces));
+    cli.done("reload");
+    becomes([6, 5]);
+    let log = server.stop();
+    assert!(!log.contains("is being published already"), "{log}");
 }
 
 /// A library that is made outside of this tree, as anybody would.

@@ -1,6 +1,7 @@
 //! What the control plane and the workers say to each other.
 
 use std::{
+    any::Any,
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
@@ -469,6 +470,8 @@ pub enum ToWorker {
     SourceClose {
         /// Which.
         source: ConnectionId,
+        /// Dropped when it has ended, for whoever waits for that.
+        done: Option<Arc<dyn Any + Send + Sync>>,
     },
     /// Connect to somebody.
     Connect {

@@ -386,8 +386,9 @@ impl Worker {
             ToWorker::SourceFrame { source, frame } => {
                 self.sources.frame(source, frame, &mut self.shared);
             }
-            ToWorker::SourceClose { source } => {
+            ToWorker::SourceClose { source, done } => {
                 self.sources.close(source, "its application has ended it", &mut self.shared);
+                drop(done);
             }
             ToWorker::Connect { address, acceptor, application, done } => {
                 if self.stop_at.is_some() {

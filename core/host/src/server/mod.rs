@@ -193,15 +193,16 @@ impl Server {
             started: Instant::now(),
         };
         let list = server.configuration.applications.list.clone();
-        match server.start_applications(&server.libraries.clone(), &server.configuration.clone(), &list) {
-            Ok(running) => server.applications.extend(running),
+        let libraries = server.libraries.clone();
+        let started = match server.start_applications(&libraries, &server.configuration.clone(), &list) {
+            Ok(started) => started,
             Err(errors) => {
                 server.stop();
                 return Err(errors);
             }
-        }
+        };
         server.resume_limits();
-        server.route();
+        server.put_in_force(started);
         for bound in bound {
             server.open_bound(bound);
         }
@@ -345,6 +346,22 @@ impl Server {
         let filters = libraries.filters(application);
         bridge::start(application, library, filters, &self.watchdog, &ground)
             .map_err(|failure| error(failure.to_string()))
+    }
+
+    /// Puts instances that have been started into the place of those that run, and tells the workers.
+    fn put_in_force(&mut self, started: Vec<(String, Running)>) {
+        let place = |(name, running): (String, Running)| {
+            let before = self.applications.insert(name.clone(), running);
+            (name, before)
+        };
+        let placed: Vec<_> = started.into_iter().map(place).collect();
+        self.route();
+        for (name, before) in placed {
+            if let Some(running) = self.applications.get(&name) {
+                running.put_in_force(before.as_ref());
+            }
+            self.retired.extend(before);
+        }
     }
 
     /// Tells the workers which applications there are.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Port, Server, bind::bind_one, bridge::Running, libraries::Libraries, tell_application};
+use super::{Port, Server, bind::bind_one, libraries::Libraries, tell_application};
 use crate::{
     config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
     events::Kind,
@@ -155,14 +155,10 @@ impl Server {
         self.configuration.state_file = old.state_file;
         self.configure_processes(allowed);
 
-        for (name, running) in started {
-            let before: Option<Running> = self.applications.insert(name, running);
-            self.retired.extend(before);
-        }
         for name in &diff.removed_applications {
             self.retired.extend(self.applications.remove(name));
         }
-        self.route();
+        self.put_in_force(started);
 
         let mut kept = Vec::new();
         for removed in &diff.removed_acceptors {

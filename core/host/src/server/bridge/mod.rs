@@ -72,6 +72,15 @@ impl Running {
     pub(super) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.seen) > 1
     }
+
+    /// The workers know the instance: what it has asked for since its start is done, as soon as the sources of the one
+    /// `before` it have ended. They may have the names that its own want.
+    pub(super) fn put_in_force(&self, before: Option<&Self>) {
+        let in_force = self.reach.in_force();
+        if let Some(before) = before {
+            before.reach.end_sources(Some(Arc::new(in_force)));
+        }
+    }
 }
 
 /// What applications need of the server.

@@ -1,6 +1,7 @@
 //! What an application reaches through the server: its effects, done.
 
 use std::{
+    any::Any,
     net::{SocketAddr, ToSocketAddrs},
     sync::{Arc, Mutex, OnceLock, Weak},
     time::Instant,
@@ -28,7 +29,7 @@ struct Inner {
     ground: Ground,
     state: Arc<State>,
     running: OnceLock<Instance>,
-    /// What needs the application running, until it does: it may ask for things before the workers know it.
+    /// What needs the application in force, until it is: it may ask for things before the workers know it.
     waiting: Mutex<Option<Vec<Deferred>>>,
 }
 
@@ -49,14 +50,24 @@ impl Reach {
         Self(Arc::new(Inner { name: name.to_owned(), ground, state, running, waiting }))
     }
 
-    /// The application has started: what it has asked for meanwhile is done.
+    /// The application has started. What it asks for still waits: it may yet be that another part of the same reload
+    /// fails.
     pub(super) fn is_running(&self, instance: Instance) {
         let _ = self.0.running.set(instance);
+    }
+
+    /// The application runs for everybody as soon as what this gives is dropped: what it has asked for meanwhile is
+    /// done then.
+    pub(super) fn in_force(&self) -> InForce {
+        InForce(self.clone())
+    }
+
+    fn put_in_force(&self) {
         let waiting = lock(&self.0.waiting).take();
         waiting.into_iter().flatten().for_each(|deferred| deferred(self));
     }
 
-    /// Does something as soon as the application runs; if its start fails, never.
+    /// Does something as soon as the application is in force; if its start fails, never.
     fn when_running(&self, deferred: impl FnOnce(&Self) + Send + 'static) {
         let mut waiting = lock(&self.0.waiting);
         if let Some(list) = &mut *waiting {
@@ -71,11 +82,12 @@ impl Reach {
         self.0.ground.control.forget(self.0.ground.instance);
     }
 
-    /// The application is over: so are its sources.
-    fn end_sources(&self) {
+    /// The application is over, or another instance takes its place: its sources end. `done` is dropped when they have.
+    pub(super) fn end_sources(&self, done: Option<Arc<InForce>>) {
         for source in self.0.state.sources.end() {
             let source = ConnectionId(source);
-            self.0.ground.workers.post_to(source, ToWorker::SourceClose { source });
+            let done = done.clone().map(|done| done as Arc<dyn Any + Send + Sync>);
+            self.0.ground.workers.post_to(source, ToWorker::SourceClose { source, done });
         }
     }
 
@@ -92,7 +104,7 @@ impl Reach {
             remove_command: Box::new(move |name| {
                 removing.0.ground.control.remove(removing.0.ground.instance, name)
             }),
-            ended: Box::new(move || ended.end_sources()),
+            ended: Box::new(move || ended.end_sources(None)),
         }
     }
 
@@ -128,7 +140,7 @@ impl Reach {
                 // One that has not begun yet never will.
                 if state.sources.forget(source).ok_or(NotTaken::Gone)? {
                     let source = ConnectionId(source);
-                    workers.post_to(source, ToWorker::SourceClose { source });
+                    workers.post_to(source, ToWorker::SourceClose { source, done: None });
                 }
             }
             Effect::Connect { address, chain, keys, ticket } => self.connect(address, chain, keys, ticket)?,
@@ -284,6 +296,15 @@ impl Reach {
         let this = self.clone();
         let done = Box::new(move |outcome: CallOutcome| this.tell(ticket, outcome));
         self.0.ground.control.http(request, body, done)
+    }
+}
+
+/// Puts an application in force when it is dropped.
+pub(super) struct InForce(Reach);
+
+impl Drop for InForce {
+    fn drop(&mut self) {
+        self.0.put_in_force();
     }
 }
 

@@ -125,11 +125,7 @@ fn enable(server: &mut Server, run: &Run<'_>) -> Outcome {
     let libraries = server.libraries.clone();
     match server.start_applications(&libraries, &configuration, std::slice::from_ref(entry)) {
         Ok(started) => {
-            for (name, running) in started {
-                let before = server.applications.insert(name, running);
-                server.retired.extend(before);
-            }
-            server.route();
+            server.put_in_force(started);
             Outcome::Done("the application has a new instance", info(server, &name))
         }
         Err(errors) => Outcome::Fail(texts(&errors)),
