@@ -472,6 +472,45 @@ fn services_open_and_close() {
 }
 
 #[test]
+fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let mut create = |application: &str| {
+        let line = format!("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application={application}");
+        session.done(&line)["port"].as_u64().expect("a number")
+    };
+    let (claimed, orphaned, kept) = (create("appselector"), create("asker"), create("appselector"));
+    let address = |port: u64| format!("127.0.0.1:{port}").parse().expect("an address");
+
+    let acceptor = format!("{{ ip = \"127.0.0.1\", port = {claimed}, protocol = \"inboundRtmp\" }}");
+    let admin = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));
+    let without_asker = Config::new().workers(2).block(&admin);
+    server.rewrite(&without_asker.clone().application("acceptors", &format!("{{ {acceptor} }}")));
+    let plan = session.done("reload plan=1");
+    let shown = |port: u64, application: &str| json!([format!("127.0.0.1:{port} inboundRtmp {application}")]);
+    assert_eq!(plan["open"], shown(claimed, "flvplayback"), "{plan}");
+    let closed = [shown(claimed, "appselector")[0].clone(), shown(orphaned, "asker")[0].clone()];
+    assert_eq!(plan["close"], json!(closed), "{plan}");
+
+    let done = session.done("reload");
+    assert_eq!((&done["opened"], &done["closed"]), (&json!(1), &json!(2)), "{done}");
+    wait_for("a closed port", SOON, || TcpStream::connect(address(orphaned)).is_err().then_some(()));
+    assert!(is_served(address(claimed)) && is_served(address(kept)));
+    let services = session.done("listServices");
+    let of = |port: u64| {
+        let all = services.as_array().expect("a list");
+        all.iter().find(|one| one["port"] == port).map(|one| one["application"].clone())
+    };
+    assert_eq!(of(claimed), Some(json!("flvplayback")), "{services}");
+    assert_eq!((of(orphaned), of(kept)), (None, Some(json!("appselector"))), "{services}");
+    // The configuration has it now, and can give it up.
+    server.rewrite(&without_asker);
+    assert_eq!(session.done("reload")["closed"], 1);
+    wait_for("a closed port", SOON, || TcpStream::connect(address(claimed)).is_err().then_some(()));
+    server.stop();
+}
+
+#[test]
 fn a_plan_changes_nothing_and_a_reload_does() {
     let server = Server::start(&config());
     let mut session = operator(Faces::of(&server));

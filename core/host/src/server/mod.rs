@@ -116,6 +116,8 @@ struct Port {
     /// Its number, for commands.
     id: u64,
     enabled: bool,
+    /// A command opened it; the configuration knows nothing of it.
+    created: bool,
     wanted: ApplicationAcceptor,
     address: SocketAddr,
     /// Kept so that another application or chain can take over the port without closing it.
@@ -204,7 +206,7 @@ impl Server {
         server.resume_limits();
         server.put_in_force(started);
         for bound in bound {
-            server.open_bound(bound);
+            server.open_bound(bound, false);
         }
         server.configure_processes(allowed);
         server.resume_state();
@@ -376,10 +378,10 @@ impl Server {
         self.workers.set_routing(&Arc::new(routing));
     }
 
-    fn open_bound(&mut self, bound: Bound) {
+    fn open_bound(&mut self, bound: Bound, created: bool) {
         let Bound { wanted, address, listener } = bound;
         let id = self.state.next_id();
-        self.open(Port { id, enabled: true, wanted, address, listener });
+        self.open(Port { id, enabled: true, created, wanted, address, listener });
     }
 
     fn open(&mut self, port: Port) {

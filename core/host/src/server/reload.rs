@@ -1,8 +1,10 @@
 //! From one configuration to the next.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use super::{Port, Server, bind::bind_one, libraries::Libraries, tell_application};
+use super::{
+    Port, Server, bind::bind_one, commands::services::may_stay, libraries::Libraries, tell_application,
+};
 use crate::{
     config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
     events::Kind,
@@ -67,11 +69,14 @@ impl Server {
         let environment = &self.environment;
         let program_folder = environment.program_folder.as_deref();
         super::check(new, &environment.catalogue, program_folder, &environment.folder, &environment.log)?;
+        let libraries = Libraries::load(new, &environment.catalogue, program_folder)?;
         let diff = diff(&self.configuration, new);
-        let acceptor = |wanted: &ApplicationAcceptor| {
-            let ApplicationAcceptor { application, acceptor } = wanted;
-            format!("{} {} {application}", acceptor.address(), acceptor.protocol)
+        let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
+            format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
         };
+        let acceptor = |wanted: &ApplicationAcceptor| shown(wanted.acceptor.address(), wanted);
+        let created = self.ports.iter().filter(|port| port.created);
+        let orphans = created.filter(|port| !may_stay(port, new, &libraries.catalogue));
         let start = diff.added_applications.iter().chain(&diff.changed_applications);
         let start: Vec<String> = start.map(|application| application.name.clone()).collect();
         let touched = start.iter().chain(&diff.removed_applications);
@@ -81,7 +86,12 @@ impl Server {
             .sum();
         Ok(Plan {
             open: diff.added_acceptors.iter().map(acceptor).collect(),
-            close: diff.removed_acceptors.iter().map(acceptor).collect(),
+            close: diff
+                .removed_acceptors
+                .iter()
+                .map(acceptor)
+                .chain(orphans.map(|port| shown(port.address, &port.wanted)))
+                .collect(),
             start,
             end: diff.removed_applications,
             retune: diff.retuned_applications,
@@ -103,10 +113,7 @@ impl Server {
         let diff = diff(&self.configuration, &new);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
         let (taken_over, fresh): (Vec<_>, Vec<_>) = diff.added_acceptors.into_iter().partition(|added| {
-            self.position_of(|port| {
-                port.wanted.acceptor.address() == added.acceptor.address() && added.acceptor.port != 0
-            })
-            .is_some()
+            self.position_of(|port| port.address == added.acceptor.address()).is_some()
         });
 
         // Everything that can fail comes before anything changes.
@@ -162,21 +169,25 @@ impl Server {
 
         let mut kept = Vec::new();
         for removed in &diff.removed_acceptors {
-            if let Some(at) = self.position_of(|port| port.wanted == *removed) {
-                let port = self.ports.remove(at);
-                self.workers.unlisten(port.address);
-                kept.push(port);
+            if let Some(at) = self.position_of(|port| !port.created && port.wanted == *removed) {
+                kept.push(self.close_port(at));
             }
+        }
+        while let Some(at) = self.position_of(|port| {
+            port.created && !may_stay(port, &self.configuration, &self.libraries.catalogue)
+        }) {
+            kept.push(self.close_port(at));
+            reloaded.closed += 1;
         }
         for wanted in taken_over {
             let address = wanted.acceptor.address();
             if let Some(at) = kept.iter().position(|port| port.address == address) {
                 let port = kept.swap_remove(at);
-                self.open(Port { wanted, ..port });
+                self.open(Port { wanted, created: false, ..port });
             }
         }
         for bound in bound {
-            self.open_bound(bound);
+            self.open_bound(bound, false);
         }
         // Acceptors of changed applications make chains from the new settings.
         for name in &reloaded.started {
@@ -195,6 +206,12 @@ impl Server {
             self.workers.unlisten(port.address);
             self.open(port);
         }
+    }
+
+    fn close_port(&mut self, at: usize) -> Port {
+        let port = self.ports.remove(at);
+        self.workers.unlisten(port.address);
+        port
     }
 
     fn position_of(&self, matches: impl Fn(&Port) -> bool) -> Option<usize> {

@@ -14,7 +14,7 @@ mod kept;
 mod limits;
 mod metrics;
 pub(super) mod processes;
-mod services;
+pub(super) mod services;
 pub(super) mod streams;
 mod timers;
 

@@ -7,8 +7,9 @@ use super::{
     Builtin, Outcome, Run, Server,
 };
 use crate::{
+    chains::Catalogue,
     commands::{Access, Kind, Param, Spec},
-    config::{Acceptor, ApplicationAcceptor, secret_needed},
+    config::{Acceptor, Application, ApplicationAcceptor, Configuration, secret_needed},
 };
 
 const ID: Param = Param::required("id", Kind::Whole, "the service's number, from listServices");
@@ -36,7 +37,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                     ),
                     Param::optional("keys", Kind::Json, "{}", "keys for the layers of the chain"),
                 ],
-                "Listens on one more port, until the server ends or a reload that changes acceptors.",
+                "Listens on one more port, until the server ends, or a reload after which its application or chain is not \
+                 there any more or the configuration has its address.",
             ),
             create_service,
         ),
@@ -101,22 +103,34 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         _ => return Err("`keys` must be a JSON object".to_owned()),
     };
     let acceptor = Acceptor { ip, port, protocol: params.text("protocol").to_owned(), keys };
-    if let Some(needed) = secret_needed(application, &acceptor) {
-        return Err(needed);
-    }
-    let mut errors = Vec::new();
-    server.libraries.catalogue.check_acceptor("service", &acceptor, &mut errors);
-    if let Some(error) = errors.first() {
-        return Err(error.to_string());
-    }
+    check(application, &acceptor, &server.libraries.catalogue)?;
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
     let others = server.ports.len();
-    server.open_bound(bound);
+    server.open_bound(bound, true);
     match server.ports.last() {
         Some(port) if server.ports.len() > others => Ok(service(port)),
         _ => Err("the service cannot be opened; the log says why".to_owned()),
     }
+}
+
+/// Whether a command may have `application` listen so.
+fn check(application: &Application, acceptor: &Acceptor, catalogue: &Catalogue) -> Result<(), String> {
+    if let Some(needed) = secret_needed(application, acceptor) {
+        return Err(needed);
+    }
+    let mut errors = Vec::new();
+    catalogue.check_acceptor("service", acceptor, &mut errors);
+    errors.first().map_or(Ok(()), |error| Err(error.to_string()))
+}
+
+/// Whether a port that a command opened may stay under another configuration, which may have its address itself.
+pub(in crate::server) fn may_stay(port: &Port, configuration: &Configuration, catalogue: &Catalogue) -> bool {
+    let Port { wanted, address, .. } = port;
+    let mut list = configuration.applications.list.iter();
+    let claimed = list.clone().flat_map(|other| &other.acceptors).any(|other| other.address() == *address);
+    let application = list.find(|application| application.name == wanted.application);
+    !claimed && application.is_some_and(|found| check(found, &wanted.acceptor, catalogue).is_ok())
 }
 
 fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
