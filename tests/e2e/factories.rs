@@ -11,6 +11,7 @@ use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{
     Canary, Config, Kind, Launch, Recording, Server, ffmpeg, fixture, folder_of_programs, root, wait_for,
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::containment::{Cli, admin_block};
@@ -573,6 +574,37 @@ fn broken_layers_cost_their_connections_only() {
     for part in ["panic: at the third byte, as ordered", "a layer took more bytes than there were"] {
         assert!(log.contains(part), "{part}: {log}");
     }
+}
+
+#[test]
+fn a_reload_gives_new_connections_the_chains_of_the_new_lists() {
+    let broken = folder_of_programs().join("libbrokenlayers.so");
+    let config = |chain: &str| {
+        Config::new()
+            .workers(2)
+            .block(&admin_block())
+            .top("chains", &format!("{{ mine = {{ {chain} }} }}"))
+            .application("acceptors", &format!("{{ {} }}", acceptor("mine")))
+    };
+    let server = Server::start(&config("\"rtmp\""));
+    let mut cli = Cli::open(&server);
+    let mut before = Client::publisher(address(&server, "mine"), "live", "news");
+    assert_eq!(cli.done("reload plan=1")["chains"], false);
+    let other = config("\"panics\", \"rtmp\"").top("plugins", &format!("{{ {broken:?} }}"));
+    server.rewrite(&other);
+    let plan = cli.done("reload plan=1");
+    assert_eq!((&plan["chains"], &plan["open"], &plan["restart"]), (&true.into(), &json!([]), &json!([])));
+    cli.done("reload");
+    let mut client = Client::open(address(&server, "mine"));
+    client.write(&[3; 2]);
+    client.write(&[3; 2000]);
+    client.expect_close(SOON);
+    before.expect_open();
+    server.rewrite(&config("\"rtmp\""));
+    cli.done("reload");
+    drop(Client::publisher(address(&server, "mine"), "live", "other news"));
+    before.expect_open();
+    server.stop();
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct Diff {
     pub event_logger: Option<EventLogger>,
     /// Whether anything changed of what processes may be launched.
     pub processes: bool,
+    /// Whether libraries or chains changed by their lists, `plugins` and `chains`: acceptors may mean other layers.
+    pub chains: bool,
     /// The new value of `shutdownTimeout`, if it changed.
     pub shutdown_timeout: Option<crtmp_media::Seconds>,
     /// Changes that wait for a restart.
@@ -75,6 +77,8 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
             diff.removed_applications.push(application.name.clone());
         }
     }
+    let plugins = old.plugins != new.plugins;
+    diff.chains = plugins || old.chains != new.chains;
     let moved = old.applications.root_directory != new.applications.root_directory;
     for application in &new.applications.list {
         match find(old, &application.name) {
@@ -82,7 +86,9 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
             Some(before) => {
                 let before = Application { acceptors: application.acceptors.clone(), ..before };
                 let elsewhere = moved && application.library.is_none() && application.app_dir.is_none();
-                if before.clone().with_delivery_of(application) != *application || elsewhere {
+                // A filter is the instance's own, and its library may be another one now.
+                let refiltered = plugins && !application.filters.is_empty();
+                if before.clone().with_delivery_of(application) != *application || elsewhere || refiltered {
                     diff.changed_applications.push(application.clone());
                 } else if before != *application {
                     diff.retuned_applications.push(application.name.clone());
@@ -233,6 +239,22 @@ mod tests {
         let changed = diff(&old, &new);
         assert!(changed.retuned_applications.is_empty());
         assert_eq!(changed.changed_applications, new.applications.list);
+    }
+
+    #[test]
+    fn other_libraries_change_chains_and_the_applications_that_have_filters() {
+        let filtered = Application { filters: vec!["f".into()], ..application("filtered", &[]) };
+        let old = configuration(vec![application("a", &[]), filtered.clone()]);
+        let mut new = old.clone();
+        new.chains.insert("mine".into(), vec!["rtmp".into()]);
+        let chains = diff(&old, &new);
+        assert!(chains.chains && chains.changed_applications.is_empty());
+        assert!(diff(&new, &old).chains && !diff(&new, &new.clone()).chains);
+        let mut new = old.clone();
+        new.plugins.push("libf.so".into());
+        let plugins = diff(&old, &new);
+        assert!(plugins.chains);
+        assert_eq!(plugins.changed_applications, [filtered]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Plan {
     pub event_logger: bool,
     /// Whether it would change what processes may be launched.
     pub processes: bool,
+    /// Whether it would change the lists of libraries or chains, so that new connections may get other layers.
+    pub chains: bool,
     /// Connections that would keep an application that has been replaced or removed. None is ever closed.
     pub sessions_with_old_application: usize,
 }
@@ -99,6 +101,7 @@ impl Server {
             log_appenders: diff.log_appenders.is_some(),
             event_logger: diff.event_logger.is_some(),
             processes: diff.processes,
+            chains: diff.chains,
             sessions_with_old_application: sessions,
         })
     }
@@ -189,20 +192,17 @@ impl Server {
         for bound in bound {
             self.open_bound(bound, false);
         }
-        // Acceptors of changed applications make chains from the new settings.
-        for name in &reloaded.started {
-            self.reopen_ports_of(name);
+        // New connections get chains of what applications, libraries and the configuration say now.
+        if diff.chains || !reloaded.started.is_empty() {
+            self.reopen_ports();
         }
         self.sweep();
         Ok(reloaded)
     }
 
-    fn reopen_ports_of(&mut self, application: &str) {
-        let (theirs, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.ports)
-            .into_iter()
-            .partition(|port| port.wanted.application == application);
-        self.ports = others;
-        for port in theirs {
+    /// Who waits to be accepted goes on waiting at the same socket.
+    fn reopen_ports(&mut self) {
+        for port in std::mem::take(&mut self.ports) {
             self.workers.unlisten(port.address);
             self.open(port);
         }
