@@ -90,8 +90,8 @@ pub struct Application {
     pub connections: Arc<AtomicUsize>,
     /// How many it may have; none: no limit.
     pub max_connections: Option<usize>,
-    /// Whether it was disabled by command: it is asked about connects, publishes and plays whatever its hooks, and
-    /// refuses them.
+    /// Whether it was disabled, by command or because it panicked too often: it is asked about connects, publishes and
+    /// plays whatever its hooks, and refuses them.
     pub disabled: AtomicBool,
     /// Makes the filters of a new publication; none: there are none.
     pub make_filters: Option<Box<MakeFilters>>,

@@ -24,7 +24,8 @@ impl<const V: u64> App for Versioned<V> {
         Verdict::Accept
     }
 
-    fn on_message(&mut self, _conn: &Conn<'_>, _message: Message<'_>) -> Reply {
+    fn on_message(&mut self, _conn: &Conn<'_>, message: Message<'_>) -> Reply {
+        assert_ne!(message.name, "panic", "as ordered");
         Reply::Result(format!("version {V}").into())
     }
 

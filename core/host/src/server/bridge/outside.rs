@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     net::{SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, Weak, atomic::Ordering},
     time::Instant,
 };
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{Ground, State, lock};
 use crate::{
-    apps::{Answer, AppHandle, CallOutcome, Decision, Effect, NoticeKind, Outside},
+    apps::{Answer, AppHandle, CallOutcome, Decision, Effect, Health, NoticeKind, Outside},
     chains::layer_keys,
     commands::{Call, Caller},
 };
@@ -53,7 +53,12 @@ impl Reach {
     /// The application has started. What it asks for still waits: it may yet be that another part of the same reload
     /// fails.
     pub(super) fn is_running(&self, instance: Instance) {
+        let handle = instance.handle.upgrade();
         let _ = self.0.running.set(instance);
+        // It may have panicked too often by now, with timers alone.
+        if handle.is_some_and(|handle| handle.health() == Health::Disabled) {
+            self.refuse_all();
+        }
     }
 
     /// The application runs for everybody as soon as what this gives is dropped: what it has asked for meanwhile is
@@ -82,6 +87,13 @@ impl Reach {
         self.0.ground.control.forget(self.0.ground.instance);
     }
 
+    /// The application is over: what it has no hook for comes to it too, and is refused.
+    fn refuse_all(&self) {
+        if let Ok(seen) = self.seen() {
+            seen.disabled.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The application is over, or another instance takes its place: its sources end. `done` is dropped when they have.
     pub(super) fn end_sources(&self, done: Option<Arc<InForce>>) {
         for source in self.0.state.sources.end() {
@@ -104,7 +116,10 @@ impl Reach {
             remove_command: Box::new(move |name| {
                 removing.0.ground.control.remove(removing.0.ground.instance, name)
             }),
-            ended: Box::new(move || ended.end_sources(None)),
+            ended: Box::new(move || {
+                ended.refuse_all();
+                ended.end_sources(None);
+            }),
         }
     }
 

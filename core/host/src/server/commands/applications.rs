@@ -104,8 +104,6 @@ fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
         return Outcome::Fail(format!("the application {name:?} does not run"));
     };
     running.handle.disable();
-    // Now what it has no hook for comes to it too, and is refused.
-    running.seen.disabled.store(true, Ordering::Relaxed);
     slog::warn!(server.environment.log, "application `{name}` is disabled by command"; "caller" => &run.caller.name);
     Outcome::Done("the application is disabled", info(server, &name))
 }
