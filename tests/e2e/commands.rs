@@ -476,7 +476,8 @@ fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     let server = Server::start(&config());
     let mut session = operator(Faces::of(&server));
     let mut create = |application: &str| {
-        let line = format!("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application={application}");
+        let line =
+            format!("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application={application}");
         session.done(&line)["port"].as_u64().expect("a number")
     };
     let (claimed, orphaned, kept) = (create("appselector"), create("asker"), create("appselector"));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{
     Canary, Config, Kind, Launch, Recording, Server, ffmpeg, fixture, folder_of_programs, root, wait_for,
@@ -14,7 +15,6 @@ use crtmp_tests::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::containment::{Cli, admin_block};
 use crate::{SOON, file};
 
 /// An acceptor on a port of the system's choice.
@@ -330,9 +330,9 @@ fn a_source_goes_on_with_the_next_instance_of_its_application() {
             "{{ name = \"samplefactory\", publishFile = {{ name = \"film\", file = {film:?}, loop = true }}, {keys} }}"
         )
     };
-    let config = |block: &str| Config::new().workers(2).block(block).block(&admin_block());
+    let config = |block: &str| Config::new().workers(2).block(block).block(&administrator());
     let server = Server::start(&config(&block("")));
-    let mut cli = Cli::open(&server);
+    let mut session = Session::operator(&server);
     let counts = || {
         let log = server.log();
         let ended = log.matches("no longer published by its application").count();
@@ -349,23 +349,23 @@ fn a_source_goes_on_with_the_next_instance_of_its_application() {
     for version in 2..=4 {
         let copy = folder.path().join(format!("libsamplefactory{version}.so"));
         fs::copy(&library, &copy).expect("the library");
-        cli.done(&format!("loadApplication name=samplefactory library={}", copy.display()));
+        session.done(&format!("loadApplication name=samplefactory library={}", copy.display()));
         becomes([version, version - 1]);
     }
-    cli.done("disableApplication name=samplefactory");
+    session.done("disableApplication name=samplefactory");
     becomes([4, 4]);
-    cli.done("enableApplication name=samplefactory");
+    session.done("enableApplication name=samplefactory");
     becomes([5, 4]);
 
     // A reload that fails takes nothing away, also where a second publisher would take over.
     let replaces = block("duplicatePublisher = \"replace\"");
     let fails = "{ name = \"misbehaving\", new = \"fail\" }";
     server.rewrite(&config(&replaces).block(fails));
-    let reply = cli.call("reload");
+    let reply = session.run("reload");
     assert!(reply["description"].as_str().is_some_and(|text| text.contains("does not want to")), "{reply}");
     assert_eq!(counts(), [5, 4]);
     server.rewrite(&config(&replaces));
-    cli.done("reload");
+    session.done("reload");
     becomes([6, 5]);
     let log = server.stop();
     assert!(!log.contains("is being published already"), "{log}");
@@ -582,26 +582,26 @@ fn a_reload_gives_new_connections_the_chains_of_the_new_lists() {
     let config = |chain: &str| {
         Config::new()
             .workers(2)
-            .block(&admin_block())
+            .block(&administrator())
             .top("chains", &format!("{{ mine = {{ {chain} }} }}"))
             .application("acceptors", &format!("{{ {} }}", acceptor("mine")))
     };
     let server = Server::start(&config("\"rtmp\""));
-    let mut cli = Cli::open(&server);
+    let mut session = Session::operator(&server);
     let mut before = Client::publisher(address(&server, "mine"), "live", "news");
-    assert_eq!(cli.done("reload plan=1")["chains"], false);
+    assert_eq!(session.done("reload plan=1")["chains"], false);
     let other = config("\"panics\", \"rtmp\"").top("plugins", &format!("{{ {broken:?} }}"));
     server.rewrite(&other);
-    let plan = cli.done("reload plan=1");
+    let plan = session.done("reload plan=1");
     assert_eq!((&plan["chains"], &plan["open"], &plan["restart"]), (&true.into(), &json!([]), &json!([])));
-    cli.done("reload");
+    session.done("reload");
     let mut client = Client::open(address(&server, "mine"));
     client.write(&[3; 2]);
     client.write(&[3; 2000]);
     client.expect_close(SOON);
     before.expect_open();
     server.rewrite(&config("\"rtmp\""));
-    cli.done("reload");
+    session.done("reload");
     drop(Client::publisher(address(&server, "mine"), "live", "other news"));
     before.expect_open();
     server.stop();

@@ -113,7 +113,7 @@ fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
 #[test]
 fn who_was_disabled_by_panics_refuses_what_it_has_no_hook_for() {
     let server = stage();
-    let mut cli = Cli::open(&server);
+    let mut cli = Session::operator(&server);
     let mut publisher = Client::publisher(server.address(), "versioned", "news");
     let mut client = client(&server);
     client.create_stream();
@@ -121,7 +121,7 @@ fn who_was_disabled_by_panics_refuses_what_it_has_no_hook_for() {
         client.send(&Message::command(0, "panic", 8.0, &[amf::null()]));
         client.expect("failed");
     }
-    wait_for("its end", SOON, || (cli.application("versioned")["health"] == "disabled").then_some(()));
+    wait_for("its end", SOON, || (application(&mut cli, "versioned")["health"] == "disabled").then_some(()));
     for message in [wire::publish(1, "other news"), wire::play(1, "news")] {
         client.send(&message);
         client.expect("is disabled");

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamSlot};
+use crtmp_media::{
+    Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamSlot,
+};
 use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, WorkerId};
 use mio::net::TcpStream;
 use slog::Logger;
@@ -137,16 +139,8 @@ impl Stage {
         let ticket = Arc::new(Admission::new(&limits, 10)).admit(from.ip(), true).unwrap();
         let key = SlotMap::with_key().insert(());
         let socket = TcpStream::from_std(socket);
-        let connection = Connection::new(
-            key,
-            ConnectionId(7),
-            socket,
-            from,
-            Arc::new(acceptor),
-            chain,
-            ticket,
-            &shared,
-        );
+        let connection =
+            Connection::new(key, ConnectionId(7), socket, from, Arc::new(acceptor), chain, ticket, &shared);
         Self { shared, peer, connection, script, told, application }
     }
 
@@ -193,7 +187,8 @@ fn who_sends_much_reads_again_once_in_a_turn() {
 #[test]
 fn a_disabled_application_without_hooks_hears_the_end_of_whom_it_refused() {
     for disabled in [false, true] {
-        let mut stage = Stage::new(Hooks::default(), |application| *application.disabled.get_mut() = disabled);
+        let mut stage =
+            Stage::new(Hooks::default(), |application| *application.disabled.get_mut() = disabled);
         stage.connect(1);
         let asked: &[&str] = if disabled { &["connect?"] } else { &[] };
         assert_eq!(stage.told(), asked);

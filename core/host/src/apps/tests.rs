@@ -318,7 +318,7 @@ fn a_hook_that_fails_is_told_that_its_request_was_called_off() {
 
 /// A logger, and its lines.
 fn heard() -> (Logger, Receiver<String>) {
-    struct Lines(crossbeam_channel::Sender<String>);
+    struct Lines(Sender<String>);
 
     impl slog::Drain for Lines {
         type Ok = ();
@@ -330,7 +330,7 @@ fn heard() -> (Logger, Receiver<String>) {
         }
     }
 
-    let (sender, lines) = crossbeam_channel::unbounded();
+    let (sender, lines) = unbounded();
     (Logger::root(Lines(sender), slog::o!()), lines)
 }
 

@@ -115,9 +115,10 @@ impl Server {
     pub fn reload(&mut self, new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
         let diff = diff(&self.configuration, &new);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
-        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff.added_acceptors.into_iter().partition(|added| {
-            self.position_of(|port| port.address == added.acceptor.address()).is_some()
-        });
+        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff
+            .added_acceptors
+            .into_iter()
+            .partition(|added| self.position_of(|port| port.address == added.acceptor.address()).is_some());
 
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();

@@ -131,7 +131,11 @@ mod tests {
         assert!(sources.open(1, |in_flight| count = Some(in_flight)));
         let count = count.expect("the worker is told");
         assert_eq!(count.load(Ordering::Relaxed), 0, "what was not sent is not on the way");
-        assert_eq!(send(&sources, 1, picture(Role::Delta, 1000)), Err(NotTaken::Full), "its key was left out");
+        assert_eq!(
+            send(&sources, 1, picture(Role::Delta, 1000)),
+            Err(NotTaken::Full),
+            "its key was left out"
+        );
         assert_eq!(send(&sources, 1, picture(Role::Key, 1000)), Ok(()));
         assert_eq!(send(&sources, 1, picture(Role::Delta, 1000)), Ok(()));
         assert!(count.load(Ordering::Relaxed) >= 2000);
