@@ -32,6 +32,31 @@ fn from(ip: [u8; 4], to: SocketAddr) -> Session {
     Session::over(socket.into())
 }
 
+/// What a server says that does not start because of a block of `applications`.
+fn start_that_fails(block: &str) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("server.lua");
+    let text = Config::new().block(block).text(folder.path(), &crtmp_tests::folder_of_programs());
+    std::fs::write(&path, text).expect("a temporary file");
+    let outcome = Server::run(&[&path.to_string_lossy()]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    outcome.stderr
+}
+
+/// What `--check` refuses does not start either.
+#[test]
+fn settings_that_make_no_sense_do_not_start() {
+    for (settings, expected) in [
+        ("secret = \"\"", "`secret` needs at least 8 bytes"),
+        ("secret = \"1234567\"", "`secret` needs at least 8 bytes"),
+        ("maxSessions = 0", "`maxSessions` must be at least 1"),
+        ("maxFailures = 0", "`maxFailures` must be at least 1"),
+    ] {
+        let found = start_that_fails(&Faces::block(settings));
+        assert!(found.contains("configuration.applications[3]") && found.contains(expected), "{found}");
+    }
+}
+
 /// ADM-01: what others could reach needs a secret to be set.
 #[test]
 fn a_command_line_beyond_this_machine_needs_a_secret() {
@@ -39,14 +64,11 @@ fn a_command_line_beyond_this_machine_needs_a_secret() {
         let acceptor = "{ ip = \"0.0.0.0\", port = 0, protocol = \"inboundJsonCli\" }";
         format!("{{ name = \"admin\", acceptors = {{ {acceptor} }}, {settings} }}")
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("server.lua");
-    let text = Config::new().block(&block("")).text(folder.path(), &crtmp_tests::folder_of_programs());
-    std::fs::write(&path, text).expect("a temporary file");
-    let outcome = Server::run(&[&path.to_string_lossy()]);
-    assert_eq!(outcome.code, Some(1), "{outcome:?}");
-    for part in ["applications[3].acceptors[1].ip", "inboundJsonCli", "set `secret`"] {
-        assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
+    for settings in ["", "secret = \"\"", "secret = \"1234567\""] {
+        let found = start_that_fails(&block(settings));
+        for part in ["applications[3].acceptors[1].ip", "inboundJsonCli", "set `secret`"] {
+            assert!(found.contains(part), "{part}: {found}");
+        }
     }
 
     let Some(elsewhere) = Namespace::new() else { return };

@@ -11,6 +11,9 @@ use super::{Acceptor, Appender, AppenderKind, Application, ConfigError, Configur
 /// The longest name or alias of an application, in bytes.
 const NAME: usize = 255;
 
+/// The shortest secret that lets a command line be reached from other machines, in bytes.
+const SECRET: usize = 8;
+
 /// Checks what the types of a configuration leave open, and returns every mistake, not just the first.
 pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
     let mut check = Check { errors: Vec::new() };
@@ -200,7 +203,7 @@ impl Check {
                 self.error_with(
                     format!("{path}.acceptors[{}].ip", index + 1),
                     format!(
-                        "{} for {}, without a secret",
+                        "{} for {}, without a secret of {SECRET} bytes or more",
                         quoted(&acceptor.ip.to_string()),
                         acceptor.protocol
                     ),
@@ -285,11 +288,13 @@ impl Check {
 /// Why an acceptor may not take commands from other machines, if that is what it would do: whoever can reach a command
 /// line must at least have to show a secret.
 pub fn secret_needed(application: &Application, acceptor: &Acceptor) -> Option<String> {
-    let has_secret = application.settings.get("secret").is_some_and(|secret| !secret.is_null());
+    let secret = application.settings.get("secret").and_then(serde_json::Value::as_str);
+    let has_secret = secret.is_some_and(|secret| secret.len() >= SECRET);
     let commands = acceptor.protocol.ends_with("Cli");
     (commands && !acceptor.ip.to_canonical().is_loopback() && !has_secret).then(|| {
         format!(
-            "{} at {} could be reached from other machines: set `secret` of the application `{}` first",
+            "{} at {} could be reached from other machines: set `secret` of the application `{}` first, \
+             of {SECRET} bytes or more",
             acceptor.protocol, acceptor.ip, application.name
         )
     })
@@ -447,8 +452,16 @@ mod tests {
         let none = serde_json::Value::Null;
         for protocol in ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"] {
             for ip in ["0.0.0.0", "::", "192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
-                let text = found(ip, protocol, none.clone()).join("\n");
-                assert!(text.contains("acceptors[1].ip") && text.contains("set `secret`"), "{ip}: {text}");
+                for secret in [none.clone(), "".into(), "1234567".into(), true.into()] {
+                    let text = found(ip, protocol, secret).join("\n");
+                    assert!(
+                        text.contains("acceptors[1].ip") && text.contains("set `secret`"),
+                        "{ip}: {text}"
+                    );
+                }
+                for secret in ["12345678", "123456789"] {
+                    assert_eq!(found(ip, protocol, secret.into()), Vec::<String>::new());
+                }
                 assert_eq!(found(ip, protocol, "open sesame".into()), Vec::<String>::new());
             }
             for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {

@@ -332,6 +332,9 @@ impl Server {
         let path = format!("configuration.applications[{}]", index + 1);
         let error = |text: String| Box::new(ConfigError::new(&path, text, "an application that starts"));
         let library = libraries.of(application).ok_or_else(|| error("no library".to_owned()))?;
+        // What `--check` refuses is refused here too: at the start, at a reload, and by commands.
+        bridge::check(application, library, &self.environment.folder, &self.environment.log)
+            .map_err(|failure| error(failure.to_string()))?;
         self.instances += 1;
         let ground = Ground {
             workers: self.workers.clone(),
