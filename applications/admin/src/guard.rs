@@ -1,7 +1,7 @@
-//! The secret: compared in constant time, and addresses that guess at it are locked out.
+//! The secret: compared in constant time. Who guesses at it is locked out, and all guesses together are slow.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,8 +10,14 @@ use sha2::Sha256;
 /// The shortest secret that is taken, in bytes.
 pub(crate) const SHORTEST: usize = 8;
 
-/// Addresses that are remembered; then the one that guessed longest ago is forgotten.
-const ADDRESSES: usize = 1024;
+/// Sources that are remembered; then the one that guessed longest ago is forgotten.
+const SOURCES: usize = 1024;
+
+/// Wrong secrets that are compared one after the other, whoever shows them; then one each [`INTERVAL`].
+const AT_ONCE: u32 = 32;
+
+/// See [`AT_ONCE`].
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// What became of a secret that was shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(crate) struct Guard {
     max_failures: usize,
     lockout: Duration,
     failures: HashMap<IpAddr, Failures>,
+    /// When the wrong secrets so far would be through, were one compared each [`INTERVAL`].
+    through: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -47,34 +55,47 @@ impl Guard {
         let code = secret.map(|secret| mac.clone().chain_update(secret).finalize().into_bytes().to_vec());
         let failures = HashMap::new();
         let secret = secret.map(|_| mac);
-        Ok(Self { secret, code: code.unwrap_or_default(), max_failures, lockout, failures })
+        let code = code.unwrap_or_default();
+        Ok(Self { secret, code, max_failures, lockout, failures, through: Duration::ZERO })
     }
 
     pub(crate) fn has_secret(&self) -> bool {
         self.secret.is_some()
     }
 
-    /// Compares what `address` shows at the time `now`.
+    /// Compares what a peer at `address` shows at the time `now`.
     pub(crate) fn show(&mut self, address: Option<IpAddr>, shown: &str, now: Duration) -> Shown {
         let Some(mac) = &self.secret else { return Shown::NoSecret };
-        let Some(address) = address else { return Shown::Wrong };
-        let before = self.failures.get(&address).copied();
+        let source = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), source);
+        let before = self.failures.get(&source).copied();
         let before = before.filter(|failures| now.saturating_sub(failures.last) < self.lockout);
-        if before.is_some_and(|failures| failures.count >= self.max_failures) {
+        if before.is_some_and(|failures| failures.count >= self.max_failures)
+            || self.through.saturating_sub(now) > INTERVAL * (AT_ONCE - 1)
+        {
             return Shown::LockedOut;
         }
         if mac.clone().chain_update(shown).verify_slice(&self.code).is_ok() {
-            self.failures.remove(&address);
+            self.failures.remove(&source);
             return Shown::Right;
         }
-        if self.failures.len() >= ADDRESSES && !self.failures.contains_key(&address) {
+        self.through = self.through.max(now) + INTERVAL;
+        if self.failures.len() >= SOURCES && !self.failures.contains_key(&source) {
             let oldest =
-                self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(address, _)| *address);
+                self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(source, _)| *source);
             oldest.and_then(|oldest| self.failures.remove(&oldest));
         }
         let count = before.map_or(0, |failures| failures.count) + 1;
-        self.failures.insert(address, Failures { count, last: now });
+        self.failures.insert(source, Failures { count, last: now });
         Shown::Wrong
+    }
+}
+
+/// Addresses that one peer can have as many of as it likes are one source: those of this machine, and an IPv6 network.
+pub(crate) fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
     }
 }
 
@@ -113,11 +134,58 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_addresses_is_bounded() {
+    fn the_memory_of_sources_is_bounded() {
         let mut guard = Guard::new(Some("open sesame"), 3, MINUTE).unwrap();
         for last in 0..10_000 {
-            guard.show(address(last), "guess", Duration::from_millis(last.into()));
+            guard.show(address(last), "guess", Duration::from_secs(last.into()));
         }
-        assert_eq!(guard.failures.len(), ADDRESSES);
+        assert_eq!(guard.failures.len(), SOURCES);
+    }
+
+    #[test]
+    fn addresses_that_one_peer_has_many_of_are_one_source() {
+        for (one, other, same) in [
+            ("127.0.0.1", "127.200.3.4", true),
+            ("127.0.0.1", "::1", true),
+            ("127.0.0.1", "::ffff:127.0.0.2", true),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+        ] {
+            let [first, second] = [one, other].map(|text| source(text.parse().unwrap()));
+            assert_eq!(first == second, same, "{one} {other}");
+        }
+        let mut guard = Guard::new(Some("open sesame"), 3, MINUTE).unwrap();
+        let mut show = |text: &str, shown| guard.show(Some(text.parse().unwrap()), shown, MINUTE);
+        for ip in ["127.0.0.1", "127.1.2.3", "::1"] {
+            assert_eq!(show(ip, "guess"), Shown::Wrong);
+        }
+        assert_eq!(show("127.3.2.1", "open sesame"), Shown::LockedOut);
+        assert_eq!(show("192.0.2.1", "open sesame"), Shown::Right);
+    }
+
+    #[test]
+    fn all_guesses_together_are_slow() {
+        let mut guard = Guard::new(Some("open sesame"), 1, MINUTE).unwrap();
+        let start = Duration::from_secs(1000);
+        for last in 0..AT_ONCE {
+            assert_eq!(guard.show(address(last), "guess", start), Shown::Wrong, "{last}");
+        }
+        let mut next = AT_ONCE;
+        let mut wrong = |time: Duration| {
+            (0..100)
+                .filter(|_| {
+                    next += 1;
+                    guard.show(address(next), "guess", time) == Shown::Wrong
+                })
+                .count()
+        };
+        assert_eq!(wrong(start), 0);
+        assert_eq!(wrong(start + INTERVAL - Duration::from_millis(1)), 0);
+        assert_eq!(wrong(start + INTERVAL), 1);
+        assert_eq!(wrong(start + 3 * INTERVAL), 2);
+        assert_eq!(guard.show(address(1_000_000), "open sesame", start + 3 * INTERVAL), Shown::LockedOut);
+        assert_eq!(guard.show(address(1_000_000), "open sesame", start + 4 * INTERVAL), Shown::Right);
     }
 }

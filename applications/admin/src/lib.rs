@@ -29,6 +29,9 @@ use crate::guard::{Guard, Shown};
 /// How long a wrong secret waits for its answer.
 const PENALTY: Duration = Duration::from_millis(500);
 
+/// How often wrong secrets are logged.
+const LOGGED: Duration = Duration::from_secs(10);
+
 /// Whether the command line interfaces of a session's chain are ours.
 const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
 
@@ -62,6 +65,9 @@ pub struct Admin {
     /// Answers to wrong secrets, by their timers.
     late: HashMap<u64, RequestId>,
     next_timer: u64,
+    /// When a wrong secret was logged, and how many were not since.
+    logged: Option<Duration>,
+    left_out: usize,
 }
 
 /// What is known of a session.
@@ -79,7 +85,8 @@ impl App for Admin {
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
         let lockout = Duration::from_secs(settings.lockout_seconds);
         let guard = Guard::new(settings.secret.as_deref(), settings.max_failures, lockout)?;
-        Ok(Self { host, settings, guard, sessions: 0, late: HashMap::new(), next_timer: 1 })
+        let late = HashMap::new();
+        Ok(Self { host, settings, guard, sessions: 0, late, next_timer: 1, logged: None, left_out: 0 })
     }
 
     fn validate(settings: &Settings) -> Result<(), String> {
@@ -195,7 +202,7 @@ impl Admin {
         match self.guard.show(address(conn.peer()), shown, self.host.now()) {
             Shown::Right => Ok(()),
             Shown::Wrong => {
-                self.host.warn(format_args!("a wrong secret from {}", conn.peer()));
+                self.log_wrong_secret(conn.peer());
                 Err(None)
             }
             Shown::LockedOut => {
@@ -203,6 +210,20 @@ impl Admin {
             }
             Shown::NoSecret => Err(Some(auth_required("no secret is set, so none can be shown"))),
         }
+    }
+
+    fn log_wrong_secret(&mut self, peer: &str) {
+        let now = self.host.now();
+        if self.logged.is_some_and(|logged| now.saturating_sub(logged) < LOGGED) {
+            self.left_out += 1;
+            return;
+        }
+        let others = match std::mem::take(&mut self.left_out) {
+            0 => String::new(),
+            count => format!(", after {count} that were not logged"),
+        };
+        self.logged = Some(now);
+        self.host.warn(format_args!("a wrong secret from {peer}{others}"));
     }
 
     /// Lets a wrong secret wait for its answer.

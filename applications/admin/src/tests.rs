@@ -135,6 +135,25 @@ fn http_shows_the_secret_with_each_request_and_only_in_its_header() {
 }
 
 #[test]
+fn wrong_secrets_are_logged_now_and_then() {
+    let mut host = FakeHost::new::<Admin>(r#"{"secret":"open sesame","maxFailures":9}"#).unwrap();
+    let conn = text(1);
+    host.connect(&conn);
+    for seconds in [0, 1, 8, 1] {
+        host.advance(Duration::from_secs(seconds));
+        run(&mut host, &conn, "auth", json!({ "secret": "guess" }), None);
+    }
+    let logs: Vec<String> = host.logs().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(
+        logs,
+        [
+            "a wrong secret from 127.0.0.1:4000",
+            "a wrong secret from 127.0.0.1:4000, after 2 that were not logged"
+        ]
+    );
+}
+
+#[test]
 fn who_may_not_come_in_is_told_why() {
     let mut host = FakeHost::new::<Admin>(r#"{"maxSessions":1}"#).unwrap();
     let refused = |verdict| matches!(verdict, Verdict::Reject { .. });
