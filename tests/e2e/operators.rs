@@ -113,6 +113,47 @@ fn guesses_are_delayed_and_locked_out_by_address() {
     server.stop();
 }
 
+/// ADM-08: whoever does not know the secret shuts nobody out.
+#[test]
+fn strangers_do_not_shut_out_the_operator() {
+    let settings = format!("secret = \"{SECRET}\", maxSessions = 8, authSeconds = 2");
+    let server = Server::start(&Config::new().workers(2).block(&Faces::block(&settings)));
+    let faces = Faces::of(&server);
+    let mut operator = Session::open(faces.json);
+    operator.done(&format!("auth secret={SECRET}"));
+
+    let mut strangers: Vec<Session> = [faces.json, faces.text, faces.http]
+        .iter()
+        .cycle()
+        .take(60)
+        .map(|face| Session::open(*face))
+        .collect();
+    // The operator and the six that a stranger may have.
+    wait_for("the others to make room", SOON, || {
+        (operator.done("getConnectionsCount")["connectionsCount"] == 7).then_some(())
+    });
+    let mut second = Session::open(faces.json);
+    second.done(&format!("auth secret={SECRET}"));
+    operator.done("setLogLevel level=6");
+    // Those that are left lose their places by and by, whatever empty lines they send.
+    for stranger in &mut strangers {
+        stranger.write(b"\n");
+    }
+    let asked = Instant::now();
+    for stranger in &mut strangers {
+        stranger.rest();
+    }
+    assert!(asked.elapsed() < SOON, "they are closed long before cliIdle and httpIdle");
+    operator.done("version");
+    second.done("version");
+
+    // What a page of a stranger's opens is closed with its answer.
+    let mut browser = Session::open(faces.http);
+    browser.write(b"GET /version HTTP/1.1\r\nhost: evil.example\r\n\r\n");
+    assert!(browser.rest().starts_with(b"HTTP/1.1 403 "));
+    server.stop();
+}
+
 /// ADM-03: many lines in one packet are answered in their order, and lines without end are not kept.
 #[test]
 fn floods_of_lines_are_answered_in_order_or_closed() {

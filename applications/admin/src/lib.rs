@@ -13,21 +13,36 @@
 #![forbid(unsafe_code)]
 
 mod guard;
+mod places;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crtmp_plugin::{
-    App, CallError, Conn, Hooks, Host, Message, Reply, RequestId, Rights, TimerId, Verdict, export_plugin,
+    App, CallError, Conn, ConnId, Hooks, Host, Message, Reply, RequestId, Rights, TimerId, Verdict,
+    export_plugin,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::guard::{Guard, Shown};
+use crate::places::Places;
 
 /// How long a wrong secret waits for its answer.
 const PENALTY: Duration = Duration::from_millis(500);
+
+/// How often it is looked for sessions that have not shown the secret in time, by the timer of this number.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// See [`LOOK`]; the numbers of other timers are higher.
+const LOOKER: TimerId = TimerId(0);
+
+/// The range of `authSeconds`.
+const AUTH_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
+
+/// What a session hears that has no place any more and is not closed yet.
+const LOST: &str = "this session ends: the secret was not shown in time, or before others came";
 
 /// How often wrong secrets are logged.
 const LOGGED: Duration = Duration::from_secs(10);
@@ -48,20 +63,23 @@ pub struct Settings {
     max_failures: usize,
     /// Seconds for which an address is refused.
     lockout_seconds: u64,
+    /// Seconds for which a session that has not shown the secret may do nothing.
+    auth_seconds: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { secret: None, max_sessions: 16, max_failures: 5, lockout_seconds: 60 }
+        Self { secret: None, max_sessions: 16, max_failures: 5, lockout_seconds: 60, auth_seconds: 10 }
     }
 }
 
 /// The application.
 pub struct Admin {
     host: Host,
-    settings: Settings,
     guard: Guard,
-    sessions: usize,
+    places: Places,
+    /// Whether the timer for [`LOOKER`] is set.
+    looks: bool,
     /// Answers to wrong secrets, by their timers.
     late: HashMap<u64, RequestId>,
     next_timer: u64,
@@ -73,7 +91,6 @@ pub struct Admin {
 /// What is known of a session.
 #[derive(Default)]
 struct Session {
-    counted: bool,
     authenticated: bool,
 }
 
@@ -85,8 +102,17 @@ impl App for Admin {
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
         let lockout = Duration::from_secs(settings.lockout_seconds);
         let guard = Guard::new(settings.secret.as_deref(), settings.max_failures, lockout)?;
-        let late = HashMap::new();
-        Ok(Self { host, settings, guard, sessions: 0, late, next_timer: 1, logged: None, left_out: 0 })
+        let time = guard.has_secret().then(|| Duration::from_secs(settings.auth_seconds));
+        Ok(Self {
+            host,
+            guard,
+            places: Places::new(settings.max_sessions, time),
+            looks: false,
+            late: HashMap::new(),
+            next_timer: 1,
+            logged: None,
+            left_out: 0,
+        })
     }
 
     fn validate(settings: &Settings) -> Result<(), String> {
@@ -98,6 +124,10 @@ impl App for Admin {
         }
         if settings.max_failures == 0 {
             return Err("`maxFailures` must be at least 1".to_owned());
+        }
+        if !AUTH_SECONDS.contains(&settings.auth_seconds) {
+            let (least, most) = (AUTH_SECONDS.start(), AUTH_SECONDS.end());
+            return Err(format!("`authSeconds` must be from {least} to {most}"));
         }
         Ok(())
     }
@@ -111,21 +141,25 @@ impl App for Admin {
                 "sessions from other machines need a secret, and none is set: see `secret` of the application",
             );
         }
-        if self.sessions >= self.settings.max_sessions {
-            return Verdict::refuse(format!("there are {} sessions already (maxSessions)", self.sessions));
+        let source = address(conn.peer()).map_or(Ipv4Addr::UNSPECIFIED.into(), guard::source);
+        match self.places.enter(conn.id().0, source, self.host.now()) {
+            Ok(leaves) => leaves.into_iter().for_each(|leaves| self.end(leaves, "others have come")),
+            Err(why) => return Verdict::refuse(why),
         }
-        self.sessions += 1;
-        conn.data::<Session>().counted = true;
+        if self.places.anybody_waits() && !self.looks {
+            self.looks = self.host.set_timer(LOOKER, LOOK, Some(LOOK)).is_ok();
+        }
         Verdict::Accept
     }
 
     fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
-        if conn.data::<Session>().counted {
-            self.sessions -= 1;
-        }
+        self.places.leave(conn.id().0);
     }
 
     fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
+        if !self.places.has(conn.id().0) {
+            return auth_required(LOST);
+        }
         let args = message.args();
         let object = |at: usize| -> Map<String, Value> {
             args.get(at)
@@ -149,12 +183,25 @@ impl App for Admin {
         }
         let authenticated = conn.data::<Session>().authenticated;
         match self.rights(conn, authenticated) {
-            Some(rights) => self.run(conn, &message, &params, rights),
+            Some(rights) => {
+                self.places.heard(conn.id().0, self.host.now());
+                self.run(conn, &message, &params, rights)
+            }
             None => auth_required("this session must begin with `auth secret=…`"),
         }
     }
 
     fn on_timer(&mut self, timer: TimerId) {
+        if timer == LOOKER {
+            for session in self.places.overdue(self.host.now()) {
+                self.end(session, "the secret was not shown within authSeconds");
+            }
+            if !self.places.anybody_waits() {
+                self.host.cancel_timer(LOOKER);
+                self.looks = false;
+            }
+            return;
+        }
         if let Some(request) = self.late.remove(&timer.0) {
             let _ = self.host.respond(request, auth_required("that is not the secret"));
         }
@@ -184,8 +231,15 @@ impl Admin {
         let Some(rights) = self.rights(conn, authenticated) else {
             return auth_required("show the secret: `Authorization: Bearer <secret>`");
         };
+        self.places.heard(conn.id().0, self.host.now());
         let read_only = http.get("readOnly") == Some(&Value::Bool(true));
         self.run(conn, message, params, if read_only { Rights::Read } else { rights })
+    }
+
+    /// Ends a session that has lost its place.
+    fn end(&self, session: u64, why: &str) {
+        // Gone: it has left by itself.
+        let _ = self.host.close(ConnId(session), "", why);
     }
 
     /// What a session may do; none: nothing.
@@ -200,7 +254,8 @@ impl Admin {
 
     fn show(&mut self, conn: &Conn<'_>, shown: &str) -> Result<(), Option<Reply>> {
         match self.guard.show(address(conn.peer()), shown, self.host.now()) {
-            Shown::Right => Ok(()),
+            Shown::Right if self.places.recognise(conn.id().0) => Ok(()),
+            Shown::Right => Err(Some(auth_required(LOST))),
             Shown::Wrong => {
                 self.log_wrong_secret(conn.peer());
                 Err(None)

@@ -162,7 +162,39 @@ fn who_may_not_come_in_is_told_why() {
     assert_eq!(host.connect(&text(3)), Verdict::Accept);
     assert!(refused(host.connect(&text(4))), "one at a time");
     host.close(&text(3));
-    assert!(refused(host.connect(&text(5))), "another place for the data: it was not counted");
+    assert_eq!(host.connect(&text(5)), Verdict::Accept);
+}
+
+/// Nobody who does not know the secret shuts out whoever does.
+#[test]
+fn sessions_without_the_secret_make_room() {
+    let settings = r#"{"secret":"open sesame","maxSessions":4,"authSeconds":5}"#;
+    let mut host = FakeHost::new::<Admin>(settings).unwrap();
+    let others: Vec<ConnInfo> = (1..=3).map(text).collect();
+    for conn in &others {
+        assert_eq!(host.connect(conn), Verdict::Accept);
+    }
+    let operator = session(9, "192.0.2.9", "inboundTxtCli");
+    assert_eq!(host.connect(&operator), Verdict::Accept);
+    assert_eq!(host.closed(), [(1, String::new(), "others have come".to_owned())]);
+    assert_eq!(code(&run(&mut host, &others[0], "version", json!({}), None)), "Auth.Required");
+    let show = || json!({ "secret": "open sesame" });
+    assert_eq!(code(&run(&mut host, &others[0], "auth", show(), None)), "Auth.Required", "it is over");
+    assert!(matches!(run(&mut host, &operator, "auth", show(), None), Reply::Result(_)));
+
+    // Who does what it may stays; who waits goes, whatever it guesses.
+    host.advance(Duration::from_secs(4));
+    assert_eq!(run(&mut host, &others[1], "version", json!({}), None), Reply::Later);
+    run(&mut host, &others[2], "auth", json!({ "secret": "guess" }), None);
+    host.advance(Duration::from_secs(1));
+    host.timer(0);
+    let why = "the secret was not shown within authSeconds";
+    assert_eq!(host.closed()[1..], [(3, String::new(), why.to_owned())]);
+    host.advance(Duration::from_secs(4));
+    host.timer(0);
+    assert_eq!(host.closed()[2..], [(2, String::new(), why.to_owned())]);
+    assert!(host.timers().iter().all(|(number, ..)| *number != 0), "nobody has to be looked at");
+    assert_eq!(run(&mut host, &operator, "version", json!({}), None), Reply::Later);
 }
 
 #[test]
@@ -171,6 +203,8 @@ fn mistakes_in_the_settings_are_named() {
         (r#"{"secret":"short"}"#, "`secret` needs at least 8 bytes"),
         (r#"{"maxSessions":0}"#, "`maxSessions` must be at least 1"),
         (r#"{"maxFailures":0}"#, "`maxFailures` must be at least 1"),
+        (r#"{"authSeconds":0}"#, "`authSeconds` must be from 1 to 3600"),
+        (r#"{"authSeconds":3601}"#, "`authSeconds` must be from 1 to 3600"),
         (r#"{"secrets":"x"}"#, "unknown setting `secrets`"),
     ] {
         let error = FakeHost::new::<Admin>(settings).err().unwrap().to_string();

@@ -211,6 +211,10 @@ impl HttpJsonCli {
         if let Some(why) = &self.refused {
             self.phase = Phase::Closed;
             cx.close(Error::peer(NAME, format!("the connect was refused: {why}")));
+        } else if refusal.status == 403 {
+            // A stranger's page keeps no place for sessions.
+            self.phase = Phase::Closed;
+            cx.close(Error::peer(NAME, refusal.why.as_str()));
         }
     }
 }

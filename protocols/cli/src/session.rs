@@ -76,11 +76,12 @@ impl<F: Face> Session<F> {
     }
 
     fn on_line(&mut self, cx: &mut Cx<'_>) {
-        self.since = cx.now();
         let line = self.lines.take();
         match CommandLine::parse(&line) {
+            // It says nothing, so it counts as silence.
             Ok(None) => {}
             Ok(Some(command)) => {
+                self.since = cx.now();
                 self.first = false;
                 let parameters = command::to_json(&command.parameters);
                 let request = run(&mut self.last_request, command.name, vec![parameters.into()], cx);

@@ -358,6 +358,17 @@ fn who_may_not_connect_is_told_at_its_first_request() {
     assert!(peer.ask(get("/version"), &[]).is_none(), "nothing more is read");
 }
 
+/// A page of a stranger keeps no place for sessions; whoever makes another mistake goes on.
+#[test]
+fn who_is_refused_as_a_stranger_is_closed() {
+    let mut peer = Peer::connected(&[]);
+    assert_eq!(peer.refused(get("/no/command"), &[]).0, 404);
+    assert!(peer.chain.closing().is_none());
+    assert_eq!(peer.refused(get("/version").with("origin", "http://evil.example"), &[]).0, 403);
+    assert!(peer.chain.closing().unwrap().rule.contains("another origin"));
+    assert!(peer.ask(get("/version"), &[]).is_none(), "nothing more is read");
+}
+
 #[test]
 fn the_server_closes() {
     let mut peer = Peer::connected(&[]);

@@ -268,8 +268,8 @@ fn silence_ends_a_session() {
     peer.wait(6.0).unwrap();
     peer.converse(b"version\n").unwrap();
     peer.wait(6.0).unwrap();
-    // Half a line is no command.
-    peer.converse(b"vers").unwrap();
+    // Neither an empty line nor a mistake nor half a line is a command.
+    peer.converse(b"\n \r\n=\nvers").unwrap();
     peer.heard();
     let error = peer.wait(4.0).unwrap_err();
     assert_eq!(error, Error::timeout("txtcli", "no command within cliIdle = 10 s"));
