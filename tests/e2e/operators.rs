@@ -154,6 +154,67 @@ fn strangers_do_not_shut_out_the_operator() {
     server.stop();
 }
 
+/// What a session was let in by holds no longer than the configuration that said so.
+#[test]
+fn a_reload_with_another_secret_ends_sessions() {
+    let block = |settings: &str| Config::new().workers(2).block(&Faces::block(settings));
+    let secret = |secret: &str| block(&format!("secret = {secret:?}"));
+    let mut server = Server::start(&block(""));
+    let faces = Faces::of(&server);
+    let mut client = Client::publisher(server.address(), "live", "stays");
+    // One of an instance that is replaced while the secret stays, and then changes.
+    server.rewrite(&block("maxSessions = 90"));
+    let mut oldest = Session::open(faces.json);
+    oldest.done("reload");
+    oldest.done("setLogLevel level=5");
+    for (wanted, shown, next) in [
+        (secret("the first one"), None, Some("the first one")),
+        (secret("the second one"), Some("the first one"), Some("the second one")),
+        (block("maxFailures = 3, secret = \"the second one\""), Some("the second one"), None),
+    ] {
+        // A port that the system has chosen stays as long as its acceptor does.
+        let faces = Faces { json: faces.json, ..faces };
+        let open = || {
+            let mut session = Session::open(faces.json);
+            shown.into_iter().for_each(|secret| {
+                session.done(&format!("auth secret={}", secret.replace(' ', "\\ ")));
+            });
+            session
+        };
+        let (mut asker, mut other) = (open(), open());
+        server.rewrite(&wanted);
+        asker.done("reload");
+        let Some(next) = next else {
+            // The same secret: everything goes on.
+            other.done("setLogLevel level=5");
+            break;
+        };
+        for command in ["setLogLevel level=5", "version"] {
+            // Closed already, or refused.
+            other.write(format!("{command}\n").as_bytes());
+            let answer = other.answer();
+            assert!(answer.is_none_or(|answer| answer["status"] == "FAIL"), "{command}");
+        }
+        other.rest();
+        asker.rest();
+        let mut new = Session::open(faces.json);
+        assert!(new.fails("setLogLevel level=5").contains("changes something"));
+        new.done(&format!("auth secret={}", next.replace(' ', "\\ ")));
+        new.done("setLogLevel level=5");
+    }
+    oldest.rest();
+    // Without the application its sessions end too, and nobody else's.
+    let mut last = Session::open(faces.json);
+    last.done("version");
+    server.rewrite(&Config::new().workers(2));
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    last.rest();
+    client.send(&Message::command(0, "createStream", 4.0, &[amf::null()]));
+    assert!(client.message(SOON).is_some(), "the publisher is still there");
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.ended();
+}
+
 /// ADM-03: many lines in one packet are answered in their order, and lines without end are not kept.
 #[test]
 fn floods_of_lines_are_answered_in_order_or_closed() {

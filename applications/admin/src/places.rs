@@ -97,7 +97,7 @@ impl Places {
             (now.saturating_sub(waiting.since) >= time).then_some(*session)
         };
         let overdue: Vec<u64> = self.waiting.iter().filter_map(over).collect();
-        overdue.iter().for_each(|session| drop(self.waiting.remove(session)));
+        self.waiting.retain(|session, _| !overdue.contains(session));
         overdue
     }
 

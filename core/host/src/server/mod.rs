@@ -239,6 +239,7 @@ impl Server {
     pub fn sweep(&mut self) -> bool {
         let (now, events) = (Instant::now(), &self.events);
         self.retired.retain_mut(|running| {
+            running.end_outdated_sessions(now, SWEEP);
             if running.ending.is_none() && running.is_in_use() {
                 return true;
             }

@@ -34,7 +34,8 @@ pub struct Plan {
     pub processes: bool,
     /// Whether it would change the lists of libraries or chains, so that new connections may get other layers.
     pub chains: bool,
-    /// Connections that would keep an application that has been replaced or removed. None is ever closed.
+    /// Connections that would keep an application that has been replaced or removed. None is closed, but for
+    /// command lines whose secret changes.
     pub sessions_with_old_application: usize,
 }
 
@@ -107,7 +108,8 @@ impl Server {
     }
 
     /// Goes to another configuration. Sessions that it does not name are not touched; connections of an
-    /// application that is replaced or removed keep its old instance until they end.
+    /// application that is replaced or removed keep its old instance until they end. Only sessions of command lines
+    /// end, where the secret that they were let in by does not hold any more.
     ///
     /// # Errors
     ///
@@ -159,17 +161,26 @@ impl Server {
         reloaded.started.sort();
         // What needs a restart stays as it was.
         let old = std::mem::replace(&mut self.configuration, new);
-        self.configuration.limits = old.limits;
+        self.configuration.limits = old.limits.clone();
         self.configuration.workers = old.workers;
         self.configuration.daemon = old.daemon;
-        self.configuration.counters_file = old.counters_file;
-        self.configuration.state_file = old.state_file;
+        self.configuration.counters_file.clone_from(&old.counters_file);
+        self.configuration.state_file.clone_from(&old.state_file);
         self.configure_processes(allowed);
 
+        let other_secret = |name: &&String| secret_of(&old, name) != secret_of(&self.configuration, name);
+        let mut outdated: Vec<String> = reloaded.started.iter().filter(other_secret).cloned().collect();
         for name in &diff.removed_applications {
+            let commands = |port: &Port| port.wanted.acceptor.protocol.ends_with("Cli");
+            if self.ports.iter().any(|port| port.wanted.application == *name && commands(port)) {
+                outdated.push(name.clone());
+            }
             self.retired.extend(self.applications.remove(name));
         }
         self.put_in_force(started);
+        // Older instances too: they were let be while the secret stayed.
+        let is_outdated = |running: &&mut Running| outdated.iter().any(|name| name == running.handle.name());
+        self.retired.iter_mut().filter(is_outdated).for_each(Running::outdate);
 
         let mut kept = Vec::new();
         for removed in &diff.removed_acceptors {
@@ -218,6 +229,12 @@ impl Server {
     fn position_of(&self, matches: impl Fn(&Port) -> bool) -> Option<usize> {
         self.ports.iter().position(matches)
     }
+}
+
+/// What sessions of this application have to show.
+fn secret_of<'a>(configuration: &'a Configuration, application: &str) -> Option<&'a serde_json::Value> {
+    let list = &configuration.applications.list;
+    list.iter().find(|other| other.name == application).and_then(|found| found.settings.get("secret"))
 }
 
 fn path_of(configuration: &Configuration, wanted: &ApplicationAcceptor) -> String {

@@ -56,6 +56,8 @@ pub(super) struct Running {
     /// As its sources see it.
     _sources: Arc<Seen>,
     reach: Reach,
+    /// Its sessions may do nothing any more: since when.
+    outdated: Option<Instant>,
     /// It has been told to end: since when.
     pub(super) ending: Option<Instant>,
 }
@@ -79,6 +81,19 @@ impl Running {
         let in_force = self.reach.in_force();
         if let Some(before) = before {
             before.reach.end_sources(Some(Arc::new(in_force)));
+        }
+    }
+
+    /// What sessions have shown it does not count any more: they may only end.
+    pub(super) fn outdate(&mut self) {
+        self.reach.outdate();
+        self.outdated.get_or_insert_with(Instant::now);
+    }
+
+    /// Ends such sessions once they have had `time` for the answers that are on their way.
+    pub(super) fn end_outdated_sessions(&self, now: Instant, time: Duration) {
+        if self.outdated.is_some_and(|since| since + time <= now) {
+            self.reach.end_sessions();
         }
     }
 }
@@ -132,7 +147,8 @@ pub(super) fn start(
         sources: Arc::downgrade(&sources),
     });
     let aliases = application.aliases.clone();
-    Ok(Running { id: ground.instance, handle, seen, aliases, _sources: sources, reach, ending: None })
+    let (outdated, ending) = (None, None);
+    Ok(Running { id: ground.instance, handle, seen, aliases, _sources: sources, reach, outdated, ending })
 }
 
 /// An instance as the workers see it.

@@ -3,7 +3,10 @@
 use std::{
     any::Any,
     net::{SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, OnceLock, Weak, atomic::Ordering},
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -17,7 +20,7 @@ use super::{Ground, State, lock};
 use crate::{
     apps::{Answer, AppHandle, CallOutcome, Decision, Effect, Health, NoticeKind, Outside},
     chains::layer_keys,
-    commands::{Call, Caller},
+    commands::{Call, Caller, Reply, fail},
 };
 
 /// The way from an application to the server.
@@ -29,6 +32,8 @@ struct Inner {
     ground: Ground,
     state: Arc<State>,
     running: OnceLock<Instance>,
+    /// What its sessions were allowed does not hold any more.
+    outdated: AtomicBool,
     /// What needs the application in force, until it is: it may ask for things before the workers know it.
     waiting: Mutex<Option<Vec<Deferred>>>,
 }
@@ -47,7 +52,23 @@ pub(super) struct Instance {
 impl Reach {
     pub(super) fn new(name: &str, ground: Ground, state: Arc<State>) -> Self {
         let (running, waiting) = (OnceLock::new(), Mutex::new(Some(Vec::new())));
-        Self(Arc::new(Inner { name: name.to_owned(), ground, state, running, waiting }))
+        let outdated = AtomicBool::new(false);
+        Self(Arc::new(Inner { name: name.to_owned(), ground, state, running, outdated, waiting }))
+    }
+
+    /// From now on its sessions may do nothing but end.
+    pub(super) fn outdate(&self) {
+        self.0.outdated.store(true, Ordering::Release);
+    }
+
+    /// Ends the sessions that it takes commands from.
+    pub(super) fn end_sessions(&self) {
+        let callers = lock(&self.0.state.callers);
+        let sessions = callers.iter().filter(|(_, known)| known.info.chain.ends_with("Cli"));
+        for (session, _) in sessions {
+            let text = "the secret has changed, or the application is gone: connect again".to_owned();
+            self.0.ground.workers.close(ConnectionId(*session), String::new(), text);
+        }
     }
 
     /// The application has started. What it asks for still waits: it may yet be that another part of the same reload
@@ -206,7 +227,11 @@ impl Reach {
 
     fn run(&self, name: String, params: Map<String, Value>, rights: Rights, ticket: u64) {
         let owed = self.owed(ticket);
-        let reply = Box::new(move |reply: Value| owed.settle(CallOutcome::done(reply.to_string())));
+        let reply: Reply = Box::new(move |reply| owed.settle(CallOutcome::done(reply.to_string())));
+        if self.0.outdated.load(Ordering::Acquire) && !name.eq_ignore_ascii_case("quit") {
+            let why = "this session is of an older configuration, whose secret was another: connect again";
+            return reply(fail(why));
+        }
         let caller = Caller { name: self.0.name.clone(), rights };
         self.0.ground.control.run(Call { name, params, caller, reply });
     }
