@@ -116,7 +116,10 @@ impl Session {
 fn config(folder: &Path, processes: &str) -> Config {
     let events = folder.join("events.json");
     Config::new()
-        .top("processes", &format!("{{ {processes}, stopGrace = 0.5 }}"))
+        .top(
+            "processes",
+            &format!("{{ {processes}, variables = {{ \"DIR\", \"QUERY\" }}, stopGrace = 0.5 }}"),
+        )
         .top(
             "eventLogger",
             &format!("{{ sinks = {{ {{ type = \"file\", filename = {events:?}, appendTimestamp = false }} }} }}"),
@@ -186,9 +189,9 @@ fn processes_are_off_unless_the_configuration_lists_them() {
         let why = session.refused("launchProcess", &[("fullBinaryPath", path)]);
         assert!(why.contains("not listed, letter by letter, in `processes.allow`"), "{path}: {why}");
     }
-    for name in ["$LD_PRELOAD", "$PATH", "$BASH_ENV"] {
+    for name in ["$LD_PRELOAD", "$PATH", "$OPENSSL_CONF", "$HOME"] {
         let why = session.refused("launchProcess", &[("fullBinaryPath", good), (name, "/tmp")]);
-        assert!(why.contains("may not be set"), "{name}: {why}");
+        assert!(why.contains("not listed in `processes.variables`"), "{name}: {why}");
     }
     assert_eq!(session.done("listProcesses", &[]), json!([]));
     assert!(!folder.path().join("ran").exists());

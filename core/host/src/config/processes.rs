@@ -18,6 +18,8 @@ const PATH: &str = "configuration.processes";
 pub struct Processes {
     /// The programs that may be launched, each by its absolute path; no others.
     pub allow: Vec<PathBuf>,
+    /// The variables that may be set in their environment; no others.
+    pub variables: Vec<String>,
     /// How many there may be at once.
     pub max_processes: u32,
     /// How long a process that was told to end may take before it is killed.
@@ -27,6 +29,10 @@ pub struct Processes {
 impl Processes {
     /// The longest `allow`, in programs.
     pub const ALLOW: usize = 256;
+    /// The longest `variables`, in names.
+    pub const VARIABLES: usize = 256;
+    /// The longest name of a variable, in bytes.
+    pub const VARIABLE: usize = 128;
     /// The range of `maxProcesses`.
     pub const MAX_PROCESSES: RangeInclusive<u64> = 1..=256;
     /// The range of `stopGrace`, in seconds.
@@ -35,7 +41,7 @@ impl Processes {
 
 impl Default for Processes {
     fn default() -> Self {
-        Self { allow: Vec::new(), max_processes: 16, stop_grace: Seconds::new(5) }
+        Self { allow: Vec::new(), variables: Vec::new(), max_processes: 16, stop_grace: Seconds::new(5) }
     }
 }
 
@@ -60,6 +66,34 @@ pub(super) fn check(check: &mut Check, configuration: &Configuration) {
             check.error(place, format!("{found} again"), "each program once");
         }
     }
+    check_variables(check, &processes.variables);
+}
+
+fn check_variables(check: &mut Check, variables: &[String]) {
+    let key = format!("{PATH}.variables");
+    if variables.len() > Processes::VARIABLES {
+        let expected = format!("at most {} names", Processes::VARIABLES);
+        check.error(key.as_str(), variables.len().to_string(), expected);
+    }
+    let mut seen = HashSet::new();
+    for (index, name) in variables.iter().enumerate() {
+        let place = format!("{key}[{}]", index + 1);
+        if !is_variable(name) {
+            let expected = format!(
+                "the name of a variable: letters, digits and `_`, no digit first, at most {} bytes",
+                Processes::VARIABLE
+            );
+            check.error(place, quoted(name), expected);
+        } else if !seen.insert(name) {
+            check.error(place, format!("{} again", quoted(name)), "each variable once");
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    name.len() <= Processes::VARIABLE
+        && name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -105,5 +139,20 @@ mod tests {
                     .to_owned(),
             ]
         );
+    }
+
+    #[test]
+    fn variables_have_names_once() {
+        let long = "x".repeat(Processes::VARIABLE);
+        let variables =
+            ["_a1", "1a", "", "A=B", "é", "_a1", &long, &format!("{long}x")].map(str::to_owned).to_vec();
+        let found = mistakes(Processes { variables, ..Processes::default() });
+        let places: Vec<&str> = found.iter().map(|text| text.split(": ").next().unwrap()).collect();
+        assert_eq!(places, [2, 3, 4, 5, 6, 8].map(|at| format!("configuration.processes.variables[{at}]")));
+        for (count, good) in [(255, true), (256, true), (257, false)] {
+            let variables = (0..count).map(|number| format!("V{number}")).collect();
+            let found = mistakes(Processes { variables, ..Processes::default() });
+            assert_eq!(found.is_empty(), good, "{found:?}");
+        }
     }
 }

@@ -106,7 +106,13 @@ impl Processes {
         self.allowed = allowed;
         let mut gone = Vec::new();
         for process in &self.list {
-            if let Err(why) = self.allowed.file(&process.launch.program.name) {
+            let program = &process.launch.program;
+            let listed = |name: &String| self.settings.variables.contains(name);
+            let variable = program.environment.iter().find(|(name, _)| !listed(name));
+            let variables = variable.map_or(Ok(()), |(name, _)| {
+                Err(format!("its variable {name} is not listed in `processes.variables` any more"))
+            });
+            if let Err(why) = self.allowed.file(&program.name).map(drop).and(variables) {
                 slog::warn!(around.log, "process {} is ended by a reload: {why}", process.id);
                 gone.push(process.id);
             }

@@ -50,7 +50,9 @@ impl Stage {
         let stop_grace = Seconds(Duration::from_secs_f64(grace));
         let allowed = Allowed::read(&allow).unwrap();
         let mut processes = Processes::default();
-        processes.configure(&config::Processes { allow, max_processes, stop_grace }, allowed, &around);
+        let variables = vec!["DIR".to_owned()];
+        let settings = config::Processes { allow, variables, max_processes, stop_grace };
+        processes.configure(&settings, allowed, &around);
         Self { processes, around, ended, folder, next: 0 }
     }
 
@@ -324,14 +326,18 @@ fn a_reload_ends_what_it_does_not_allow_any_more() {
     let mut stage = Stage::new(&[("stays", "exec sleep 1000"), ("goes", "exec sleep 1000")], 4, 1.0);
     stage.launch("stays", &[], true).unwrap();
     stage.launch("goes", &[], true).unwrap();
-    let allow = vec![stage.path("stays")];
-    let allowed = Allowed::read(&allow).unwrap();
-    let settings = config::Processes { allow, ..config::Processes::default() };
-    stage.processes.configure(&settings, allowed, &stage.around);
-    stage.mind();
-    let entries = stage.processes.entries();
+    let mut configure = |variables: Vec<String>| {
+        let allow = vec![stage.path("stays")];
+        let allowed = Allowed::read(&allow).unwrap();
+        let settings = config::Processes { allow, variables, ..config::Processes::default() };
+        stage.processes.configure(&settings, allowed, &stage.around);
+        stage.mind();
+        stage.processes.entries()
+    };
+    let entries = configure(vec!["DIR".to_owned()]);
     assert_eq!(entries.len(), 1);
     assert_eq!((&entries[0]["id"], &entries[0]["state"]), (&json!(1), &json!("running")));
+    assert_eq!(configure(Vec::new()), [json!(null); 0], "its variable is not allowed any more");
 }
 
 /// A grace may be longer than the server has.
