@@ -582,6 +582,11 @@ fn a_library_that_is_none_is_not_loaded() {
         let why = session.fails(&format!("loadApplication name=live library={file}"));
         assert!(!why.is_empty());
     }
+    // A library that is one, where it must not lie.
+    let elsewhere = server.folder().join("libflvplayback.so");
+    std::fs::copy(crtmp_tests::folder_of_programs().join("libflvplayback.so"), &elsewhere).expect("a copy");
+    let why = session.fails(&format!("loadApplication name=live library={}", elsewhere.display()));
+    assert!(why.contains("neither beside the present library nor in `rootDirectory`"), "{why}");
     let library = crtmp_tests::folder_of_programs().join("libflvplayback.so");
     let why = session.fails(&format!("loadApplication name=live library={}", library.display()));
     assert!(why.contains("loaded already"), "{why}");

@@ -23,6 +23,8 @@ pub struct Application {
     pub protocol: Option<String>,
     /// The file of its library; else it is looked for (see [`library_candidates`](super::library_candidates)).
     pub library: Option<PathBuf>,
+    /// Folders that `loadApplication` may take a library from, besides that of its library and `rootDirectory`.
+    pub load_from: Vec<PathBuf>,
     /// Its folder; else `<rootDirectory>/<name>`.
     pub app_dir: Option<PathBuf>,
     /// Whether connections that name no known application come here. Exactly one application says so.
@@ -83,6 +85,8 @@ pub struct Application {
 impl Application {
     /// The only value of `protocol`.
     pub const PROTOCOL: &str = "dynamiclinklibrary";
+    /// The longest `loadFrom`, in folders.
+    pub const LOAD_FROM: usize = 64;
     /// The range of `publisherReturn`, `playWait` in seconds.
     pub const WAIT: RangeInclusive<f64> = 0.0..=3600.0;
     /// The range of `hookTimeout` and `laterTimeout`, in seconds.
@@ -143,6 +147,7 @@ impl Default for Application {
             description: String::new(),
             protocol: None,
             library: None,
+            load_from: Vec::new(),
             app_dir: None,
             default: false,
             aliases: Vec::new(),

@@ -84,7 +84,9 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
         match find(old, &application.name) {
             None => diff.added_applications.push(application.clone()),
             Some(before) => {
-                let before = Application { acceptors: application.acceptors.clone(), ..before };
+                // Neither concerns an instance that runs.
+                let (acceptors, load_from) = (application.acceptors.clone(), application.load_from.clone());
+                let before = Application { acceptors, load_from, ..before };
                 let elsewhere = moved && application.library.is_none() && application.app_dir.is_none();
                 // A filter is the instance's own, and its library may be another one now.
                 let refiltered = plugins && !application.filters.is_empty();

@@ -172,6 +172,7 @@ impl Check {
             let suggestion = "leave the key out; the chain of a port stands in `acceptors`";
             self.error_with(key("protocol"), quoted(protocol), quoted(Application::PROTOCOL), suggestion);
         }
+        self.load_from(&key("loadFrom"), application);
         self.seconds(key("publisherReturn"), application.publisher_return, Application::WAIT);
         self.seconds(key("playWait"), application.play_wait, Application::WAIT);
         self.seconds(key("hookTimeout"), application.hook_timeout, Application::TIMEOUT);
@@ -210,6 +211,19 @@ impl Check {
                     "an address of this machine alone, such as 127.0.0.1",
                     "set `secret` of the application, which sessions from elsewhere must show",
                 );
+            }
+        }
+    }
+
+    fn load_from(&mut self, path: &str, application: &Application) {
+        if application.load_from.len() > Application::LOAD_FROM {
+            let expected = format!("at most {} folders", Application::LOAD_FROM);
+            self.error(path, application.load_from.len().to_string(), expected);
+        }
+        for (index, folder) in application.load_from.iter().enumerate() {
+            if !folder.is_absolute() || folder.parent().is_none() {
+                let found = quoted(&folder.to_string_lossy());
+                self.error(format!("{path}[{}]", index + 1), found, "the absolute path of a folder, not `/`");
             }
         }
     }
@@ -324,6 +338,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "description",
     "protocol",
     "library",
+    "loadFrom",
     "appDir",
     "default",
     "aliases",
@@ -469,6 +484,20 @@ mod tests {
             }
         }
         assert_eq!(found("0.0.0.0", "inboundRtmp", none), Vec::<String>::new());
+    }
+
+    #[test]
+    fn folders_to_load_from_are_absolute() {
+        let found = |load_from: Vec<std::path::PathBuf>| {
+            paths(vec![Application { default: true, load_from, ..application("one") }])
+        };
+        let place = "configuration.applications[1].loadFrom";
+        let expected = [2, 3, 4].map(|index| format!("{place}[{index}]"));
+        assert_eq!(found(vec!["/srv/new".into(), "new".into(), "/".into(), "".into()]), expected);
+        for (count, good) in [(63, true), (64, true), (65, false)] {
+            let folders = (0..count).map(|number| format!("/srv/{number}").into()).collect();
+            assert_eq!(found(folders).is_empty(), good, "{count}");
+        }
     }
 
     #[test]

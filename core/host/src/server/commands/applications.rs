@@ -1,6 +1,9 @@
 //! Commands about applications.
 
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
 
 use serde_json::{Value, json};
 
@@ -56,7 +59,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                     Param::required(
                         "library",
                         Kind::Text,
-                        "the file of the new version, which must be another file",
+                        "the file of the new version: another one, in the folder of the present library, in \
+                         `rootDirectory` or in one of `loadFrom`",
                     ),
                 ],
                 "Loads another version of an application beside the one that runs; new connections go to it.",
@@ -144,7 +148,14 @@ fn load(server: &mut Server, run: &Run<'_>) -> Outcome {
         return Outcome::Fail(format!("there is no application {name:?}"));
     };
     let same = server.libraries.of(entry).map(|library| library.path().to_owned());
-    if file.canonicalize().ok().is_some_and(|file| same == Some(file)) {
+    let root = &server.configuration.applications.root_directory;
+    let folders = same.iter().filter_map(|library| library.parent());
+    let folders = folders.chain([root.as_path()]).chain(entry.load_from.iter().map(PathBuf::as_path));
+    let file = match library_within(&file, folders) {
+        Ok(file) => file,
+        Err(text) => return Outcome::Fail(text),
+    };
+    if same.as_ref() == Some(&file) {
         let text = "that file is loaded already, and the system gives it again whatever is in it now; \
                     put the new version into a file of another name";
         return Outcome::Fail(text.to_owned());
@@ -156,6 +167,71 @@ fn load(server: &mut Server, run: &Run<'_>) -> Outcome {
     }
 }
 
+/// The file behind a path, if it lies in one of these folders: what is loaded runs with all rights of the server.
+fn library_within<'a>(file: &Path, folders: impl Iterator<Item = &'a Path>) -> Result<PathBuf, String> {
+    let real = file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?;
+    let holds = |folder: &Path| {
+        // Everything lies in `/`, where a server may have been started.
+        folder.canonicalize().is_ok_and(|folder| folder.parent().is_some() && real.starts_with(folder))
+    };
+    if !real.is_file() {
+        return Err(format!("{} is no file", file.display()));
+    }
+    if !folders.into_iter().any(holds) {
+        return Err(format!(
+            "{} lies neither beside the present library nor in `rootDirectory` nor in a folder of the \
+             application's `loadFrom`",
+            file.display()
+        ));
+    }
+    Ok(real)
+}
+
 fn texts(errors: &[crate::config::ConfigError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn libraries_come_from_certain_folders_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["a", "a/deep", "b"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        for name in ["a/lib.so", "a/deep/lib.so", "b/lib.so"] {
+            fs::write(path(name), "").unwrap();
+        }
+        symlink(path("b/lib.so"), path("a/out.so")).unwrap();
+        symlink(path("a/lib.so"), path("b/in.so")).unwrap();
+        symlink(path("a"), path("link")).unwrap();
+        let within = |file: &str, allowed: &str| {
+            let allowed = [path(allowed), "/".into(), "/nowhere".into()];
+            library_within(&path(file), allowed.iter().map(PathBuf::as_path))
+        };
+        for (file, real) in [
+            ("a/lib.so", "a/lib.so"),
+            ("a/deep/lib.so", "a/deep/lib.so"),
+            ("b/in.so", "a/lib.so"),
+            ("b/../a/lib.so", "a/lib.so"),
+        ] {
+            assert_eq!(within(file, "a"), Ok(path(real)), "{file}");
+            assert_eq!(within(file, "link"), Ok(path(real)), "{file}");
+        }
+        for (file, why) in [
+            ("b/lib.so", "lies neither"),
+            ("a/out.so", "lies neither"),
+            ("a/../b/lib.so", "lies neither"),
+            ("a/deep", "is no file"),
+            ("a/none.so", "No such file"),
+        ] {
+            let text = within(file, "a").unwrap_err();
+            assert!(text.contains(why), "{file}: {text}");
+        }
+    }
 }
