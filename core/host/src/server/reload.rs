@@ -179,8 +179,11 @@ impl Server {
         }
         self.put_in_force(started);
         // Older instances too: they were let be while the secret stayed.
-        let is_outdated = |running: &&mut Running| outdated.iter().any(|name| name == running.handle.name());
-        self.retired.iter_mut().filter(is_outdated).for_each(Running::outdate);
+        for running in &mut self.retired {
+            if outdated.iter().any(|name| name == running.handle.name()) {
+                running.outdate();
+            }
+        }
 
         let mut kept = Vec::new();
         for removed in &diff.removed_acceptors {
