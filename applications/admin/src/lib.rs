@@ -20,8 +20,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crtmp_plugin::{
-    App, CallError, Conn, ConnId, Hooks, Host, Message, Reply, RequestId, Rights, TimerId, Verdict,
-    export_plugin,
+    App, CallError, Command, CommandCall, Conn, ConnId, Hooks, Host, Message, ParamKind, Reply, RequestId,
+    Rights, TimerId, Verdict, export_plugin,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -46,6 +46,15 @@ const LOST: &str = "this session ends: the secret was not shown in time, or befo
 
 /// How often wrong secrets are logged.
 const LOGGED: Duration = Duration::from_secs(10);
+
+/// The command that shows the secret, and its parameter.
+const AUTH: &str = "auth";
+const SECRET: &str = "secret";
+
+/// How a session may do more.
+const BY_LINE: &str = "show the secret by `auth secret=…`";
+const BY_HTTP: &str = "show the secret: `Authorization: Bearer <secret>`, and by POST what changes something";
+const NO_SECRET: &str = "no secret is set: see `secret` of the application";
 
 /// Whether the command line interfaces of a session's chain are ours.
 const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
@@ -96,12 +105,27 @@ struct Session {
 
 impl App for Admin {
     const NAME: &'static str = "admin";
-    const HOOKS: Hooks = Hooks::CONNECT.and(Hooks::MESSAGE).and(Hooks::CLOSE).and(Hooks::DATA);
+    const HOOKS: Hooks =
+        Hooks::CONNECT.and(Hooks::MESSAGE).and(Hooks::CLOSE).and(Hooks::DATA).and(Hooks::COMMAND);
     type Settings = Settings;
 
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
         let lockout = Duration::from_secs(settings.lockout_seconds);
         let guard = Guard::new(settings.secret.as_deref(), settings.max_failures, lockout)?;
+        // For `help`: sessions of lines are answered before it comes to the server. Of several blocks with this
+        // application the first one has it.
+        let _ = host.add_command(
+            &Command::new(
+                AUTH,
+                "Shows the secret, so that this session may do everything; sessions of lines only.",
+            )
+            .read_only()
+            .required(
+                SECRET,
+                ParamKind::Text,
+                "`secret` of the application, as the configuration has it",
+            ),
+        );
         let time = guard.has_secret().then(|| Duration::from_secs(settings.auth_seconds));
         Ok(Self {
             host,
@@ -171,8 +195,8 @@ impl App for Admin {
         if !http.is_empty() {
             return self.http(conn, &message, &params, &http);
         }
-        if message.name.eq_ignore_ascii_case("auth") {
-            let shown = params.get("secret").and_then(Value::as_str).unwrap_or_default();
+        // What is no text, or not alone, is a mistake that the table of commands tells.
+        if let Some(shown) = shown_secret(message.name, &params) {
             return match self.show(conn, shown) {
                 Ok(()) => {
                     conn.data::<Session>().authenticated = true;
@@ -185,10 +209,17 @@ impl App for Admin {
         match self.rights(conn, authenticated) {
             Some(rights) => {
                 self.places.heard(conn.id().0, self.host.now());
-                self.run(conn, &message, &params, rights)
+                self.run(conn, &message, &params, rights, BY_LINE)
             }
             None => auth_required("this session must begin with `auth secret=…`"),
         }
+    }
+
+    fn on_command(&mut self, _call: CommandCall<'_>) -> Reply {
+        Reply::error(
+            "",
+            "`auth` belongs to a session of lines; by HTTP each request shows the secret in its header",
+        )
     }
 
     fn on_timer(&mut self, timer: TimerId) {
@@ -233,7 +264,7 @@ impl Admin {
         };
         self.places.heard(conn.id().0, self.host.now());
         let read_only = http.get("readOnly") == Some(&Value::Bool(true));
-        self.run(conn, message, params, if read_only { Rights::Read } else { rights })
+        self.run(conn, message, params, if read_only { Rights::Read } else { rights }, BY_HTTP)
     }
 
     /// Ends a session that has lost its place.
@@ -303,13 +334,18 @@ impl Admin {
         message: &Message<'_>,
         params: &Map<String, Value>,
         rights: Rights,
+        how: &'static str,
     ) -> Reply {
+        let has_secret = self.guard.has_secret();
         let (request, conn) = (message.request, conn.id());
         let quits = message.name.eq_ignore_ascii_case("quit");
         let done = move |admin: &mut Self, reply: Result<String, CallError>| {
             let quits = quits && reply.as_ref().is_ok_and(|text| is_success(text));
             let reply = match reply {
-                Ok(text) if needs_more(&text, rights) => auth_required(&description(&text)),
+                Ok(text) if needs_more(&text, rights) => {
+                    let how = if has_secret { how } else { NO_SECRET };
+                    auth_required(&format!("{}: {how}", description(&text)))
+                }
                 Ok(text) => Reply::Result(text.into()),
                 Err(error) => Reply::error("Call.Failed", &error.to_string()),
             };
@@ -324,6 +360,14 @@ impl Admin {
             Err(error) => Reply::error("Call.Failed", &error.to_string()),
         }
     }
+}
+
+/// The secret that a session of lines shows, if that is what it does.
+fn shown_secret<'a>(command: &str, params: &'a Map<String, Value>) -> Option<&'a str> {
+    let mut given = params.iter();
+    let (key, value) = given.next().filter(|_| given.len() == 0)?;
+    let is_auth = command.eq_ignore_ascii_case(AUTH) && key.eq_ignore_ascii_case(SECRET);
+    value.as_str().filter(|_| is_auth)
 }
 
 /// Whether the session comes from this machine.

@@ -104,7 +104,27 @@ fn a_command_that_needs_more_says_so_in_a_way_that_faces_understand() {
     let call = host.calls().pop().unwrap();
     let refusal = json!({ "status": "FAIL", "description": "may not", "data": { "needsSecret": true } });
     host.answer_call(call.ticket, Ok(refusal));
-    assert!(matches!(host.answer_to(request), Some(Answer::Reply(reply)) if code(&reply) == "Auth.Required"));
+    let Some(Answer::Reply(reply)) = host.answer_to(request) else { panic!("an answer") };
+    assert_eq!(code(&reply), "Auth.Required");
+    let Reply::Error(error) = reply else { panic!("an error") };
+    assert!(error.to_string().contains("may not: show the secret by `auth secret=…`"), "{error}");
+}
+
+#[test]
+fn auth_with_mistakes_comes_to_the_table_of_commands() {
+    let mut host = FakeHost::new::<Admin>(SECRET).unwrap();
+    let conn = text(1);
+    host.connect(&conn);
+    for params in
+        [json!({}), json!({ "secret": ["a", "b"] }), json!({ "secret": "open sesame", "more": "1" })]
+    {
+        run(&mut host, &conn, "auth", params.clone(), None);
+        assert_eq!(host.calls().pop().unwrap().what, Called::Command("auth".to_owned(), params));
+    }
+    assert!(matches!(
+        run(&mut host, &conn, "Auth", json!({ "SECRET": "open sesame" }), None),
+        Reply::Result(_)
+    ));
 }
 
 #[test]

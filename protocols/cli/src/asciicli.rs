@@ -42,7 +42,7 @@ impl Face for AsciiFace {
     const NAME: &'static str = "asciicli";
     const AGENT: &'static str = "asciiCli";
 
-    fn write(&self, answer: &str, out: &mut Vec<u8>) {
+    fn write(&self, _command: &str, answer: &str, out: &mut Vec<u8>) {
         let reply = Reply::parse(answer);
         write_padded(self.with_length, out, |out| {
             let mut block = Block::new(out);
@@ -102,7 +102,7 @@ mod tests {
 
     fn shown(answer: &str) -> String {
         let mut out = Vec::new();
-        AsciiFace { with_length: false }.write(answer, &mut out);
+        AsciiFace { with_length: false }.write("", answer, &mut out);
         String::from_utf8(out).unwrap().replace("\r\n", "\n")
     }
 

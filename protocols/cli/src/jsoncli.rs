@@ -35,7 +35,7 @@ impl Face for JsonFace {
     const NAME: &'static str = "jsoncli";
     const AGENT: &'static str = "jsonCli";
 
-    fn write(&self, answer: &str, out: &mut Vec<u8>) {
+    fn write(&self, _command: &str, answer: &str, out: &mut Vec<u8>) {
         write_padded(self.with_length, out, |out| {
             out.extend_from_slice(answer.as_bytes());
             out.extend_from_slice(END);
@@ -63,15 +63,15 @@ mod tests {
     fn the_text_passes_byte_for_byte() {
         let answer = "{\"status\": \"SUCCESS\",\n \"data\": \"é\"}";
         let mut out = Vec::new();
-        JsonFace { with_length: false }.write(answer, &mut out);
+        JsonFace { with_length: false }.write("", answer, &mut out);
         assert_eq!(out, format!("{answer}\r\n\r\n").as_bytes());
     }
 
     #[test]
     fn the_length_counts_the_line_ends() {
         let mut out = Vec::new();
-        JsonFace { with_length: true }.write("{}", &mut out);
-        JsonFace { with_length: true }.write(&"x".repeat(300), &mut out);
+        JsonFace { with_length: true }.write("", "{}", &mut out);
+        JsonFace { with_length: true }.write("", &"x".repeat(300), &mut out);
         assert_eq!(&out[..10], b"\0\0\0\x06{}\r\n\r\n");
         assert_eq!(&out[10..15], b"\0\0\x01\x30x");
         assert_eq!(out.len(), 10 + 4 + 304);

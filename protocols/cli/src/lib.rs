@@ -8,7 +8,8 @@
 //!
 //! - [`mod@line`] cuts bytes into lines, [`command`] reads a line; [`intruder`] tells HTTP and TLS from a command.
 //! - [`json`] reads JSON within bounds, [`reply`] what an application answered, [`text`] makes foreign text harmless.
-//! - [`session`] is what the three faces with lines have in common: [`txtcli`], [`jsoncli`], [`asciicli`].
+//! - [`session`] is what the three faces with lines have in common: [`txtcli`] with its [`table`]s, [`jsoncli`],
+//!   [`asciicli`].
 //! - [`httpjsoncli`] is the face behind HTTP; [`origin`] tells who may use it.
 //!
 //! Start reading at [`session::Session`].
@@ -27,6 +28,7 @@ pub mod line;
 pub mod origin;
 pub mod reply;
 pub mod session;
+pub mod table;
 pub mod text;
 pub mod txtcli;
 

@@ -31,8 +31,8 @@ pub trait Face {
     /// What applications know its peers by.
     const AGENT: &'static str;
 
-    /// Writes the answer whose JSON text this is.
-    fn write(&self, answer: &str, out: &mut Vec<u8>);
+    /// Writes the answer of `command` whose JSON text this is; the command is empty where nothing was asked.
+    fn write(&self, command: &str, answer: &str, out: &mut Vec<u8>);
 }
 
 /// A session of a command line interface: the endpoint of its chain.
@@ -44,6 +44,8 @@ pub struct Session<F> {
     first: bool,
     phase: Phase,
     last_request: u32,
+    /// The command that runs, else empty.
+    command: String,
     /// Since when the peer could have sent a command.
     since: Instant,
 }
@@ -71,6 +73,7 @@ impl<F: Face> Session<F> {
             first: true,
             phase: Phase::Connecting(None),
             last_request: 0,
+            command: String::new(),
             since: now,
         }
     }
@@ -84,6 +87,7 @@ impl<F: Face> Session<F> {
                 self.since = cx.now();
                 self.first = false;
                 let parameters = command::to_json(&command.parameters);
+                self.command.clone_from(&command.name);
                 let request = run(&mut self.last_request, command.name, vec![parameters.into()], cx);
                 self.phase = Phase::Running(request);
             }
@@ -96,13 +100,14 @@ impl<F: Face> Session<F> {
 
     fn on_answer(&mut self, answer: &str, cx: &mut Cx<'_>) {
         self.send(answer, cx);
+        self.command.clear();
         self.phase = Phase::Ready;
         self.since = cx.now();
         cx.resume();
     }
 
     fn send(&self, answer: &str, cx: &mut Cx<'_>) {
-        cx.out().write_with(|out| self.face.write(answer, out));
+        cx.out().write_with(|out| self.face.write(&self.command, answer, out));
     }
 
     /// Tells the peer why it is the last thing that it hears.

@@ -45,6 +45,41 @@ pub fn cut(text: &str, columns: usize) -> String {
     out + "…"
 }
 
+/// The text in lines of at most `columns` columns, broken at spaces where there are any; at least one line.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut taken) = (String::new(), 0);
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let wide = width(word);
+        if taken > 0 && taken + 1 + wide > columns {
+            lines.push(std::mem::take(&mut line));
+            taken = 0;
+        }
+        if taken > 0 {
+            line.push(' ');
+            taken += 1;
+        }
+        if wide <= columns {
+            line.push_str(word);
+            taken += wide;
+            continue;
+        }
+        for letter in word.chars() {
+            let wide = letter.width().unwrap_or(0);
+            if taken > 0 && taken + wide > columns {
+                lines.push(std::mem::take(&mut line));
+                taken = 0;
+            }
+            line.push(letter);
+            taken += wide;
+        }
+    }
+    if !line.is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
 fn is_harmful(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -87,6 +122,21 @@ mod tests {
         ] {
             assert_eq!(cut(text, 8), expected);
             assert!(width(&cut(text, 8)) <= 8, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_broken_at_spaces() {
+        for (text, expected) in [
+            ("", vec![""]),
+            ("one two", vec!["one two"]),
+            ("one two  three", vec!["one two", "three"]),
+            ("12345678 9", vec!["12345678", "9"]),
+            ("1234567890", vec!["12345678", "90"]),
+            ("a 1234567890 b", vec!["a", "12345678", "90 b"]),
+            ("日本語文字", vec!["日本語文", "字"]),
+        ] {
+            assert_eq!(wrap(text, 8), expected, "{text}");
         }
     }
 }

@@ -12,20 +12,16 @@ use crate::{
     json::Json,
     reply::Reply,
     session::{Face, Session},
-    text,
+    table, text,
 };
 
 /// The keys that an acceptor may have for it: none.
 pub const KEYS: &[KeyRow] = &[];
 
-/// Columns of a terminal that a cell of a table takes at most; what is longer is cut.
-pub const CELL_WIDTH: usize = 40;
-/// Columns of a table; objects with more keys are shown one below the other.
-pub const TABLE_COLUMNS: usize = 16;
 /// Keys up to this width have their values aligned.
 const KEY_WIDTH: usize = 32;
 /// Spaces between the columns of a table, and before each level of nested data.
-const GAP: usize = 2;
+pub(crate) const GAP: usize = 2;
 
 /// Shows lines and tables.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +36,7 @@ impl Face for TxtFace {
     const NAME: &'static str = "txtcli";
     const AGENT: &'static str = "txtCli";
 
-    fn write(&self, answer: &str, out: &mut Vec<u8>) {
+    fn write(&self, command: &str, answer: &str, out: &mut Vec<u8>) {
         let reply = Reply::parse(answer);
         let description = text::clean(&reply.description);
         let mut block = Block::new(out);
@@ -54,7 +50,7 @@ impl Face for TxtFace {
         match &reply.data {
             Json::Null => {}
             Json::Text(text) => block.paragraph(0, text),
-            data => show(data, 0, &mut block),
+            data => show(command, data, 0, &mut block),
         }
         block.line(0, "");
     }
@@ -101,20 +97,18 @@ pub(crate) fn scalar(value: &Json) -> String {
 }
 
 /// Clean text that is never invisible.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let text = text::clean(text);
     if text.trim().is_empty() { format!("\"{text}\"") } else { text }
 }
 
-fn show(value: &Json, indent: usize, block: &mut Block<'_>) {
+fn show(command: &str, value: &Json, indent: usize, block: &mut Block<'_>) {
     match value {
         Json::List(values) if values.is_empty() => block.line(indent, "(none)"),
         Json::Object(members) if members.is_empty() => block.line(indent, "(none)"),
         Json::Object(members) => show_members(members, indent, block),
-        Json::List(values) => match columns(values) {
-            Some(columns) => show_table(values, &columns, indent, block),
-            None => show_items(values, indent, block),
-        },
+        Json::List(values) if table::show(command, values, indent, block) => {}
+        Json::List(values) => show_items(values, indent, block),
         _ => block.line(indent, &scalar(value)),
     }
 }
@@ -129,7 +123,7 @@ fn show_members(members: &[(String, Json)], indent: usize, block: &mut Block<'_>
             block.line(indent, &format!("{key}{:gap$}{}", "", scalar(value)));
         } else {
             block.line(indent, key);
-            show(value, indent + GAP, block);
+            show("", value, indent + GAP, block);
         }
     }
 }
@@ -140,81 +134,8 @@ fn show_items(values: &[Json], indent: usize, block: &mut Block<'_>) {
             block.line(indent, &scalar(value));
         } else {
             block.line(indent, "-");
-            show(value, indent + GAP, block);
+            show("", value, indent + GAP, block);
         }
-    }
-}
-
-/// The columns of a table of these objects, in the order in which they appear; none where it would be no table.
-fn columns(values: &[Json]) -> Option<Vec<String>> {
-    let mut columns: Vec<String> = Vec::new();
-    for value in values {
-        let Json::Object(members) = value else { return None };
-        for (name, _) in cells(members) {
-            if !columns.contains(&name) {
-                columns.push(name);
-                if columns.len() > TABLE_COLUMNS {
-                    return None;
-                }
-            }
-        }
-    }
-    (!columns.is_empty()).then_some(columns)
-}
-
-/// The cells of a row: scalars, lists of scalars, and those of the objects within the object, after a dot.
-fn cells(members: &[(String, Json)]) -> impl Iterator<Item = (String, String)> {
-    members.iter().flat_map(|(key, value)| match value {
-        Json::Object(inner) => inner
-            .iter()
-            .filter_map(|(name, value)| Some((format!("{key}.{name}"), cell(value)?)))
-            .collect::<Vec<_>>(),
-        _ => cell(value).map(|cell| (key.clone(), cell)).into_iter().collect(),
-    })
-}
-
-fn cell(value: &Json) -> Option<String> {
-    match value {
-        Json::Object(_) => None,
-        Json::List(values) if values.is_empty() => Some("-".to_owned()),
-        Json::List(values) if values.iter().all(Json::is_scalar) => {
-            // What does not fit is not shown: it need not be put together.
-            let shown: Vec<_> = values.iter().take(CELL_WIDTH).map(scalar).collect();
-            Some(shown.join(","))
-        }
-        Json::List(values) => Some(format!("({} entries)", values.len())),
-        _ => Some(scalar(value)),
-    }
-}
-
-fn show_table(values: &[Json], columns: &[String], indent: usize, block: &mut Block<'_>) {
-    let cut = |text: &str| text::cut(text, CELL_WIDTH);
-    let mut rows = vec![columns.iter().map(|name| cut(&quoted(name))).collect::<Vec<_>>()];
-    for value in values {
-        let Json::Object(members) = value else { continue };
-        let mut row = vec!["-".to_owned(); columns.len()];
-        for (name, text) in cells(members) {
-            let at = columns.iter().position(|column| *column == name);
-            if let Some(cell) = at.and_then(|at| row.get_mut(at)) {
-                *cell = cut(&text);
-            }
-        }
-        rows.push(row);
-    }
-    let mut widths = vec![0; columns.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = text::width(cell).max(*width);
-        }
-    }
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            let gap = width.saturating_sub(text::width(cell)) + GAP;
-            line.extend(std::iter::repeat_n(' ', gap));
-        }
-        block.line(indent, line.trim_end());
     }
 }
 
@@ -226,7 +147,7 @@ mod tests {
 
     fn shown(answer: &str) -> String {
         let mut out = Vec::new();
-        TxtFace.write(answer, &mut out);
+        TxtFace.write("", answer, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("\r\n\r\n"));
         assert_eq!(text.matches("\r\n\r\n").count(), 1, "one empty line: {text:?}");
@@ -263,7 +184,7 @@ mod tests {
 
     fn shown_raw(answer: &str) -> String {
         let mut out = Vec::new();
-        TxtFace.write(answer, &mut out);
+        TxtFace.write("", answer, &mut out);
         String::from_utf8(out).unwrap().replace("\r\n", "\n")
     }
 
@@ -292,27 +213,9 @@ mod tests {
             {"name":"日本","id":1,"rate":{"in":5,"out":0,"deep":{"x":1}},"tags":["a","b"]},
             {"id":22,"name":"film","note":"x\u001b","kids":[[1]]}]}"#;
         let expected = "d\n\
-            name  id  rate.in  rate.out  tags  note     kids\n\
-            日本  1   5        0         a,b   -        -\n\
-            film  22  -        -         -     x\\u{1b}  (1 entries)";
+            id  name  rate.in  rate.out  tags  note     kids\n\
+            1   日本  5        0         a,b   -        -\n\
+            22  film  -        -         -     x\\u{1b}  (1 entries)";
         assert_eq!(shown(answer), expected);
-    }
-
-    #[test]
-    fn long_cells_are_cut() {
-        for length in [CELL_WIDTH - 1, CELL_WIDTH, CELL_WIDTH + 1] {
-            let table = data(json!([{ "a": "x".repeat(length) }]));
-            let cell = table.lines().nth(1).unwrap();
-            assert_eq!(text::width(cell), length.min(CELL_WIDTH));
-            assert_eq!(cell.ends_with('…'), length > CELL_WIDTH);
-        }
-    }
-
-    #[test]
-    fn too_many_columns_are_no_table() {
-        let object =
-            |keys: usize| Value::Object((0..keys).map(|key| (format!("k{key:02}"), 1.into())).collect());
-        assert!(data(json!([object(TABLE_COLUMNS)])).starts_with("k00  k01"));
-        assert!(data(json!([object(TABLE_COLUMNS + 1)])).starts_with("-\n  k00: 1\n"));
     }
 }

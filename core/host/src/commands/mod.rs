@@ -248,6 +248,21 @@ impl Control {
         all.into_iter().map(|(_, help)| help).collect()
     }
 
+    /// The command of this name, in any case, as `help` shows it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none; which one may be meant.
+    pub fn help_of(&self, name: &str) -> Result<Value, String> {
+        let key = name.to_lowercase();
+        if let Some(&index) = self.0.own.get(&key) {
+            return Ok(self.0.specs[index].help("server"));
+        }
+        let newest = |all: &Vec<Added>| all.last().map(|added| added.spec.help(&added.application));
+        let found = lock(&self.0.added).get(&key).and_then(newest);
+        found.ok_or_else(|| self.unknown(name))
+    }
+
     /// Runs what may wait, a name lookup or the like, on a thread of its own kind; `Err`: too much waits already.
     pub fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), NotTaken> {
         self.0.background.run(work)

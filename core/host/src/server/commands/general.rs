@@ -12,8 +12,16 @@ use crate::{
 pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::new(
-            Spec::new("help", Access::Read, &[], "Lists all commands with their parameters."),
-            |server, _| Outcome::Data(server.control.help()),
+            Spec::new(
+                "help",
+                Access::Read,
+                &[Param::optional("command", Kind::Text, "null", "the command to describe; without it, all")],
+                "Lists all commands with their parameters, or describes one.",
+            ),
+            |server, run| match run.params.given_text("command") {
+                Some(name) => server.control.help_of(name).into(),
+                None => Outcome::Data(server.control.help()),
+            },
         ),
         Builtin::new(
             Spec::new("version", Access::Read, &[], "Says which version of the server this is."),
