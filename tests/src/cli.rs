@@ -53,6 +53,17 @@ pub fn administrator() -> String {
     format!("{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {acceptor} }} }}")
 }
 
+/// What `listServices` has answered without the counts of connections, which grow.
+pub fn without_counts(services: &Value) -> Value {
+    let mut services = services.clone();
+    for service in services.as_array_mut().into_iter().flatten() {
+        if let Some(service) = service.as_object_mut() {
+            service.retain(|key, _| !key.ends_with("ConnectionsCount"));
+        }
+    }
+    services
+}
+
 const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
 
 /// A session of lines.

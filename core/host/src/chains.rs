@@ -35,6 +35,12 @@ impl Catalogue {
         Ok(())
     }
 
+    /// The names of the layers of a chain, far to near; none of a chain that is not there.
+    pub fn layers_of<'a>(&'a self, chain: &str) -> impl Iterator<Item = &'a str> {
+        let row = self.chains.get(chain);
+        row.into_iter().flat_map(|row| row.layers.iter().map(|layer| &**layer))
+    }
+
     /// Adds a chain: layers that exist, from bytes to the server, each fitting its neighbour.
     ///
     /// # Errors

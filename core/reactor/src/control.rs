@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -35,6 +35,17 @@ pub struct Acceptor {
     /// Whether its connections count for the limit of [`Workers::limit_connections`](crate::Workers); those that do
     /// not are never refused by it.
     pub counted: bool,
+    /// What came to it.
+    pub counts: Arc<AcceptorCounts>,
+}
+
+/// How many connections came to an acceptor since it was made.
+#[derive(Debug, Default)]
+pub struct AcceptorCounts {
+    /// Those that a worker took.
+    pub accepted: AtomicU64,
+    /// Those that were refused because of a limit.
+    pub dropped: AtomicU64,
 }
 
 /// Which decisions an application wants to make; the worker decides the others itself, without a hop.

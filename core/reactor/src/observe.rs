@@ -324,14 +324,16 @@ impl Connection {
 impl Published {
     fn report(&self, now: Instant) -> StreamReport {
         let age = now.saturating_duration_since(self.since);
-        StreamReport { slot: self.slot, name: self.name.clone(), unique: self.unique, age }
+        let (name, alias) = (self.name.clone(), None);
+        StreamReport { slot: self.slot, name, alias, unique: self.unique, age }
     }
 }
 
 impl Played {
     fn report(&self, now: Instant) -> StreamReport {
         let age = now.saturating_duration_since(self.since);
-        StreamReport { slot: self.slot, name: self.name.clone(), unique: self.unique, age }
+        let (name, alias) = (self.name.clone(), self.alias.clone());
+        StreamReport { slot: self.slot, name, alias, unique: self.unique, age }
     }
 }
 

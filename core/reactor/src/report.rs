@@ -72,6 +72,8 @@ pub struct StreamReport {
     pub slot: StreamSlot,
     /// The name of the stream.
     pub name: String,
+    /// The alias by which its player knows it.
+    pub alias: Option<String>,
     /// Its number, unique in the life of the server.
     pub unique: u64,
     /// How long it has been there.

@@ -170,7 +170,7 @@ impl Sources {
 impl Source {
     fn report(&self, now: Instant) -> StreamReport {
         let (name, unique) = (self.name.clone(), self.unique);
-        StreamReport { slot: SLOT, name, unique, age: now.saturating_duration_since(self.since) }
+        StreamReport { slot: SLOT, name, alias: None, unique, age: now.saturating_duration_since(self.since) }
     }
 
     fn see(&self, sight: Sight, shared: &Shared) {

@@ -422,6 +422,7 @@ impl Worker {
             Ok(ticket) => ticket,
             Err(refused) => {
                 self.shared.counters.refused += 1;
+                acceptor.counts.dropped.fetch_add(1, Ordering::Relaxed);
                 if let Some(suppressed) =
                     self.shared.gate.pass(address, ("refused", refused.0), self.shared.now)
                 {
@@ -432,6 +433,7 @@ impl Worker {
                 return self.give_back();
             }
         };
+        acceptor.counts.accepted.fetch_add(1, Ordering::Relaxed);
         let Ok(key) = self.place(socket, peer, acceptor, ticket) else { return };
         self.shared.counters.adopted += 1;
         let (shared, connection) = (&mut self.shared, &mut self.connections[key]);

@@ -79,6 +79,11 @@ impl Taken {
         }
     }
 
+    fn kind(&self) -> MediaKind {
+        let (Self::Whole(packet) | Self::Headed(packet, _)) = self;
+        packet.kind
+    }
+
     /// All of it in one packet.
     fn whole(self) -> Packet {
         match self {
@@ -184,6 +189,21 @@ pub(crate) struct Counters {
     pub(crate) left_out_audio: u64,
     pub(crate) skips: Skips,
     pub(crate) skipped_packets: u64,
+    pub(crate) audio: Sent,
+    pub(crate) video: Sent,
+}
+
+/// What a player has been sent of one kind, and what it missed by skips, as far as the log still had that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets sent.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets missed.
+    pub skipped_packets: u64,
+    /// Their bytes.
+    pub skipped_bytes: u64,
 }
 
 /// How often a player gave up its place, by why.
@@ -205,9 +225,35 @@ impl Skips {
 }
 
 impl Counters {
-    fn count(&mut self, bytes: usize) {
+    fn count(&mut self, kind: MediaKind, bytes: usize) {
         self.packets += 1;
         self.bytes += bytes as u64;
+        if let Some(sent) = self.of(kind) {
+            sent.packets += 1;
+            sent.bytes += bytes as u64;
+        }
+    }
+
+    /// Counts the packets from `from` to before `to`: they are not sent.
+    fn skip(&mut self, log: &Log, from: Position, to: Position) {
+        let count = to.saturating_sub(from);
+        self.skipped_packets += count;
+        // What the log has dropped it knows nothing of.
+        let known = usize::try_from(to.saturating_sub(from.max(log.base()))).unwrap_or(usize::MAX);
+        for packet in log.packets(from).take(known.min(usize::try_from(count).unwrap_or(usize::MAX))) {
+            if let Some(sent) = self.of(packet.kind) {
+                sent.skipped_packets += 1;
+                sent.skipped_bytes += packet.bytes.len() as u64;
+            }
+        }
+    }
+
+    fn of(&mut self, kind: MediaKind) -> Option<&mut Sent> {
+        match kind {
+            MediaKind::Audio => Some(&mut self.audio),
+            MediaKind::Video => Some(&mut self.video),
+            MediaKind::Data => None,
+        }
     }
 
     /// Counts a packet that a catch-up leaves out.
@@ -324,7 +370,7 @@ impl Cursor {
             self.counters.began = began;
             self.counters.start_lag = u64::try_from(lag).unwrap_or(0);
         }
-        self.counters.skipped_packets += start.saturating_sub(self.missed_to);
+        self.counters.skip(log, self.missed_to, start);
         self.missed_to = Position::MAX;
         self.place = Place::At(start);
         self.opening = (self.counters.bytes, self.counters.bytes + log.behind(start, now).bytes);
@@ -466,7 +512,7 @@ impl Cursor {
                 continue;
             }
             let len = packet.bytes.len();
-            self.counters.count(len);
+            self.counters.count(packet.kind, len);
             if written < len {
                 partial = Some(Partial { packet: packet.clone(), gone: written });
             }
@@ -490,7 +536,7 @@ impl Cursor {
             return None;
         }
         let taken = self.take_uncounted(log, wants)?;
-        self.counters.count(taken.len());
+        self.counters.count(taken.kind(), taken.len());
         Some(taken)
     }
 
@@ -567,7 +613,7 @@ impl Cursor {
     /// Gives up the place at `next` and waits for one to start again, ahead of it.
     fn leave(&mut self, log: &Log, next: Position) {
         let target = log.newest_key().filter(|&key| key >= next).unwrap_or(log.end());
-        self.counters.skipped_packets += target.saturating_sub(next);
+        self.counters.skip(log, next, target);
         self.missed_to = target;
         // Headers that have not gone out are owed still, wherever the player goes on.
         if self.headers.take().is_some_and(|(headers, sent)| sent < headers.len()) {

@@ -36,7 +36,7 @@ mod testing;
 mod tests;
 mod timeline;
 
-pub use cursor::{Began, MAX_SLICES, Partial, Skips, Slices};
+pub use cursor::{Began, MAX_SLICES, Partial, Sent, Skips, Slices};
 pub use delivery::{Delivery, Merge, Start};
 pub use directory::{Directory, DuplicatePublisher, Grant, IDLE, Pulse, Refusal, Residence};
 pub use home::HomeCounters;

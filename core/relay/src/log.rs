@@ -304,8 +304,12 @@ impl Log {
 
     /// The codec of this kind by its newest configuration.
     pub(crate) fn codec(&self, kind: MediaKind) -> Option<Codec> {
-        let of = |header: &&Frame| header.kind == kind && header.role == Role::Config;
-        self.headers.iter().find(of).map(|header| header.codec)
+        self.config(kind).map(|header| header.codec)
+    }
+
+    /// The newest configuration of this kind.
+    pub(crate) fn config(&self, kind: MediaKind) -> Option<&Frame> {
+        self.headers.iter().find(|header| header.kind == kind && header.role == Role::Config)
     }
 
     /// The number of the newest headers; a player that has an older number lacks some.

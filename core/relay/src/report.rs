@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{Codec, Format, MediaKind, StreamSlot};
+use crtmp_media::{Codec, Format, Frame, MediaKind, Role, StreamSlot};
 
 use crate::{
-    Began, ConnectionId, Generation, HomeCounters, Skips, StreamKey,
+    Began, ConnectionId, Generation, HomeCounters, Sent, Skips, StreamKey,
     cursor::Cursor,
     home::Home,
     log::Log,
@@ -33,6 +33,8 @@ pub struct PublishReport {
     pub gop_bytes: usize,
     /// Groups of pictures that were too large to be kept.
     pub gop_dropped: u64,
+    /// The newest configuration of its video.
+    pub video_config: Option<Frame>,
 }
 
 /// A stream that a worker's players play or wait for.
@@ -98,6 +100,12 @@ pub struct PlayerReport {
     pub audio_codec: Option<Codec>,
     /// The codec of its video, where that has a configuration.
     pub video_codec: Option<Codec>,
+    /// The newest configuration of its video.
+    pub video_config: Option<Frame>,
+    /// What it was sent of audio.
+    pub audio: Sent,
+    /// What it was sent of video.
+    pub video: Sent,
 }
 
 impl PublishReport {
@@ -112,6 +120,7 @@ impl PublishReport {
             gop_messages: home.gop.messages(),
             gop_bytes: home.gop.bytes(),
             gop_dropped: home.gop.dropped(),
+            video_config: home.gop.headers().iter().find(|header| is_video_config(header)).cloned(),
         }
     }
 }
@@ -160,6 +169,13 @@ impl PlayerReport {
             too_far_behind: cursor.too_far_behind(now),
             audio_codec: log.codec(MediaKind::Audio),
             video_codec: log.codec(MediaKind::Video),
+            video_config: log.config(MediaKind::Video).cloned(),
+            audio: cursor.counters.audio,
+            video: cursor.counters.video,
         }
     }
+}
+
+fn is_video_config(header: &Frame) -> bool {
+    header.kind == MediaKind::Video && header.role == Role::Config && header.track == 0
 }

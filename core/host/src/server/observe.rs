@@ -135,6 +135,7 @@ mod tests {
         let stream = StreamReport {
             slot: StreamSlot(1),
             name: "cam".to_owned(),
+            alias: None,
             unique: 3,
             age: Duration::from_secs(2),
         };

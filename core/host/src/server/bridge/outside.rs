@@ -317,6 +317,7 @@ impl Reach {
         let acceptor = Acceptor {
             address,
             counted: true,
+            counts: Arc::default(),
             chain,
             application: self.0.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),

@@ -31,7 +31,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                         .collect(),
                 )
             },
-        ),
+        )
+        .saying("Available applications"),
         Builtin::new(
             Spec::new(
                 "disableApplication",

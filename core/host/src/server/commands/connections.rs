@@ -1,6 +1,6 @@
 //! Commands about connections.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crtmp_reactor::{ConnectionReport, WorkerReport};
 use crtmp_relay::{ConnectionId, PlayerReport};
@@ -25,12 +25,12 @@ pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::gathering(
             Spec::new("listConnections", Access::Read, &[NON_NETWORK], "Lists all connections."),
-            |_, run| {
-                Outcome::Data(
-                    all(run.reports).map(|(connection, worker)| info(connection, worker, None)).collect(),
-                )
+            |server, run| {
+                let shown = all(run.reports).map(|(connection, worker)| info(server, connection, worker, None));
+                Outcome::Data(shown.collect())
             },
-        ),
+        )
+        .saying("Available connections"),
         Builtin::gathering(
             Spec::new(
                 "listConnectionsIds",
@@ -39,7 +39,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Lists the numbers of all connections.",
             ),
             |_, run| Outcome::Data(all(run.reports).map(|(connection, _)| connection.id.0).collect()),
-        ),
+        )
+        .saying("Available connection IDs"),
         Builtin::gathering(
             Spec::new(
                 "getConnectionInfo",
@@ -48,20 +49,24 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Describes a connection; of a player also why it started where it did, how far it is behind, and why.",
             ),
             get_connection_info,
-        ),
+        )
+        .saying("Connection information"),
         Builtin::gathering(
             Spec::new("getConnectionsCount", Access::Read, &[], "Says how many connections there are."),
-            |_, run| Outcome::Data(json!({ "connectionsCount": all(run.reports).count() })),
-        ),
+            |_, run| Outcome::Data(json!({ "count": all(run.reports).count() })),
+        )
+        .saying("Number of connections"),
         Builtin::gathering(
             Spec::new(
                 "getExtendedConnectionCounters",
                 Access::Read,
                 &[],
-                "Counts connections: now and in all, bytes and refusals, by chain.",
+                "Counts connections by what carries them: now and in all, bytes, and bytes in a second. There is \
+                 no UDP yet, so that is 0; who was refused, and connections by chain, stand beside it.",
             ),
             extended_counters,
-        ),
+        )
+        .saying("Connection counters"),
         Builtin::gathering(
             Spec::new(
                 "closeConnection",
@@ -94,24 +99,35 @@ fn find<'a>(run: &Run<'a>) -> Result<(&'a ConnectionReport, &'a WorkerReport), S
 }
 
 /// A connection as a stack of protocols, in EvoStream's shape, with ours beside it.
-fn info(connection: &ConnectionReport, worker: &WorkerReport, plays: Option<Value>) -> Value {
+pub(super) fn info(
+    server: &mut Server,
+    connection: &ConnectionReport,
+    worker: &WorkerReport,
+    plays: Option<Value>,
+) -> Value {
     let age = u64::try_from(connection.age.as_millis()).unwrap_or(u64::MAX);
     let now = unix_ms();
     let streams = |list: &[crtmp_reactor::StreamReport]| {
         let one = |stream: &crtmp_reactor::StreamReport| json!({ "uniqueId": stream.unique, "name": stream.name, "streamId": stream.slot.0 });
         list.iter().map(one).collect::<Value>()
     };
-    let mut json = json!({
-        "id": connection.id.0,
-        "carrier": carrier(connection),
-        "stack": [{
+    let application_id = connection.application.as_deref().map(|name| server.state.application_id(name));
+    let layer = |name: &str| {
+        json!({
             "id": connection.id.0,
-            "type": connection.chain,
-            "typeNumeric": numeric(&connection.chain),
+            "type": name,
+            "typeNumeric": numeric(name),
+            "applicationId": application_id,
             "applicationName": connection.application,
             "creationTimestamp": now.saturating_sub(age),
             "queryTimestamp": now,
-        }],
+        })
+    };
+    let stack: Vec<Value> = server.libraries.catalogue.layers_of(&connection.chain).map(layer).collect();
+    let mut json = json!({
+        "id": connection.id.0,
+        "carrier": carrier(connection),
+        "stack": stack,
         "protocol": connection.chain,
         "application": connection.application,
         "outbound": connection.outbound,
@@ -144,7 +160,7 @@ pub(in crate::server) fn carrier(connection: &ConnectionReport) -> Value {
     })
 }
 
-fn get_connection_info(_: &mut Server, run: &Run<'_>) -> Outcome {
+fn get_connection_info(server: &mut Server, run: &Run<'_>) -> Outcome {
     let (connection, worker) = match find(run) {
         Ok(found) => found,
         Err(text) => return Outcome::Fail(text),
@@ -161,7 +177,7 @@ fn get_connection_info(_: &mut Server, run: &Run<'_>) -> Outcome {
         json
     };
     let plays = connection.plays.iter().map(play).collect();
-    Outcome::Data(info(connection, worker, Some(plays)))
+    Outcome::Data(info(server, connection, worker, Some(plays)))
 }
 
 /// What a viewer sees and why.
@@ -225,17 +241,30 @@ fn extended_counters(server: &mut Server, run: &Run<'_>) -> Outcome {
         *chains.entry(&connection.chain).or_default() += 1;
     }
     let current = all(run.reports).count();
+    let [incoming, outgoing] = server.state.meter.rates().map(|rate| rate.round() as u64);
+    let tcp = json!({
+        "current": current,
+        "total": sum(|report| report.counters.adopted),
+        "inBytes": sum(|report| report.counters.bytes_in),
+        "outBytes": sum(|report| report.counters.bytes_out),
+        "inSpeed": incoming,
+        "outSpeed": outgoing,
+    });
+    let none = json!({ "current": 0, "total": 0, "inBytes": 0, "outBytes": 0, "inSpeed": 0, "outSpeed": 0 });
+    let accepted = |port: &super::super::Port| port.counts.accepted.load(Ordering::Relaxed);
     Outcome::Data(json!({
-        "managedTcp": {
-            "current": current,
-            "total": sum(|report| report.counters.adopted),
-            "inBytes": sum(|report| report.counters.bytes_in),
-            "outBytes": sum(|report| report.counters.bytes_out),
+        "managedTcpAcceptors": {
+            "current": server.ports.iter().filter(|port| port.enabled).count(),
+            "accepted": server.ports.iter().map(accepted).sum::<u64>(),
         },
-        "managedTcpAcceptors": { "current": server.ports.iter().filter(|port| port.enabled).count() },
         "managedTcpConnectors": {
             "current": all(run.reports).filter(|(connection, _)| connection.outbound).count(),
         },
+        "grandTotal": tcp,
+        "managedTcp": tcp,
+        "managedUdp": none,
+        "managedNonTcpUdp": none,
+        "rawUdp": none,
         "refused": sum(|report| report.counters.refused),
         "closed": sum(|report| report.counters.closed),
         "byChain": chains,

@@ -126,7 +126,7 @@ impl Meter {
     }
 
     /// Bytes in a second, received and sent, over the time of the samples.
-    fn rates(&self) -> [f64; 2] {
+    pub(super) fn rates(&self) -> [f64; 2] {
         let (Some((from, before)), Some((to, after))) = (self.samples.front(), self.samples.back()) else {
             return [0.0; 2];
         };

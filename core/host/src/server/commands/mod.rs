@@ -17,6 +17,7 @@ pub(super) mod processes;
 pub(super) mod services;
 pub(super) mod streams;
 mod timers;
+mod video;
 
 use std::{path::Path, sync::LazyLock, time::Instant};
 
@@ -32,16 +33,22 @@ pub(super) struct Builtin {
     pub(super) spec: Spec,
     /// Whether it wants to know what goes on in the workers.
     pub(super) gathers: bool,
+    /// What stands before its data, where it has nothing else to say.
+    pub(super) says: &'static str,
     pub(super) run: fn(&mut Server, &Run<'_>) -> Outcome,
 }
 
 impl Builtin {
     fn new(spec: Spec, run: fn(&mut Server, &Run<'_>) -> Outcome) -> Self {
-        Self { spec, gathers: false, run }
+        Self { spec, gathers: false, says: "", run }
     }
 
     fn gathering(spec: Spec, run: fn(&mut Server, &Run<'_>) -> Outcome) -> Self {
-        Self { spec, gathers: true, run }
+        Self { spec, gathers: true, says: "", run }
+    }
+
+    fn saying(self, says: &'static str) -> Self {
+        Self { says, ..self }
     }
 }
 
@@ -82,6 +89,8 @@ pub(super) struct State {
     /// What a restart shall not forget.
     pub(super) kept: kept::State,
     meter: limits::Meter,
+    /// Applications in the order in which commands met them: the place is what `appId` says.
+    application_ids: Vec<String>,
     /// What `setConnectionsCountLimit` has set.
     connections_limit: u64,
     timers: timers::Timers,
@@ -99,6 +108,16 @@ impl State {
     pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
+    }
+
+    /// The number of an application, the same as long as the server runs.
+    pub(super) fn application_id(&mut self, name: &str) -> u64 {
+        let known = self.application_ids.iter().position(|other| other == name);
+        let at = known.unwrap_or_else(|| {
+            self.application_ids.push(name.to_owned());
+            self.application_ids.len() - 1
+        });
+        at as u64 + 1
     }
 }
 

@@ -1,10 +1,12 @@
 //! Commands about acceptors, which EvoStream calls services.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{Port, bind::bind_one},
-    Builtin, Outcome, Run, Server,
+    Builtin, Outcome, Run, Server, State,
 };
 use crate::{
     chains::Catalogue,
@@ -19,8 +21,12 @@ pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::new(
             Spec::new("listServices", Access::Read, &[], "Lists the ports that the server listens on."),
-            |server, _| Outcome::Data(server.ports.iter().map(service).collect()),
-        ),
+            |server, _| {
+                let Server { ports, state, .. } = server;
+                Outcome::Data(ports.iter().map(|port| service(port, state)).collect())
+            },
+        )
+        .saying("Available services"),
         Builtin::new(
             Spec::new(
                 "createService",
@@ -58,15 +64,19 @@ pub(super) fn commands() -> Vec<Builtin> {
     ]
 }
 
-fn service(port: &Port) -> Value {
+/// A service, by the keys of EvoStream.
+fn service(port: &Port, state: &mut State) -> Value {
     json!({
         "id": port.id,
         "ip": port.address.ip().to_string(),
         "port": port.address.port(),
         "protocol": port.wanted.acceptor.protocol,
-        "application": port.wanted.application,
+        "appName": port.wanted.application,
+        "appId": state.application_id(&port.wanted.application),
         "enabled": port.enabled,
-        "carrier": "tcp",
+        "acceptedConnectionsCount": port.counts.accepted.load(Ordering::Relaxed),
+        "droppedConnectionsCount": port.counts.dropped.load(Ordering::Relaxed),
+        "useLengthPadding": port.wanted.acceptor.keys.get("useLengthPadding") == Some(&Value::Bool(true)),
     })
 }
 
@@ -109,7 +119,7 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     let others = server.ports.len();
     server.open_bound(bound, true);
     match server.ports.last() {
-        Some(port) if server.ports.len() > others => Ok(service(port)),
+        Some(port) if server.ports.len() > others => Ok(service(port, &mut server.state)),
         _ => Err("the service cannot be opened; the log says why".to_owned()),
     }
 }
@@ -168,7 +178,8 @@ fn enable_service(server: &mut Server, run: &Run<'_>) -> Outcome {
         let at = at.min(server.ports.len());
         server.ports.insert(at, port);
     }
-    Outcome::Data(server.ports.get(at).map(service).unwrap_or_default())
+    let Server { ports, state, .. } = server;
+    Outcome::Data(ports.get(at).map(|port| service(port, state)).unwrap_or_default())
 }
 
 fn shutdown_service(server: &mut Server, run: &Run<'_>) -> Outcome {
@@ -178,5 +189,5 @@ fn shutdown_service(server: &mut Server, run: &Run<'_>) -> Outcome {
     };
     let port = server.ports.remove(at);
     server.workers.unlisten(port.address);
-    Outcome::Done("the service is closed", service(&port))
+    Outcome::Done("the service is closed", service(&port, &mut server.state))
 }

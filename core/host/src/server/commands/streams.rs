@@ -1,13 +1,19 @@
 //! Commands about streams. Each publish is an in-stream and each play an out-stream with a number of its own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crtmp_media::Codec;
 use crtmp_reactor::{ConnectionReport, StreamReport, ToWorker, WorkerReport};
-use crtmp_relay::{ConnectionId, PlayerReport, PublishReport};
+use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, Sent};
 use serde_json::{Map, Value, json};
 
-use super::{Builtin, Outcome, Run, Server};
+use super::{
+    Builtin, Outcome, Run, Server,
+    video::{add_picture, codec_number},
+};
 use crate::commands::{Access, Kind, Param, Params, Spec};
 
 const INTERNAL: Param = Param::optional(
@@ -19,29 +25,41 @@ const INTERNAL: Param = Param::optional(
 const ID: Param = Param::optional("id", Kind::Whole, "null", "the stream's number (`uniqueId`)");
 const NAME: Param = Param::optional("localStreamName", Kind::Text, "null", "the stream's name");
 
+const APPLICATION: Param = Param::optional(
+    "appName",
+    Kind::Text,
+    "null",
+    "the application that has the stream, by name or alias; needed where several have one of that name",
+);
+
 /// The commands of this subject.
 pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::gathering(
             Spec::new("listStreams", Access::Read, &[INTERNAL], "Lists all streams, published and played."),
             |_, run| Outcome::Data(streams(run.reports).map(|stream| stream.json()).collect()),
-        ),
+        )
+        .saying("Available streams"),
         Builtin::gathering(
             Spec::new("listStreamsIds", Access::Read, &[INTERNAL], "Lists the numbers of all streams."),
             |_, run| Outcome::Data(streams(run.reports).map(|stream| stream.report.unique).collect()),
-        ),
+        )
+        .saying("Available stream IDs"),
         Builtin::gathering(
             Spec::new("getStreamsCount", Access::Read, &[INTERNAL], "Says how many streams there are."),
             |_, run| Outcome::Data(json!({ "streamCount": streams(run.reports).count() })),
-        ),
+        )
+        .saying("Number of streams"),
         Builtin::gathering(
-            Spec::new("getStreamInfo", Access::Read, &[ID, NAME], "Describes one stream."),
-            |_, run| find(run).map(|stream| stream.json()).into(),
-        ),
+            Spec::new("getStreamInfo", Access::Read, &[ID, NAME, APPLICATION], "Describes one stream."),
+            |server, run| find(server, run).map(|stream| stream.json()).into(),
+        )
+        .saying("Stream information"),
         Builtin::gathering(
             Spec::new("listInboundStreams", Access::Read, &[], "Lists the streams that are published."),
             |_, run| Outcome::Data(inbound(run.reports).map(|stream| stream.json()).collect()),
-        ),
+        )
+        .saying("Available inbound streams"),
         Builtin::gathering(
             Spec::new("listInboundStreamNames", Access::Read, &[], "Lists the names of published streams."),
             |_, run| {
@@ -49,28 +67,39 @@ pub(super) fn commands() -> Vec<Builtin> {
                     |stream: Stream<'_>| json!({ "name": stream.report.name, "appName": stream.application });
                 Outcome::Data(inbound(run.reports).map(name).collect())
             },
-        ),
+        )
+        .saying("Available inbound stream names"),
         Builtin::gathering(
-            Spec::new("isStreamRunning", Access::Read, &[ID, NAME], "Says whether a stream is there."),
-            |_, run| match check_one(run.params) {
-                Err(text) => Outcome::Fail(text),
-                Ok(()) => Outcome::Data(json!({ "running": find(run).is_ok() })),
+            Spec::new(
+                "isStreamRunning",
+                Access::Read,
+                &[ID, NAME, APPLICATION],
+                "Says whether a stream is there.",
+            ),
+            |server, run| {
+                let found = search(server, run);
+                found.map(|found| json!({ "Running": found.is_some() })).into()
             },
-        ),
+        )
+        .saying("Stream status"),
         Builtin::gathering(
             Spec::new(
                 "clientsConnected",
                 Access::Read,
-                &[Param::optional(
-                    "localStreamName",
-                    Kind::Text,
-                    "null",
-                    "the stream's name; without it, all",
-                )],
+                &[
+                    Param::optional(
+                        "localStreamName",
+                        Kind::Text,
+                        "null",
+                        "the stream's name; without it, all",
+                    ),
+                    APPLICATION,
+                ],
                 "Says how many players a stream has.",
             ),
-            clients_connected,
-        ),
+            |server, run| clients_connected(server, run).into(),
+        )
+        .saying("Number of players"),
         Builtin::gathering(
             Spec::new(
                 "shutdownStream",
@@ -78,11 +107,13 @@ pub(super) fn commands() -> Vec<Builtin> {
                 &[
                     ID,
                     NAME,
+                    APPLICATION,
                     Param::optional(
                         "permanently",
                         Kind::Flag,
-                        "true",
-                        "also forget a stored configuration of it",
+                        "null",
+                        "taken as EvoStream does; there is no stored configuration of a stream yet that could be \
+                         forgotten, and the answer says so",
                     ),
                 ],
                 "Ends a stream: a publish, or a play.",
@@ -157,36 +188,80 @@ fn inbound(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
     streams(reports).filter(|stream| stream.inbound)
 }
 
-fn check_one(params: &Params) -> Result<(), String> {
-    if params.whole("id").is_none() && params.given_text("localStreamName").is_none() {
+/// The stream that the parameters name, if it is there; of several of one name the published one.
+fn search<'a>(server: &Server, run: &Run<'a>) -> Result<Option<Stream<'a>>, String> {
+    let (id, name) = (run.params.whole("id"), run.params.given_text("localStreamName"));
+    if id.is_none() && name.is_none() {
         return Err("one of `id` and `localStreamName` must be given".to_owned());
     }
-    Ok(())
+    let application = application(server, run.params)?;
+    let matches = |stream: &Stream<'_>| {
+        id.is_none_or(|id| stream.report.unique == id)
+            && name.is_none_or(|name| stream.report.name == name)
+            && application.is_none_or(|application| stream.application == application)
+    };
+    let mut found: Vec<Stream<'a>> = streams(run.reports).filter(matches).collect();
+    if found.iter().any(|stream| stream.inbound) {
+        found.retain(|stream| stream.inbound);
+    }
+    one_application(name, found.iter().map(|stream| stream.application))?;
+    Ok(found.pop())
 }
 
-/// The stream that the parameters name; of several of one name the published one.
-fn find<'a>(run: &Run<'a>) -> Result<Stream<'a>, String> {
-    check_one(run.params)?;
-    let (id, name) = (run.params.whole("id"), run.params.given_text("localStreamName"));
-    let matches = |stream: &Stream<'_>| {
-        id.is_none_or(|id| stream.report.unique == id) && name.is_none_or(|name| stream.report.name == name)
-    };
-    let found =
-        streams(run.reports).filter(matches).max_by_key(|stream| (stream.inbound, stream.report.unique));
-    found.ok_or_else(|| match (id, name) {
-        (Some(id), _) => format!("there is no stream {id}"),
-        (_, name) => format!("there is no stream of the name {:?}", name.unwrap_or_default()),
+fn find<'a>(server: &Server, run: &Run<'a>) -> Result<Stream<'a>, String> {
+    search(server, run)?.ok_or_else(|| {
+        let of = run.params.given_text("appName").map(|name| format!(" of the application {name:?}"));
+        let of = of.unwrap_or_default();
+        match (run.params.whole("id"), run.params.given_text("localStreamName")) {
+            (Some(id), _) => format!("there is no stream {id}{of}"),
+            (_, name) => format!("there is no stream of the name {:?}{of}", name.unwrap_or_default()),
+        }
     })
 }
 
-fn clients_connected(_: &mut Server, run: &Run<'_>) -> Outcome {
+/// The name of the application that `appName` names, where it is given.
+fn application<'a>(server: &'a Server, params: &Params) -> Result<Option<&'a str>, String> {
+    let Some(name) = params.given_text("appName") else { return Ok(None) };
+    let mut list = server.configuration.applications.list.iter();
+    let found = list.find(|entry| entry.name == name || entry.aliases.iter().any(|alias| alias == name));
+    found
+        .map(|entry| Some(entry.name.as_str()))
+        .ok_or_else(|| format!("there is no application {name:?}; `listApplications` lists all"))
+}
+
+/// Fails where streams of one name belong to several applications.
+fn one_application<'a>(
+    name: Option<&str>,
+    applications: impl Iterator<Item = &'a str>,
+) -> Result<(), String> {
+    let all: BTreeSet<&str> = applications.collect();
+    if all.len() < 2 {
+        return Ok(());
+    }
+    let name = name.unwrap_or_default();
+    let all: Vec<&str> = all.into_iter().collect();
+    Err(format!(
+        "several applications have a stream of the name {name:?}: {}; say by `appName` which is meant",
+        all.join(", ")
+    ))
+}
+
+fn clients_connected(server: &Server, run: &Run<'_>) -> Result<Value, String> {
     let name = run.params.given_text("localStreamName");
-    let played = |stream: &Stream<'_>| !stream.inbound && name.is_none_or(|name| stream.report.name == name);
-    Outcome::Data(json!({ "outboundCount": streams(run.reports).filter(played).count() }))
+    let application = application(server, run.params)?;
+    let matches = |stream: &Stream<'_>| {
+        name.is_none_or(|name| stream.report.name == name)
+            && application.is_none_or(|application| stream.application == application)
+    };
+    let found: Vec<Stream<'_>> = streams(run.reports).filter(matches).collect();
+    if name.is_some() {
+        one_application(name, found.iter().map(|stream| stream.application))?;
+    }
+    Ok(json!({ "outboundCount": found.iter().filter(|stream| !stream.inbound).count() }))
 }
 
 fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
-    let stream = match find(run) {
+    let stream = match find(server, run) {
         Ok(stream) => stream,
         Err(text) => return Outcome::Fail(text),
     };
@@ -202,7 +277,19 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
         text: "ended by the operator".to_owned(),
     };
     server.workers.post_to(connection, message);
-    Outcome::Done("the stream ends", json!({ "uniqueId": stream.report.unique, "name": stream.report.name }))
+    let worker = |connection: &ConnectionReport| {
+        let has = |report: &&WorkerReport| report.connections.iter().any(|other| other.id == connection.id);
+        run.reports.iter().find(has)
+    };
+    let stack = stream.connection.and_then(|connection| Some((connection, worker(connection)?)));
+    let stack = stack.map(|(connection, worker)| super::connections::info(server, connection, worker, None));
+    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.json() });
+    let text = if run.params.map().get("permanently").is_some_and(|flag| flag == true) {
+        "the stream ends; `permanently` has nothing to forget: no configuration of a stream is stored"
+    } else {
+        "the stream ends"
+    };
+    Outcome::Done(text, data)
 }
 
 impl Stream<'_> {
@@ -226,10 +313,15 @@ impl Stream<'_> {
             "upTime": age,
             "connectionType": if self.connection.is_some_and(|connection| connection.outbound) { 2 } else { 1 },
             "canDropFrames": true,
+            "processId": std::process::id(),
+            "processType": "origin",
         });
         let Some(map) = json.as_object_mut() else { return json };
         if let Some(connection) = self.connection {
             add_connection(map, connection);
+        }
+        if !self.inbound {
+            map.insert("aliasName".into(), json!(self.report.alias));
         }
         if let Some(publish) = self.publish {
             self.add_publish(map, publish);
@@ -242,17 +334,12 @@ impl Stream<'_> {
 
     fn add_publish(&self, map: &mut Map<String, Value>, publish: &PublishReport) {
         let counters = &publish.counters;
-        let media = |codec: Option<Codec>, packets, bytes| {
-            json!({
-                "codec": codec.map(|codec| codec.to_string()),
-                "packetsCount": packets,
-                "bytesCount": bytes,
-                "droppedPacketsCount": 0,
-                "droppedBytesCount": 0,
-            })
-        };
-        map.insert("audio".into(), media(counters.audio_codec, counters.audio_frames, counters.audio_bytes));
-        map.insert("video".into(), media(counters.video_codec, counters.video_frames, counters.video_bytes));
+        let got = |packets, bytes| Sent { packets, bytes, ..Sent::default() };
+        let audio = media(counters.audio_codec, got(counters.audio_frames, counters.audio_bytes));
+        let mut video = media(counters.video_codec, got(counters.video_frames, counters.video_bytes));
+        add_picture(&mut video, publish.video_config.as_ref());
+        map.insert("audio".into(), audio.into());
+        map.insert("video".into(), video.into());
         let seconds = self.report.age.as_secs_f64().max(0.001);
         // Bits in a second, over the stream's life.
         map.insert("bandwidth".into(), json!((counters.bytes as f64 * 8.0 / seconds).round() as u64));
@@ -274,16 +361,37 @@ impl Stream<'_> {
         if !self.reports.is_empty() {
             map.insert("inStreamUniqueId".into(), json!(unique));
         }
-        let media = |codec: Option<Codec>| json!({ "codec": codec.map(|codec| codec.to_string()) });
-        map.insert("audio".into(), media(play.audio_codec));
-        map.insert("video".into(), media(play.video_codec));
+        let mut video = media(play.video_codec, play.video);
+        add_picture(&mut video, play.video_config.as_ref());
+        map.insert("audio".into(), media(play.audio_codec, play.audio).into());
+        map.insert("video".into(), video.into());
         let seconds = self.report.age.as_secs_f64().max(0.001);
         map.insert("bandwidth".into(), json!((play.bytes as f64 * 8.0 / seconds).round() as u64));
         map.insert("packetsCount".into(), play.packets.into());
         map.insert("bytesCount".into(), play.bytes.into());
         map.insert("droppedPacketsCount".into(), play.skipped_packets.into());
+        map.insert(
+            "droppedBytesCount".into(),
+            play.audio.skipped_bytes.saturating_add(play.video.skipped_bytes).into(),
+        );
         map.insert("lagMs".into(), json!(u64::try_from(play.behind.as_millis()).unwrap_or(u64::MAX)));
         map.insert("lagBytes".into(), play.behind_bytes.into());
+    }
+}
+
+/// The table of audio, or of video.
+fn media(codec: Option<Codec>, sent: Sent) -> Map<String, Value> {
+    let table = json!({
+        "codec": codec.map(|codec| codec.to_string()),
+        "codecNumeric": codec_number(codec),
+        "packetsCount": sent.packets,
+        "bytesCount": sent.bytes,
+        "droppedPacketsCount": sent.skipped_packets,
+        "droppedBytesCount": sent.skipped_bytes,
+    });
+    match table {
+        Value::Object(table) => table,
+        _ => Map::new(),
     }
 }
 

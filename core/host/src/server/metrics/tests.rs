@@ -2,7 +2,7 @@ use crtmp_media::{Limits, StreamName, StreamSlot};
 use crtmp_reactor::{ConnectionReport, StreamReport};
 use crtmp_relay::{
     Began, ConnectionId, Delays, Generation, HomeCounters, Level, MergeReport, PlayerReport, PublishReport,
-    Skips, StreamKey,
+    Sent, Skips, StreamKey,
 };
 use serde_json::json;
 
@@ -26,6 +26,7 @@ fn publish(number: u64, name: &str, bytes: u64) -> PublishReport {
         gop_messages: 0,
         gop_bytes: 0,
         gop_dropped: 0,
+        video_config: None,
     }
 }
 
@@ -48,6 +49,9 @@ fn player(name: &str, behind: Duration) -> PlayerReport {
         too_far_behind: Duration::ZERO,
         audio_codec: None,
         video_codec: None,
+        video_config: None,
+        audio: Sent::default(),
+        video: Sent::default(),
     }
 }
 
@@ -56,6 +60,7 @@ fn report(names: &[String]) -> WorkerReport {
     let stream = |(number, name): (usize, &String)| StreamReport {
         slot: StreamSlot(u32::try_from(number).unwrap()),
         name: name.clone(),
+        alias: None,
         unique: number as u64,
         age: Duration::from_secs(1),
     };
