@@ -9,6 +9,7 @@ use std::{
     thread,
 };
 
+use crtmp_tests::cli::{Faces, Session};
 use crtmp_tests::numbered::{Shape, Source};
 use crtmp_tests::wire::{self, Client};
 use crtmp_tests::{Canary, Config, Launch, Server, ffmpeg, wait_for};
@@ -346,5 +347,48 @@ fn metrics_are_served_to_prometheus() {
     for line in ["crtmp_publishers 1.0", "crtmp_connections{chain=\"inboundRtmp\"} 1.0"] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    server.stop();
+}
+
+#[test]
+fn commands_are_told_with_their_answers() {
+    let receiver = Receiver::start(0, Manner::Takes);
+    let block = Faces::block("secret = \"open sesame\"");
+    let sink = rpc(receiver.port, "enabledEvents = { \"cliRequest\", \"cliResponse\" }");
+    let server = Server::start(&logger(&sink).block(&block).block("{ name = \"asker\" }"));
+    let mut session = Session::open(Faces::of(&server).json);
+    let version = session.done("version");
+    session.fails("shutdownStream id=7");
+    session.fails("nonsense some=thing");
+    session.done("auth secret=open\\ sesame");
+    session.done("setLogLevel level=5");
+    session.done("addAskerEntry name=first count=3 tags=a,b");
+    let key = session.done("shutdownServer")["key"].as_str().expect("a key").to_owned();
+    let response = |command: &str| {
+        receiver.wait_for(&format!("the answer of {command}"), |event| {
+            event["type"] == "cliResponse" && event["payload"]["command"] == command
+        })
+    };
+    response("shutdownServer");
+    for (command, status) in [
+        ("version", "SUCCESS"),
+        ("shutdownStream", "FAIL"),
+        ("nonsense", "FAIL"),
+        ("setLogLevel", "SUCCESS"),
+        ("addAskerEntry", "SUCCESS"),
+        ("shutdownServer", "SUCCESS"),
+    ] {
+        let (told, payload) = (receiver.events(), &response(command)["payload"]);
+        assert_eq!(payload["status"], status, "{payload}");
+        assert!(payload["description"].is_string() && payload.get("data").is_some(), "{payload}");
+        let of = |kind: &str| {
+            let is = |event: &&Value| event["type"] == kind && event["payload"]["command"] == command;
+            told.iter().filter(is).count()
+        };
+        assert_eq!((of("cliRequest"), of("cliResponse")), (1, 1), "{command}: {told:?}");
+    }
+    assert_eq!(response("version")["payload"]["data"]["releaseNumber"], version["releaseNumber"]);
+    let all = format!("{:?}", receiver.events());
+    assert!(!all.contains(&key) && !all.contains("sesame"), "{all}");
     server.stop();
 }

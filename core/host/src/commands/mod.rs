@@ -21,7 +21,7 @@ use crtmp_plugin::{NotTaken, Rights};
 use serde_json::{Map, Value, json};
 
 pub use self::spec::{Access, Kind, Param, Params, Spec};
-use crate::{apps::CallOutcome, config::did_you_mean, web::Client};
+use crate::{apps::CallOutcome, config::did_you_mean, events, web::Client};
 
 /// Commands that may wait for their reply, over all callers.
 pub const OPEN_COMMANDS: usize = 1024;
@@ -68,6 +68,9 @@ pub struct Job {
 /// Asks an application to run a command of its own: the number to answer, the name, JSON text of the parameters.
 pub type Ask = Arc<dyn Fn(u64, String, String) + Send + Sync>;
 
+/// Tells of a command that came or was answered; what is told is only made where somebody wants to know.
+pub type Tell = Box<dyn Fn(events::Kind, &mut dyn FnMut() -> Value) + Send + Sync>;
+
 /// The way to all commands; clones are the same.
 #[derive(Clone)]
 pub struct Control(Arc<Inner>);
@@ -86,6 +89,7 @@ struct Inner {
     open: AtomicUsize,
     /// Hands a command to the server's thread.
     post: Box<dyn Fn(Job) + Send + Sync>,
+    tell: Tell,
     web: Client,
     background: background::Pool,
 }
@@ -105,7 +109,7 @@ struct Asked {
 
 impl Control {
     /// Knows the server's commands and how to have them run.
-    pub fn new(specs: Vec<Spec>, web: Client, post: Box<dyn Fn(Job) + Send + Sync>) -> Self {
+    pub fn new(specs: Vec<Spec>, web: Client, tell: Tell, post: Box<dyn Fn(Job) + Send + Sync>) -> Self {
         let own = specs.iter().enumerate().map(|(index, spec)| (spec.name.to_lowercase(), index)).collect();
         Self(Arc::new(Inner {
             own,
@@ -116,6 +120,7 @@ impl Control {
             called: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             post,
+            tell,
             web,
             background: background::Pool::default(),
         }))
@@ -126,39 +131,74 @@ impl Control {
         let Call { name, params, caller, reply } = call;
         self.0.called.fetch_add(1, Ordering::Relaxed);
         let before = self.0.open.fetch_add(1, Ordering::Relaxed);
-        let this = self.clone();
-        let reply: Reply = Box::new(move |value| {
-            this.0.open.fetch_sub(1, Ordering::Relaxed);
-            reply(value);
+        let found = self.find(&name);
+        let spec = match &found {
+            Found::Own(index) => Ok(&self.0.specs[*index]),
+            Found::Added { spec, .. } => Ok(spec),
+            Found::Nowhere(text) => Err(text),
+        };
+        let checked = match spec {
+            Ok(spec) => checked(spec, &caller, &params),
+            Err(text) => Err(Refusal::Mistake(text.clone())),
+        };
+        let command = spec.map_or_else(|_| name.chars().take(64).collect(), |spec| spec.name.to_string());
+        (self.0.tell)(events::Kind::CliRequest, &mut || {
+            let shown = checked.as_ref().map_or_else(|_| spec::shown(&params), Params::shown);
+            json!({ "command": command, "parameters": shown, "caller": caller.name })
         });
+        let reply = self.told(&command, &caller, reply);
         if before >= OPEN_COMMANDS {
             return reply(fail(format!("{OPEN_COMMANDS} commands wait for their replies; try again later")));
         }
+        let params = match checked {
+            Ok(params) => params,
+            Err(refusal) => return reply(refusal.reply()),
+        };
+        match found {
+            Found::Own(index) => (self.0.post)(Job { index, params, caller, reply }),
+            Found::Added { ask, instance, .. } => {
+                let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+                lock(&self.0.asked).insert(id, Asked { instance, reply });
+                ask(id, command, params.json());
+            }
+            // Refused above.
+            Found::Nowhere(text) => reply(fail(text)),
+        }
+    }
+
+    /// A reply that is counted, and told to whoever wants to know what became of commands.
+    fn told(&self, command: &str, caller: &Caller, reply: Reply) -> Reply {
+        let (this, command, caller) = (self.clone(), command.to_owned(), caller.name.clone());
+        Box::new(move |value| {
+            this.0.open.fetch_sub(1, Ordering::Relaxed);
+            (this.0.tell)(events::Kind::CliResponse, &mut || {
+                // The key that ends the server is for its caller alone.
+                let data = if command == "shutdownServer" { &Value::Null } else { &value["data"] };
+                json!({
+                    "command": command,
+                    "status": value["status"],
+                    "description": value["description"],
+                    "data": data,
+                    "caller": caller,
+                })
+            });
+            reply(value);
+        })
+    }
+
+    fn find(&self, name: &str) -> Found {
         let key = name.to_lowercase();
         if let Some(&index) = self.0.own.get(&key) {
-            let spec = &self.0.specs[index];
-            return match checked(spec, &caller, &params) {
-                Ok(params) => (self.0.post)(Job { index, params, caller, reply }),
-                Err(refusal) => reply(refusal.reply()),
-            };
+            return Found::Own(index);
         }
-        let (ask, instance, name, params) = {
-            let added = lock(&self.0.added);
-            let Some(Added { instance, spec, ask, .. }) = added.get(&key).and_then(|all| all.last()) else {
-                drop(added);
-                return reply(fail(self.unknown(&name)));
-            };
-            match checked(spec, &caller, &params) {
-                Ok(params) => (ask.clone(), *instance, spec.name.to_string(), params.json()),
-                Err(refusal) => {
-                    drop(added);
-                    return reply(refusal.reply());
-                }
-            }
-        };
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.0.asked).insert(id, Asked { instance, reply });
-        ask(id, name, params);
+        let added = lock(&self.0.added);
+        let newest = added.get(&key).and_then(|all| all.last()).map(|newest| Found::Added {
+            ask: newest.ask.clone(),
+            instance: newest.instance,
+            spec: newest.spec.clone(),
+        });
+        drop(added);
+        newest.unwrap_or_else(|| Found::Nowhere(self.unknown(name)))
     }
 
     /// How many commands were called since the start, whatever became of them.
@@ -295,12 +335,22 @@ impl Control {
     }
 }
 
+/// Where a command is.
+enum Found {
+    /// Among the server's own.
+    Own(usize),
+    /// An application has added it.
+    Added { ask: Ask, instance: u64, spec: Spec },
+    /// There is none of that name.
+    Nowhere(String),
+}
+
 /// Why a command is not even begun.
 enum Refusal {
     /// The caller may not; showing the secret would help.
     Rights(String),
-    /// Something is wrong with its parameters.
-    Params(String),
+    /// Something is wrong with its name or its parameters.
+    Mistake(String),
 }
 
 impl Refusal {
@@ -309,7 +359,7 @@ impl Refusal {
             Self::Rights(text) => {
                 json!({ "status": "FAIL", "description": text, "data": { "needsSecret": true } })
             }
-            Self::Params(text) => fail(text),
+            Self::Mistake(text) => fail(text),
         }
     }
 }
@@ -324,7 +374,7 @@ fn checked(spec: &Spec, caller: &Caller, params: &Map<String, Value>) -> Result<
         let what = if needed == Rights::All { "always needs the secret" } else { "changes something" };
         return Err(Refusal::Rights(format!("`{}` {what}, and the caller may not", spec.name)));
     }
-    spec.check(params).map_err(Refusal::Params)
+    spec.check(params).map_err(Refusal::Mistake)
 }
 
 /// The reply of a command that was done.

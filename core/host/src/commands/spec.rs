@@ -384,13 +384,7 @@ impl Params {
 
     /// All of them, for others to see: what variables hold may be secret.
     pub fn shown(&self) -> Map<String, Value> {
-        let mut shown = self.0.clone();
-        for (key, value) in &mut shown {
-            if key.starts_with('$') {
-                *value = MASK.into();
-            }
-        }
-        shown
+        shown(&self.0)
     }
 
     /// What stands under `name`.
@@ -402,6 +396,17 @@ impl Params {
     pub fn map(&self) -> &Map<String, Value> {
         &self.0
     }
+}
+
+/// Parameters, checked or not, for others to see: what variables hold may be secret.
+pub(super) fn shown(params: &Map<String, Value>) -> Map<String, Value> {
+    let mut shown = params.clone();
+    for (key, value) in &mut shown {
+        if key.starts_with('$') {
+            *value = MASK.into();
+        }
+    }
+    shown
 }
 
 fn is_name(name: &str) -> bool {

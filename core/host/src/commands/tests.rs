@@ -1,6 +1,6 @@
 //! Commands that are found, checked, run and answered.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use super::*;
 
@@ -37,6 +37,7 @@ fn control() -> Control {
     Control::new(
         specs(),
         web,
+        Box::new(|_, _| {}),
         Box::new(|job| (job.reply)(success("", Value::Object(job.params.map().clone())))),
     )
 }
@@ -245,4 +246,38 @@ fn commands_are_bounded_for_each_instance() {
     add(1, 7).expect("it is there already");
     assert!((0..ADDED).all(|number| add(2, number).is_ok()), "a newer instance has as much room");
     assert_eq!(control.help().as_array().unwrap().len(), specs().len() + ADDED);
+}
+
+#[test]
+fn commands_are_told_whatever_becomes_of_them() {
+    let told: Arc<Mutex<Vec<(events::Kind, Value)>>> = Arc::default();
+    let (tell, web) = (told.clone(), Client::start(&crtmp_media::Limits::default()).unwrap());
+    let control = Control::new(
+        specs(),
+        web,
+        Box::new(move |kind, payload| tell.lock().unwrap().push((kind, payload()))),
+        Box::new(|job| (job.reply)(success("", Value::Object(job.params.map().clone())))),
+    );
+    let (asking, command) = (control.clone(), json!({ "name": "twice", "readOnly": true }));
+    let ask: Ask = Arc::new(move |id, _, _| asking.answered(id, Ok(json!(2))));
+    control.add("app", 1, &command, ask).unwrap();
+    for (name, rights, params, command, status) in [
+        ("vary", Rights::Read, json!({ "ID": 3, "$KEY": "open" }), "vary", "SUCCESS"),
+        ("TWICE", Rights::Read, json!({}), "twice", "SUCCESS"),
+        ("twice", Rights::Read, json!({ "more": 1 }), "twice", "FAIL"),
+        ("nowhere", Rights::All, json!({ "$KEY": "open" }), "nowhere", "FAIL"),
+        ("explode", Rights::Change, json!({}), "explode", "FAIL"),
+    ] {
+        let reply = run_as(&control, rights, name, params);
+        let told: Vec<(events::Kind, Value)> = std::mem::take(&mut told.lock().unwrap());
+        let [(events::Kind::CliRequest, request), (events::Kind::CliResponse, response)] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!((&request["command"], &request["caller"]), (&json!(command), &json!("test")), "{request}");
+        assert!(!request.to_string().contains("open"), "{request}");
+        assert_eq!((&response["command"], &response["status"]), (&json!(command), &json!(status)));
+        for key in ["data", "description", "status"] {
+            assert_eq!(response[key], reply[key]);
+        }
+    }
 }

@@ -195,5 +195,7 @@ mod tests {
         assert!(found[0].ends_with("did you mean \"inStreamCreated\"?"), "{}", found[0]);
         assert!(found[1].contains("HLS"), "{}", found[1]);
         assert!(!found[8].contains("word"), "{}", found[8]);
+        let found = mistakes(Vec::new(), &["streamCreated"]);
+        assert!(found[0].contains("message streams that neither publish nor play"), "{}", found[0]);
     }
 }

@@ -30,6 +30,10 @@ pub const LATER: &[(&[&str], &str)] = &[
         &["streamingSessionStarted", "streamingSessionEnded", "mediaFileDownloaded", "fileDownloaded"],
         "the web server",
     ),
+    (
+        &["streamCreated", "streamClosed", "streamCodecsUpdated"],
+        "message streams that neither publish nor play",
+    ),
 ];
 
 macro_rules! kinds {
@@ -59,20 +63,14 @@ kinds! {
     InStreamCreated = "inStreamCreated";
     /// Somebody plays.
     OutStreamCreated = "outStreamCreated";
-    /// A stream that neither publishes nor plays yet.
-    StreamCreated = "streamCreated";
     /// A publish has ended.
     InStreamClosed = "inStreamClosed";
     /// A play has ended.
     OutStreamClosed = "outStreamClosed";
-    /// A stream that neither published nor played has ended, or does one of both now.
-    StreamClosed = "streamClosed";
     /// The codecs of what is published are known, or others.
     InStreamCodecsUpdated = "inStreamCodecsUpdated";
     /// The codecs of what is played are known, or others.
     OutStreamCodecsUpdated = "outStreamCodecsUpdated";
-    /// The same of a stream that is neither.
-    StreamCodecsUpdated = "streamCodecsUpdated";
     /// A publisher that had audio sends none any more.
     AudioFeedStopped = "audioFeedStopped";
     /// A publisher that had video sends none any more.
@@ -121,13 +119,10 @@ impl Kind {
             self,
             Self::InStreamCreated
                 | Self::OutStreamCreated
-                | Self::StreamCreated
                 | Self::InStreamClosed
                 | Self::OutStreamClosed
-                | Self::StreamClosed
                 | Self::InStreamCodecsUpdated
                 | Self::OutStreamCodecsUpdated
-                | Self::StreamCodecsUpdated
                 | Self::AudioFeedStopped
                 | Self::VideoFeedStopped
         )
@@ -148,7 +143,6 @@ impl Kind {
         Some(match self {
             Self::InStreamClosed => Self::InStreamCreated,
             Self::OutStreamClosed => Self::OutStreamCreated,
-            Self::StreamClosed => Self::StreamCreated,
             Self::ProcessStopped => Self::ProcessStarted,
             Self::TimerClosed => Self::TimerCreated,
             Self::ProtocolUnregisteredFromApp => Self::ProtocolRegisteredToApp,
@@ -191,7 +185,7 @@ mod tests {
             all |= kind.bit();
             assert!(!(kind.opens() && kind.opened_by().is_some()));
         }
-        assert_eq!(Kind::ALL.iter().filter(|kind| kind.opens()).count(), 8);
+        assert_eq!(Kind::ALL.iter().filter(|kind| kind.opens()).count(), 7);
         assert!(Kind::InStreamCreated.opens());
         assert_eq!(Kind::from_name("instreamcreated"), None);
     }

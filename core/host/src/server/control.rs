@@ -9,10 +9,7 @@ use crtmp_reactor::{TakeReport, WorkerReport};
 use serde_json::Value;
 
 use super::{Server, commands::COMMANDS};
-use crate::{
-    commands::{Caller, Job, Params, Reply, fail, success},
-    events::{Event, Kind},
-};
+use crate::commands::{Caller, Job, Params, Reply, fail, success};
 
 /// How long workers may take to say what is going on; those that take longer are missing from an answer, which
 /// says so.
@@ -63,7 +60,7 @@ pub enum Wish {
 pub(super) enum Outcome {
     /// It is done: a description and data.
     Done(&'static str, Value),
-    /// It is done, and there is no text.
+    /// It is done, and the text is what the table says.
     Data(Value),
     /// It cannot be done.
     Fail(String),
@@ -167,26 +164,22 @@ impl Server {
     fn run(&mut self, job: Job, reports: &[WorkerReport], wishes: &mut Vec<Wish>) {
         let Job { index, params, caller, reply } = job;
         let command = &COMMANDS[index];
-        if self.events.wants(Kind::CliRequest) {
-            let payload = serde_json::json!({ "command": command.spec.name, "parameters": params.shown(), "caller": caller.name });
-            self.events.emit(Event { kind: Kind::CliRequest, stream: None, payload });
-        }
         let outcome = (command.run)(self, &Run { params: &params, caller: &caller, reports });
         let silent = self.workers.count() - reports.len();
         let value = match outcome {
             Outcome::Wish(wish) => return wishes.push(wish(reply, &params)),
             Outcome::Done(text, data) => success(text, data),
             Outcome::Data(data) if command.gathers && silent > 0 => success(
-                &format!("partial: {silent} of {} workers did not answer in time", self.workers.count()),
+                &format!(
+                    "partial: {silent} of {} workers did not answer in time; {}",
+                    self.workers.count(),
+                    command.says
+                ),
                 data,
             ),
-            Outcome::Data(data) => success("", data),
+            Outcome::Data(data) => success(command.says, data),
             Outcome::Fail(text) => fail(text),
         };
-        if self.events.wants(Kind::CliResponse) {
-            let payload = serde_json::json!({ "command": command.spec.name, "status": value["status"], "description": value["description"], "caller": caller.name });
-            self.events.emit(Event { kind: Kind::CliResponse, stream: None, payload });
-        }
         reply(value);
     }
 }

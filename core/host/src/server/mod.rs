@@ -22,7 +22,7 @@ use std::{
 };
 
 use crtmp_media::{LayerSettings, Limits};
-use crtmp_reactor::{Acceptor, Aliases, IngestPoints, Reactor, Routing, Setup, Workers};
+use crtmp_reactor::{Acceptor, AcceptorCounts, Aliases, IngestPoints, Reactor, Routing, Setup, Workers};
 use serde_json::{Value, json};
 use slog::Logger;
 
@@ -36,7 +36,7 @@ pub use self::reload::{Plan, Reloaded};
 use crate::{
     apps::Watchdog,
     chains::{Catalogue, layer_keys},
-    commands::Control,
+    commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration},
     events::{Event, Events, Kind},
     web::Client,
@@ -122,6 +122,7 @@ struct Port {
     address: SocketAddr,
     /// Kept so that another application or chain can take over the port without closing it.
     listener: TcpListener,
+    counts: Arc<AcceptorCounts>,
 }
 
 /// How a server ended.
@@ -171,7 +172,14 @@ impl Server {
         .map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
         let post = environment.post.clone();
-        let control = Control::new(commands::specs(), web, Box::new(move |job| post(Order::Command(job))));
+        let told = events.clone();
+        let tell: Tell = Box::new(move |kind, payload| {
+            if told.wants(kind) {
+                told.emit(Event { kind, stream: None, payload: payload() });
+            }
+        });
+        let post = Box::new(move |job| post(Order::Command(job)));
+        let control = Control::new(commands::specs(), web, tell, post);
         let mut server = Self {
             workers: reactor.workers(),
             configuration,
@@ -385,7 +393,7 @@ impl Server {
     fn open_bound(&mut self, bound: Bound, created: bool) {
         let Bound { wanted, address, listener } = bound;
         let id = self.state.next_id();
-        self.open(Port { id, enabled: true, created, wanted, address, listener });
+        self.open(Port { id, enabled: true, created, wanted, address, listener, counts: Arc::default() });
     }
 
     fn open(&mut self, port: Port) {
@@ -417,6 +425,7 @@ impl Server {
         let acceptor = Acceptor {
             address: port.address,
             counted: !commands,
+            counts: port.counts.clone(),
             chain,
             application: application.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
