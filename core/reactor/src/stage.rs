@@ -133,6 +133,7 @@ impl Stage {
             application: "live".to_owned(),
             make_chain: Box::new(|| Err(Error::ours("test", "never asked for"))),
             counted: true,
+            counts: Arc::default(),
         };
         let script = Rc::<RefCell<Script>>::default();
         let chain = Chain::new(vec![Box::new(Endpoint(script.clone()))]).unwrap();
