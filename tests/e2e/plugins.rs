@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_tests::wire::{self, Client};
-use crtmp_tests::{Canary, Config, Server, ffmpeg};
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Canary, Config, Server, ffmpeg, wait_for};
 
 use crate::SOON;
+use crate::containment::{Cli, admin_block};
 
 /// A server with the misbehaving application beside the good ones, and a healthy stream on it.
 fn stage(settings: &str) -> (Server, Canary) {
@@ -91,5 +92,48 @@ fn metadata_reaches_the_application() {
     let url = format!("rtmp://{}/misbehaving/described", server.address());
     let _publisher = ffmpeg::publish_film(&url).start();
     server.wait_for_log("metadata of described: width ");
+    server.stop();
+}
+
+#[test]
+fn publications_of_one_connection_are_tapped_and_asked_about_one_by_one() {
+    let server = Server::start(&Config::new().block("{ name = \"everyhook\" }").block(&admin_block()));
+    let mut cli = Cli::open(&server);
+    let mut client = Client::connected(server.address(), "everyhook");
+    for (stream, name) in [(1, "one"), (2, "untapped"), (3, "three")] {
+        client.create_stream();
+        client.send(&wire::publish(stream, name));
+        client.expect("NetStream.Publish.Start");
+    }
+    let header = |stream: u32, last: u8| {
+        let payload = vec![0x17, 0, 0, 0, 0, 1, last];
+        Message { chunk_stream: 4, kind: 9, stream, time: 0, payload }
+    };
+    for (stream, last) in [(1, 10), (2, 20), (3, 30), (1, 11)] {
+        client.send(&header(stream, last));
+    }
+    let found = |client: &mut Client, stream: u32, text: &str| {
+        let args = [amf::null(), amf::number(stream.into())];
+        client.send(&Message::command(0, "header", 7.0, &args));
+        client.expect(&format!("header {stream}: {text}"));
+    };
+    found(&mut client, 1, "Some(11)");
+    found(&mut client, 2, "Some(20)");
+    found(&mut client, 0, "Some(30)");
+    let frames = |cli: &mut Cli| -> Vec<String> {
+        let heard = cli.done("heard")["heard"].as_array().cloned().unwrap_or_default();
+        let texts = heard.iter().filter_map(|text| text.as_str().map(str::to_owned));
+        texts.filter(|text| text.contains("-renamed on ")).collect()
+    };
+    let expected = ["one-renamed on 1: 34", "three-renamed on 3: 54", "one-renamed on 1: 35"];
+    wait_for("the frames", SOON, || (frames(&mut cli) == expected).then_some(()));
+
+    client.send(&Message::command(0, "deleteStream", 8.0, &[amf::null(), amf::number(3.0)]));
+    found(&mut client, 3, "None");
+    found(&mut client, 0, "Some(20)");
+    found(&mut client, 1, "Some(11)");
+    client.send(&header(1, 12));
+    found(&mut client, 1, "Some(12)");
+    wait_for("a frame more", SOON, || (frames(&mut cli).len() == 4).then_some(()));
     server.stop();
 }

@@ -513,14 +513,15 @@ typedef struct crtmp_HostTable {
     /**
      * Has the frames that a connection of this application publishes brought to `on_frame` (`on` 1), or no more (0).
      * `stream_id` 0 means all that it publishes, now and later; another one that message stream, until its
-     * publication ends.
+     * publication ends or is refused.
      */
     int32_t (*tap)(const struct crtmp_HostTable *host, uint64_t conn, uint32_t stream_id, uint32_t on);
     /**
      * Gives the newest codec configuration of what a connection publishes on a message stream; `stream_id` 0 means the
      * newest publication that has one. `kind` is `CRTMP_FRAME_AUDIO` or
      * `CRTMP_FRAME_VIDEO`. The caller has set `size` in `frame`, and releases the frame, which is
-     * retained for him. `CRTMP_GONE` where there is none (yet).
+     * retained for him. `CRTMP_GONE` where there is none (yet). For an application that has no hook of connections
+     * or streams, they are kept of those connections alone that it had tapped before they came.
      */
     int32_t (*sequence_header)(const struct crtmp_HostTable *host,
                                uint64_t conn,

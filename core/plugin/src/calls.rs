@@ -269,29 +269,37 @@ impl RawResult<'_> {
 pub(crate) type Then = Box<dyn FnOnce(&mut dyn Any, &RawResult<'_>) + Send>;
 
 /// Calls without a result yet.
-#[derive(Default)]
 pub(crate) struct Pending {
     next: AtomicU64,
-    calls: Mutex<HashMap<u64, Then>>,
+    /// None: the instance has ended, and no result comes any more.
+    calls: Mutex<Option<HashMap<u64, Then>>>,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { next: AtomicU64::new(0), calls: Mutex::new(Some(HashMap::new())) }
+    }
 }
 
 impl Pending {
-    /// Keeps what is to be done and gives its ticket.
-    pub(crate) fn open(&self, then: Then) -> u64 {
+    /// Keeps what is to be done and gives its ticket. None: the instance has ended.
+    pub(crate) fn open(&self, then: Then) -> Option<u64> {
         let ticket = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, then);
-        ticket
+        // Where it is not kept, `then` outlives the lock: what it holds may call again.
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.as_mut()?.insert(ticket, then);
+        Some(ticket)
     }
 
-    /// Forgets all that is to be done.
-    pub(crate) fn clear(&self) {
+    /// Forgets all that is to be done, and keeps nothing from now on.
+    pub(crate) fn close(&self) {
         // Dropped outside of the lock: what they hold may call again.
-        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(calls);
     }
 
     /// Takes what is to be done.
     pub(crate) fn take(&self, ticket: u64) -> Option<Then> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket)
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&ticket)
     }
 }

@@ -123,7 +123,7 @@ impl Host {
         args: &[Value],
         then: impl FnOnce(&mut A, Result<CallResult, CallError>) + Send + 'static,
     ) -> Result<(), NotTaken> {
-        let ticket = self.open(then, |result| result.call());
+        let ticket = self.open(then, |result| result.call())?;
         self.sent(ticket, self.send_call(conn, name, args, ticket))
     }
 
@@ -220,7 +220,7 @@ impl Host {
         rights: Rights,
         then: impl FnOnce(&mut A, Result<CommandReply, CallError>) + Send + 'static,
     ) -> Result<(), NotTaken> {
-        let ticket = self.open(then, |result| result.command());
+        let ticket = self.open(then, |result| result.command())?;
         self.sent(ticket, self.send_command(name, params, rights, ticket))
     }
 
@@ -232,7 +232,7 @@ impl Host {
         rights: Rights,
         then: impl FnOnce(&mut A, Result<String, CallError>) + Send + 'static,
     ) -> Result<(), NotTaken> {
-        let ticket = self.open(then, |result| result.settle().map(|()| result.value.to_owned()));
+        let ticket = self.open(then, |result| result.settle().map(|()| result.value.to_owned()))?;
         self.sent(ticket, self.send_command(name, params, rights, ticket))
     }
 
@@ -316,7 +316,7 @@ impl Host {
         keys: &Map<String, Value>,
         then: impl FnOnce(&mut A, Result<ConnId, CallError>) + Send + 'static,
     ) -> Result<(), NotTaken> {
-        let ticket = self.open(then, |result| result.connection());
+        let ticket = self.open(then, |result| result.connection())?;
         let keys = serde_json::to_string(keys).unwrap_or_default();
         // SAFETY: the table is valid (`new`), the texts are lent for the call.
         let status = self.call_table(|table| unsafe {
@@ -331,7 +331,7 @@ impl Host {
         request: &HttpRequest,
         then: impl FnOnce(&mut A, Result<HttpAnswer, CallError>) + Send + 'static,
     ) -> Result<(), NotTaken> {
-        let ticket = self.open(then, |result| result.http());
+        let ticket = self.open(then, |result| result.http())?;
         let json = request.json();
         // SAFETY: the table is valid (`new`), text and body are lent for the call.
         let status = self.call_table(|table| unsafe {
@@ -340,16 +340,17 @@ impl Host {
         self.sent(ticket, status)
     }
 
+    /// Keeps what is to be done with a result.
     fn open<A: App, R: 'static>(
         &self,
         then: impl FnOnce(&mut A, R) + Send + 'static,
         read: fn(&RawResult<'_>) -> R,
-    ) -> u64 {
+    ) -> Result<u64, NotTaken> {
         let then: Then = Box::new(move |app: &mut dyn Any, result: &RawResult<'_>| {
             let app = app.downcast_mut().expect("`then` takes the application that the host was given to");
             then(app, read(result));
         });
-        self.pending.open(then)
+        self.pending.open(then).ok_or(NotTaken::Gone)
     }
 
     /// What was not taken has no result.
@@ -367,8 +368,8 @@ impl Host {
     }
 
     /// No result comes any more.
-    pub(crate) fn forget_calls(&self) {
-        self.pending.clear();
+    pub(crate) fn end_calls(&self) {
+        self.pending.close();
     }
 
     pub(crate) fn retain(&self, owner: *const c_void) {

@@ -102,7 +102,7 @@ unsafe extern "C" fn destroy<T: App>(instance: *mut c_void) -> i32 {
     });
     // What was to be done with results that do not come any more is the author's, too, and may keep the host itself.
     let forgotten = guard(&host, || {
-        host.forget_calls();
+        host.end_calls();
         abi::OK
     });
     if ended == abi::OK { forgotten } else { ended }

@@ -313,8 +313,16 @@ impl Connection {
                 let answer = |answer| Command::AnswerPublish { request, answer };
                 match accepted_name(verdict, name, shared) {
                     Ok(name) => self.publish(request, slot, name, shared.now, shared),
-                    Err(Refused::Reject(code, text)) => self.reject(answer, code.or(BAD_NAME), &text, shared),
-                    Err(Refused::Redirect(url)) => self.order(answer(Answer::Redirect { url }), shared),
+                    Err(refused) => {
+                        // Tapped by the very hook that has refused it.
+                        self.taps.forget(slot);
+                        match refused {
+                            Refused::Reject(code, text) => {
+                                self.reject(answer, code.or(BAD_NAME), &text, shared);
+                            }
+                            Refused::Redirect(url) => self.order(answer(Answer::Redirect { url }), shared),
+                        }
+                    }
                 }
             }
             Subject::Play { play, name, alias } => {
@@ -433,6 +441,7 @@ impl Connection {
             Ok(filters) => Filters::new(filters),
             Err(reason) => {
                 slog::error!(self.log, "publish refused: {reason}");
+                self.taps.forget(slot);
                 return self.reject(
                     answer,
                     BAD_NAME,
@@ -464,6 +473,7 @@ impl Connection {
             Err(Refusal::Silent(_) | Refusal::Busy) => {
                 let text = format!("the stream {:?} is being published already", name.as_str());
                 slog::info!(self.log, "publish refused: {text}");
+                self.taps.forget(slot);
                 self.reject(answer, BAD_NAME, &text, shared);
             }
         }

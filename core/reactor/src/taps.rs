@@ -1,5 +1,7 @@
 //! Which of the frames that a connection publishes its application wants to see.
 
+use std::collections::HashSet;
+
 use crtmp_media::StreamSlot;
 
 /// Message streams of a connection about which something of their own may be said at once.
@@ -10,25 +12,25 @@ const NAMED: usize = 1024;
 pub(crate) struct Taps {
     /// Everything but `named`; else nothing but those.
     all: bool,
-    named: Vec<StreamSlot>,
+    named: HashSet<StreamSlot>,
 }
 
 impl Taps {
     /// Taps a message stream, or everything, or stops that. What is said of everything counts for all of them.
     pub(crate) fn set(&mut self, slot: Option<StreamSlot>, on: bool) {
         let Some(slot) = slot else {
-            *self = Self { all: on, named: Vec::new() };
+            *self = Self { all: on, named: HashSet::new() };
             return;
         };
         self.forget(slot);
         if on != self.all && self.named.len() < NAMED {
-            self.named.push(slot);
+            self.named.insert(slot);
         }
     }
 
-    /// A publication has ended, and with it what was said of its message stream.
+    /// A publication has ended or was refused, and with it what was said of its message stream.
     pub(crate) fn forget(&mut self, slot: StreamSlot) {
-        self.named.retain(|named| *named != slot);
+        self.named.remove(&slot);
     }
 
     /// Whether the frames of a message stream are wanted.

@@ -45,12 +45,13 @@ pub struct HostTable {
         unsafe extern "C" fn(host: *const Self, conn: u64, stream_id: u32, code: Str, text: Str) -> i32,
     /// Has the frames that a connection of this application publishes brought to `on_frame` (`on` 1), or no more (0).
     /// `stream_id` 0 means all that it publishes, now and later; another one that message stream, until its
-    /// publication ends.
+    /// publication ends or is refused.
     pub tap: unsafe extern "C" fn(host: *const Self, conn: u64, stream_id: u32, on: u32) -> i32,
     /// Gives the newest codec configuration of what a connection publishes on a message stream; `stream_id` 0 means the
     /// newest publication that has one. `kind` is [`FRAME_AUDIO`](super::FRAME_AUDIO) or
     /// [`FRAME_VIDEO`](super::FRAME_VIDEO). The caller has set `size` in `frame`, and releases the frame, which is
-    /// retained for him. [`GONE`](super::GONE) where there is none (yet).
+    /// retained for him. [`GONE`](super::GONE) where there is none (yet). For an application that has no hook of connections
+    /// or streams, they are kept of those connections alone that it had tapped before they came.
     pub sequence_header: unsafe extern "C" fn(
         host: *const Self,
         conn: u64,

@@ -205,6 +205,11 @@ fn null_from_a_layer_ends_the_connection() {
         unsafe {
             match data.bytes() {
                 b"emit" => ((*cx).emit)(cx, ptr::null()),
+                b"zero" => {
+                    let event = EventTable { kind: abi::EVENT_PUBLISH, request: 1, ..std::mem::zeroed() };
+                    let event = EventTable { size: size_of::<EventTable>(), ..event };
+                    ((*cx).emit)(cx, &raw const event)
+                }
                 b"begin" => ((*cx).begin)(cx, ptr::null()),
                 b"head" => ((*cx).deliver_head)(cx, ptr::null()),
                 _ => {
@@ -218,7 +223,8 @@ fn null_from_a_layer_ends_the_connection() {
 
     let table = LayerTable { on_data: Some(on_data), near: abi::PORT_SERVER, ..PLAIN };
     let mut random = |_: &mut [u8]| {};
-    for (order, fault) in [("emit", "an event"), ("begin", "a message"), ("head", "a message")] {
+    let orders = [("emit", "an event"), ("zero", "0 is no"), ("begin", "a message"), ("head", "a message")];
+    for (order, fault) in orders {
         let now = Instant::now();
         let mut chain = Chain::new(vec![made(&table, now)]).expect("a chain");
         let error = chain.on_data(order.as_bytes(), &mut Env { now, random: &mut random }).expect_err(order);
@@ -322,15 +328,20 @@ fn a_frame_without_an_owner_is_copied() {
     );
 }
 
-/// Has a call open whose closure panics when it is dropped, and holds the host.
+/// Has a call open whose closure calls again and panics when it is dropped, and holds the host.
 struct Closing {
     host: Host,
 }
 
-struct Bomb;
+struct Bomb(Host);
+
+static LAST: Mutex<Option<Result<(), NotTaken>>> = Mutex::new(None);
 
 impl Drop for Bomb {
     fn drop(&mut self) {
+        let then = |_: &mut Closing, _: Result<crate::CallResult, crate::CallError>| {};
+        let taken = self.0.call(crate::ConnId(1), "again", &[], then);
+        *LAST.lock().expect("no panic") = Some(taken);
         panic!("as ordered");
     }
 }
@@ -345,7 +356,7 @@ impl App for Closing {
     }
 
     fn on_timer(&mut self, _: TimerId) {
-        let (bomb, host) = (Bomb, self.host.clone());
+        let (bomb, host) = (Bomb(self.host.clone()), self.host.clone());
         let then = move |_: &mut Self, _: Result<crate::CallResult, crate::CallError>| {
             host.debug("never");
             drop(bomb);
@@ -360,6 +371,7 @@ fn what_calls_hold_is_dropped_within_the_guard() {
     let mut instance = entry.create(Bare, "{}").expect("an instance");
     instance.tell(&What::Timer(1)).expect("told");
     assert_eq!(instance.destroy(), Err(Failure::Panic("as ordered".to_owned())));
+    assert_eq!(*LAST.lock().expect("no panic"), Some(Err(NotTaken::Gone)), "nothing is kept any more");
 }
 
 #[test]

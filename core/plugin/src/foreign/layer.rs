@@ -186,6 +186,10 @@ impl ForeignLayer {
                 let args: Vec<Value> = args.iter().map(values::from_json).collect();
                 cx.emit(Event::Message { request, slot, command: name, args });
             }
+            // It would mean all of them.
+            abi::EVENT_PUBLISH if slot.0 == 0 => {
+                return Err("0 is no message stream to publish on".to_owned());
+            }
             abi::EVENT_PUBLISH => {
                 self.ask(request, Asked::Publish)?;
                 cx.emit(Event::Publish { request, slot, name, kind: PublishKind::Live });

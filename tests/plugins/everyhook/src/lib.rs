@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use crtmp_plugin::{
-    App, Command, CommandCall, Conn, ConnId, Filter, Frame, Hooks, Host, KeptFrame, Message, Metadata,
-    NoSettings, Pass, Play, Pong, Publish, Reply, RequestId, SourceId, Stream, TappedFrame, TimerId, Verdict,
-    export_plugin,
+    App, Command, CommandCall, Conn, ConnId, Filter, Frame, Hooks, Host, KeptFrame, MediaKind, Message,
+    Metadata, NoSettings, Pass, Play, Pong, Publish, Reply, RequestId, SourceId, Stream, TappedFrame,
+    TimerId, Verdict, export_plugin,
 };
 use serde_json::{Map, Value, json};
 
@@ -68,7 +68,9 @@ impl App for EveryHook {
             assert!(answer.join().expect("it does not panic"));
             return Verdict::Later;
         }
-        let _ = self.host.tap(conn.id(), request.stream_id, true);
+        if request.name != "untapped" {
+            let _ = self.host.tap(conn.id(), request.stream_id, true);
+        }
         Verdict::accept_as(format!("{}-renamed", request.name))
     }
 
@@ -82,8 +84,14 @@ impl App for EveryHook {
         Verdict::redirect("rtmp://elsewhere/live")
     }
 
-    fn on_message(&mut self, _: &Conn<'_>, message: Message<'_>) -> Reply {
+    fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
         assert_ne!(message.name, "panic", "as ordered");
+        if message.name == "header" {
+            let stream_id = message.args().iter().find_map(Value::as_f64).unwrap_or_default() as u32;
+            let header = self.host.sequence_header(conn.id(), stream_id, MediaKind::Video);
+            let last = header.and_then(|header| header.get().body().last().copied());
+            return Reply::Result(json!(format!("header {stream_id}: {last:?}")));
+        }
         Reply::Result(message.args().into())
     }
 
@@ -114,7 +122,7 @@ impl App for EveryHook {
 
     fn on_frame(&mut self, _: &Conn<'_>, tapped: TappedFrame<'_>) {
         let sum: u32 = tapped.frame.body().iter().map(|byte| u32::from(*byte)).sum();
-        self.heard.push(sum.to_string());
+        self.heard.push(format!("{} on {}: {sum}", tapped.name, tapped.stream_id));
         self.frames.insert(tapped.name.to_owned(), tapped.frame.keep(&self.host));
     }
 
