@@ -1,11 +1,12 @@
 //! Applications from the templates: made outside of the tree, built, tested, and run by the real server.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crtmp_tests::{Config, Launch, Server, ffmpeg, folder_of_programs, wait_for};
+use crtmp_tests::{Config, Launch, Server, ffmpeg, folder_of_programs, root, wait_for};
 use serde_json::Value;
 
 use crate::SOON;
@@ -16,7 +17,12 @@ const BUILD: Duration = Duration::from_secs(300);
 #[test]
 fn an_application_in_rust_works_from_the_template() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let block = make("oxide", folder.path(), "");
+    // Outside of this tree all the way: with a copy of what docs/plugins.md says is needed.
+    let kit = folder.path().join("kit");
+    for part in ["Cargo.toml", "core/media", "core/plugin"] {
+        copy(&root().join(part), &kit.join(part));
+    }
+    let block = make("oxide", folder.path(), &format!("--sdk {}", kit.display()));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let project = folder.path().join("oxide");
     for task in ["test --offline", "build --offline"] {
@@ -47,11 +53,24 @@ fn an_application_in_lua_works_from_the_template() {
     runs_in_the_server("moon", &block);
 }
 
+/// Copies a file, or a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        for entry in fs::read_dir(from).expect("it is there") {
+            let entry = entry.expect("it can be read");
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::create_dir_all(to.parent().expect("a folder")).expect("it can be made");
+        fs::copy(from, to).expect("it can be copied");
+    }
+}
+
 /// Has xtask make an application; gives the block that it prints for the configuration.
-fn make(name: &str, folder: &Path, language: &str) -> String {
+fn make(name: &str, folder: &Path, options: &str) -> String {
     let xtask = folder_of_programs().join("xtask");
     assert!(xtask.is_file(), "{} is missing: run `cargo xtask test`", xtask.display());
-    let launch = Launch::new(xtask).arg("new-app").arg(name).arg(folder.join(name)).args(language);
+    let launch = Launch::new(xtask).arg("new-app").arg(name).arg(folder.join(name)).args(options);
     let output = launch.within(SOON).run().success().stdout;
     let block = &output[output.find('{').expect("a block")..];
     block.trim().trim_end_matches(',').to_owned()

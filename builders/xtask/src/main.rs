@@ -54,8 +54,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "new-app",
-        arguments: "NAME [DIR] [--c|--lua]",
-        summary: "make an application outside of this tree, in Rust, C or Lua, with `--sdk PATH` for another plugin kit",
+        arguments: "NAME [DIR] [--c|--lua] [--sdk PATH]",
+        summary: "make an application outside of this tree, in Rust, C or Lua, with this plugin kit or another",
         run: new_app::run,
     },
     Task {

@@ -10,6 +10,13 @@ const NAME_LENGTH: usize = 32;
 
 const USAGE: &str = "cargo xtask new-app NAME [DIR] [--c | --lua] [--sdk PATH]";
 
+/// What an application in C takes of the plugin kit.
+const HEADER: &str = "include/crtmp_plugin.h";
+
+/// What one in Rust is built with, from the folder of the plugin kit: its crates, and the manifest above them that
+/// says their versions and dependencies.
+const KIT: [&str; 3] = ["Cargo.toml", "../media/Cargo.toml", "../../Cargo.toml"];
+
 /// A file of a template, and what it is called in the project.
 type File = (&'static str, &'static str);
 
@@ -70,7 +77,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         write(&order.folder.join(order.fill(to)), &order.fill(&text))?;
     }
     if template.folder == "c" {
-        write(&order.folder.join("crtmp_plugin.h"), &read(&order.sdk.join("include/crtmp_plugin.h"))?)?;
+        write(&order.folder.join("crtmp_plugin.h"), &read(&order.sdk.join(HEADER))?)?;
     }
     println!("{} is made. In it:\n", order.folder.display());
     for command in [template.test, template.build].iter().filter(|command| !command.is_empty()) {
@@ -121,13 +128,7 @@ impl Order {
         let full = |path: &Path| {
             std::path::absolute(path).map_err(|error| Failure(format!("{}: {error}", path.display())))
         };
-        let sdk = full(&sdk)?;
-        if !sdk.join("include/crtmp_plugin.h").is_file() {
-            return Err(Failure(format!(
-                "{} is not the plugin kit: it has no include/crtmp_plugin.h",
-                sdk.display()
-            )));
-        }
+        let sdk = kit(&full(&sdk)?, template.folder == "rust")?;
         Ok(Self { name: name.to_owned(), folder: full(&folder)?, template, sdk })
     }
 
@@ -136,6 +137,25 @@ impl Order {
             .replace("{{folder}}", &self.folder.to_string_lossy())
             .replace("{{sdk}}", &self.sdk.to_string_lossy())
     }
+}
+
+/// The folder of the plugin kit, where `path` is that folder or the tree that has it as `core/plugin`; with all that
+/// is needed there, for an application in Rust or another one.
+fn kit(path: &Path, rust: bool) -> Result<PathBuf, Failure> {
+    let below = path.join("core/plugin");
+    let kit = if below.is_dir() { below } else { path.to_owned() };
+    if !kit.join(HEADER).is_file() {
+        return Err(Failure(format!("--sdk: {} is not the plugin kit: it has no {HEADER}", kit.display())));
+    }
+    let missing = KIT.iter().find(|file| rust && !kit.join(file).is_file());
+    if let Some(file) = missing {
+        return Err(Failure(format!(
+            "--sdk: {} is missing beside the plugin kit: an application in Rust needs a checkout, or of one the files \
+             Cargo.toml, core/plugin and core/media, at these places",
+            kit.join(file).display()
+        )));
+    }
+    Ok(kit)
 }
 
 fn is_name(name: &str) -> bool {
@@ -158,6 +178,24 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kit_is_found_by_its_folder_and_by_its_tree() {
+        let plugin = root().join("core/plugin");
+        for path in [root(), &plugin] {
+            assert_eq!(kit(path, true).ok(), Some(plugin.clone()));
+            assert_eq!(kit(path, false).ok(), Some(plugin.clone()));
+        }
+        let refused = |path: &Path, rust| kit(path, rust).err().map(|error| error.0).unwrap_or_default();
+        assert!(refused(&root().join("core"), false).contains("it has no include/crtmp_plugin.h"));
+        let alone = std::env::temp_dir().join(format!("crtmp-kit-alone-{}", std::process::id()));
+        write(&alone.join("plugin").join(HEADER), "").expect("a temporary folder");
+        write(&alone.join("plugin/Cargo.toml"), "").expect("a temporary folder");
+        let (error, header) = (refused(&alone.join("plugin"), true), kit(&alone.join("plugin"), false));
+        fs::remove_dir_all(&alone).expect("a temporary folder");
+        assert!(error.contains("../media/Cargo.toml is missing"), "{error}");
+        assert_eq!(header.ok(), Some(alone.join("plugin")));
+    }
 
     #[test]
     fn names_fit_into_file_names_and_commands() {
