@@ -5,6 +5,9 @@ configuration = {
   -- Go to the background. `--daemon` does the same.
   daemon = false,
 
+  -- Where limits and ingest points that commands set are kept over a restart:
+  -- stateFile = "/var/lib/crtmpserver/state.json",
+
   logAppenders = {
     { name = "console", type = "coloredConsole", level = 3 },
     -- A file beside it, kept below 10 MB, with ten old ones:

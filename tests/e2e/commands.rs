@@ -650,6 +650,38 @@ fn a_plan_changes_nothing_and_a_reload_does() {
 }
 
 #[test]
+fn a_plan_says_which_sessions_it_concerns() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let mut clients = [(); 2].map(|()| Client::connected(server.address(), "live"));
+    let of_clients = |connection: &&Value| connection["protocol"] == "inboundRtmp";
+    let connections = session.done("listConnections");
+    let connections = connections.as_array().expect("a list").iter().filter(of_clients);
+    let mut ids: Vec<u64> = connections.filter_map(|connection| connection["id"].as_u64()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids.len(), 2);
+    let unchanged = session.done("reload plan=1");
+    assert_eq!(
+        (&unchanged["sessionsWithOldApplication"], &unchanged["sessionsOfClosed"]),
+        (&json!([]), &json!([]))
+    );
+
+    server.rewrite(&config().port(crate::free_port()).application("playWait", "3"));
+    let plan = session.done("reload plan=1");
+    let concerned = json!([{ "of": "flvplayback", "count": 2, "ids": ids }]);
+    assert_eq!(plan["sessionsWithOldApplication"], concerned, "{plan}");
+    let closed = &plan["sessionsOfClosed"];
+    assert_eq!(closed.as_array().map(Vec::len), Some(1), "{plan}");
+    assert_eq!((&closed[0]["count"], &closed[0]["ids"]), (&json!(2), &json!(ids)), "{plan}");
+    assert_eq!(closed[0]["of"], plan["close"][0], "{plan}");
+    session.done("reload");
+    for client in &mut clients {
+        client.expect_open();
+    }
+    server.stop();
+}
+
+#[test]
 fn the_log_level_is_set_for_all_appenders() {
     let server = Server::start(&config());
     let faces = Faces::of(&server);

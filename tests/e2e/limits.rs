@@ -207,6 +207,29 @@ fn limits_and_ingest_points_outlive_a_restart_with_their_numbers() {
 }
 
 #[test]
+fn without_a_state_file_commands_say_that_nothing_is_kept() {
+    let (_folder, file) = file("state.json");
+    let servers =
+        [(with_commands().application("hasIngestPoints", "true"), false), (with_state(&file), true)];
+    for (config, kept) in servers {
+        let server = Server::start(&config);
+        let mut commands = Commands::open(&server);
+        for line in [
+            "createIngestPoint privateStreamName=hidden publicStreamName=cam",
+            "setConnectionsCountLimit count=50",
+            "setBandwidthLimit in=1000000 out=0",
+        ] {
+            let answer = commands.call(line);
+            assert_eq!(answer["status"], "SUCCESS", "{answer}");
+            let text = answer["description"].as_str().unwrap_or_default();
+            let unkept = text.ends_with("not kept over a restart: no stateFile is configured");
+            assert_eq!(unkept, !kept, "{line}: {text}");
+        }
+        server.stop();
+    }
+}
+
+#[test]
 fn a_broken_state_file_ends_the_start_and_is_left_alone() {
     let (folder, state) = file("state.json");
     fs::write(&state, "{\n  \"version\": 1,\n  oops").expect("a temporary file");

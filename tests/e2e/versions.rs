@@ -24,8 +24,12 @@ fn stage() -> Server {
 }
 
 fn stage_with(keys: &str) -> Server {
-    let block = format!("{{ name = \"versioned\", library = {:?}, {keys} }}", library(1));
-    Server::start(&Config::new().workers(2).block(&block).block(&cli::administrator()))
+    Server::start(&config(1, keys))
+}
+
+fn config(version: u32, keys: &str) -> Config {
+    let block = format!("{{ name = \"versioned\", library = {:?}, {keys} }}", library(version));
+    Config::new().workers(2).block(&block).block(&cli::administrator())
 }
 
 /// A client of the application, whichever version it gets.
@@ -82,6 +86,40 @@ fn another_version_takes_new_connections_and_the_old_one_keeps_its_own() {
     assert_version(&mut new, 2);
     assert_eq!(cli.done("whichVersion")[0], 2, "the old version takes no command with it");
     assert!(!server.stop().contains("left behind"));
+}
+
+#[test]
+fn a_loaded_version_stays_over_reloads_until_the_file_names_another_library() {
+    let server = stage();
+    let mut cli = Session::operator(&server);
+    cli.done(&format!("loadApplication name=versioned library={}", library(2)));
+    let kept = json!([{ "name": "versioned", "library": library(2) }]);
+    let mut client = client(&server);
+    assert_version(&mut client, 2);
+    // The same file, and one with another key of the block.
+    for keys in ["", "maxConnections = 5"] {
+        server.rewrite(&config(1, keys));
+        let plan = cli.done("reload plan=1");
+        assert_eq!(plan["keepLoaded"], kept, "{plan}");
+        assert_eq!(plan["start"].as_array().map(Vec::len), Some(usize::from(!keys.is_empty())), "{plan}");
+        assert_eq!(cli.done("reload")["keptLoaded"], kept);
+        assert_eq!(cli.done("whichVersion")[0], 2);
+    }
+    server.wait_for_log("which loadApplication has loaded");
+    assert_version(&mut client, 2);
+    // The file names it itself; from then on the file alone counts.
+    for version in [2, 1] {
+        server.rewrite(&config(version, ""));
+        assert_eq!(cli.done("reload plan=1")["keepLoaded"], json!([]));
+        assert_eq!(cli.done("reload")["keptLoaded"], json!([]));
+        assert_eq!(cli.done("whichVersion")[0], version);
+    }
+    // Loaded twice, it is still the file that says when it goes.
+    cli.done(&format!("loadApplication name=versioned library={}", library(2)));
+    server.rewrite(&config(1, ""));
+    assert_eq!(cli.done("reload")["keptLoaded"], kept);
+    drop(client);
+    server.stop();
 }
 
 #[test]

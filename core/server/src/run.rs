@@ -343,6 +343,7 @@ impl Start<'_> {
                     "retuned": done.retuned,
                     "ended": done.ended,
                     "restart": done.restart.iter().map(|change| &change.path).collect::<Vec<_>>(),
+                    "keptLoaded": done.kept_loaded,
                 }),
             ),
             Err(text) => failed(format!("nothing is changed: {text}")),
@@ -370,6 +371,15 @@ impl Start<'_> {
                         change.path,
                         change.new,
                         change.old
+                    );
+                }
+                for kept in &done.kept_loaded {
+                    warn!(
+                        log,
+                        "reload: {:?} goes on with {}, which loadApplication has loaded; a restart starts what the \
+                        configuration file names, and so does a reload after its `library` has changed",
+                        kept.name,
+                        kept.library.display()
                     );
                 }
                 info!(log, "reload: done"; "opened" => done.opened, "closed" => done.closed,

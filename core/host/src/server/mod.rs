@@ -32,7 +32,7 @@ pub use self::commands::commands_document;
 use self::control::Gathering;
 pub use self::control::{Order, Post, Wish};
 use self::libraries::Libraries;
-pub use self::reload::{Plan, Reloaded};
+pub use self::reload::{KeptLibrary, Plan, Reloaded, Sessions};
 use crate::{
     apps::Watchdog,
     chains::{Catalogue, layer_keys},

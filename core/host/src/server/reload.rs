@@ -1,6 +1,8 @@
 //! From one configuration to the next.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crtmp_reactor::{ConnectionReport, WorkerReport};
 
 use super::{
     Port, Server, bind::bind_one, commands::services::may_stay, libraries::Libraries, tell_application,
@@ -9,6 +11,9 @@ use crate::{
     config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
     events::Kind,
 };
+
+/// Numbers of connections that a plan lists for one application or acceptor; the others are only counted.
+const SESSIONS: usize = 100;
 
 /// What a reload would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -34,9 +39,33 @@ pub struct Plan {
     pub processes: bool,
     /// Whether it would change the lists of libraries or chains, so that new connections may get other layers.
     pub chains: bool,
-    /// Connections that would keep an application that has been replaced or removed. None is closed, but for
-    /// command lines whose secret changes.
-    pub sessions_with_old_application: usize,
+    /// Applications that would go on with a library that `loadApplication` has loaded.
+    pub keep_loaded: Vec<KeptLibrary>,
+    /// Connections that would keep an application that has been replaced or removed, by application. None is closed,
+    /// but for command lines whose secret changes.
+    pub sessions_with_old_application: Vec<Sessions>,
+    /// Connections that came by acceptors which would be closed, by acceptor. They stay.
+    pub sessions_of_closed: Vec<Sessions>,
+}
+
+/// Connections that a reload would concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Sessions {
+    /// The application, or the acceptor.
+    pub of: String,
+    /// How many.
+    pub count: usize,
+    /// The numbers of the first 100 of them.
+    pub ids: Vec<u64>,
+}
+
+/// A library that `loadApplication` has loaded, and that stays.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KeptLibrary {
+    /// The application's name.
+    pub name: String,
+    /// The file that is in force instead of what the configuration file names.
+    pub library: PathBuf,
 }
 
 /// What a reload has done.
@@ -54,6 +83,17 @@ pub struct Reloaded {
     pub retuned: Vec<String>,
     /// Changes that wait for a restart.
     pub restart: Vec<RestartChange>,
+    /// Applications that go on with a library that `loadApplication` has loaded.
+    pub kept_loaded: Vec<KeptLibrary>,
+}
+
+/// A library that `loadApplication` has loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    /// Where the configuration file says that the library is.
+    in_file: Option<PathBuf>,
+    /// The one that is in force instead.
+    library: PathBuf,
 }
 
 impl Server {
@@ -71,6 +111,9 @@ impl Server {
     pub fn plan(&self, new: &Configuration) -> Result<Plan, Vec<ConfigError>> {
         let environment = &self.environment;
         let program_folder = environment.program_folder.as_deref();
+        let mut new = new.clone();
+        let keep_loaded = self.keep_loaded(&mut new);
+        let new = &new;
         super::check(new, &environment.catalogue, program_folder, &environment.folder, &environment.log)?;
         let libraries = Libraries::load(new, &environment.catalogue, program_folder)?;
         let diff = diff(&self.configuration, new);
@@ -82,11 +125,25 @@ impl Server {
         let orphans = created.filter(|port| !may_stay(port, new, &libraries.catalogue));
         let start = diff.added_applications.iter().chain(&diff.changed_applications);
         let start: Vec<String> = start.map(|application| application.name.clone()).collect();
-        let touched = start.iter().chain(&diff.removed_applications);
-        let sessions = touched
-            .filter_map(|name| self.connections.get(name))
-            .map(|count| count.load(std::sync::atomic::Ordering::Relaxed))
-            .sum();
+        let touched: Vec<&String> = start.iter().chain(&diff.removed_applications).collect();
+        let reports = if touched.is_empty() && diff.removed_acceptors.is_empty() {
+            Vec::new()
+        } else {
+            self.workers.report(super::REPORT_TIME)
+        };
+        let of_application = |name: &&String| {
+            sessions(&reports, name, |connection| connection.application.as_deref() == Some(name.as_str()))
+        };
+        let sessions_with_old_application = touched.iter().map(of_application).filter(has_some).collect();
+        let of_acceptor = |wanted: &ApplicationAcceptor| {
+            let address = self.ports.iter().find(|port| port.wanted == *wanted).map(|port| port.address);
+            sessions(&reports, &acceptor(wanted), |connection| {
+                !connection.outbound
+                    && connection.chain == wanted.acceptor.protocol
+                    && address.is_some_and(|address| came_by(connection.local, address))
+            })
+        };
+        let sessions_of_closed = diff.removed_acceptors.iter().map(of_acceptor).filter(has_some).collect();
         Ok(Plan {
             open: diff.added_acceptors.iter().map(acceptor).collect(),
             close: diff
@@ -103,7 +160,9 @@ impl Server {
             event_logger: diff.event_logger.is_some(),
             processes: diff.processes,
             chains: diff.chains,
-            sessions_with_old_application: sessions,
+            keep_loaded,
+            sessions_with_old_application,
+            sessions_of_closed,
         })
     }
 
@@ -114,7 +173,51 @@ impl Server {
     /// # Errors
     ///
     /// What is wrong with it; then nothing has changed.
-    pub fn reload(&mut self, new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
+    pub fn reload(&mut self, mut new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
+        let kept_loaded = self.keep_loaded(&mut new);
+        let done = self.go_over_to(new)?;
+        // Of the others the configuration file has spoken.
+        self.state.loaded.retain(|name, _| kept_loaded.iter().any(|kept| kept.name == *name));
+        Ok(Reloaded { kept_loaded, ..done })
+    }
+
+    /// Has an application go on with another library, over reloads too, for as long as the configuration file does
+    /// not name another one itself.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the library; then nothing has changed.
+    pub(super) fn load_library(
+        &mut self,
+        name: &str,
+        library: PathBuf,
+    ) -> Result<Reloaded, Vec<ConfigError>> {
+        let mut configuration = self.configuration.clone();
+        let entry = configuration.applications.list.iter_mut().find(|entry| entry.name == name);
+        let before = entry.and_then(|entry| entry.library.replace(library.clone()));
+        let done = self.go_over_to(configuration)?;
+        let in_file = self.state.loaded.remove(name).map_or(before, |loaded| loaded.in_file);
+        self.state.loaded.insert(name.to_owned(), Loaded { in_file, library });
+        Ok(done)
+    }
+
+    /// Puts what `loadApplication` has loaded into a configuration as the file has it, where the file says of the
+    /// library what it said then.
+    fn keep_loaded(&self, new: &mut Configuration) -> Vec<KeptLibrary> {
+        let mut kept = Vec::new();
+        for entry in &mut new.applications.list {
+            if let Some(loaded) = self.state.loaded.get(&entry.name)
+                && entry.library == loaded.in_file
+            {
+                entry.library = Some(loaded.library.clone());
+                kept.push(KeptLibrary { name: entry.name.clone(), library: loaded.library.clone() });
+            }
+        }
+        kept
+    }
+
+    /// Goes over to a configuration as it is, whatever commands have loaded.
+    fn go_over_to(&mut self, new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
         let diff = diff(&self.configuration, &new);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
         let (taken_over, fresh): (Vec<_>, Vec<_>) = diff
@@ -157,6 +260,7 @@ impl Server {
             ended: diff.removed_applications.clone(),
             retuned: diff.retuned_applications,
             restart: diff.restart,
+            kept_loaded: Vec::new(),
         };
         reloaded.started.sort();
         // What needs a restart stays as it was.
@@ -240,6 +344,30 @@ fn secret_of<'a>(configuration: &'a Configuration, application: &str) -> Option<
     list.iter().find(|other| other.name == application).and_then(|found| found.settings.get("secret"))
 }
 
+/// Those of all connections that are meant.
+fn sessions(reports: &[WorkerReport], of: &str, is_meant: impl Fn(&ConnectionReport) -> bool) -> Sessions {
+    let all = reports.iter().flat_map(|report| &report.connections).filter(|connection| is_meant(connection));
+    listed(of, all.map(|connection| connection.id.0).collect())
+}
+
+/// The first of these numbers, and how many there are.
+fn listed(of: &str, mut ids: Vec<u64>) -> Sessions {
+    ids.sort_unstable();
+    let count = ids.len();
+    ids.truncate(SESSIONS);
+    Sessions { of: of.to_owned(), count, ids }
+}
+
+fn has_some(sessions: &Sessions) -> bool {
+    sessions.count > 0
+}
+
+/// Whether a connection with this near end came by an acceptor that listens at `address`.
+fn came_by(local: SocketAddr, address: SocketAddr) -> bool {
+    let every = address.ip().is_unspecified();
+    local.port() == address.port() && (every || local.ip().to_canonical() == address.ip().to_canonical())
+}
+
 fn path_of(configuration: &Configuration, wanted: &ApplicationAcceptor) -> String {
     let list = &configuration.applications.list;
     let application = list.iter().position(|other| other.name == wanted.application);
@@ -247,4 +375,34 @@ fn path_of(configuration: &Configuration, wanted: &ApplicationAcceptor) -> Strin
         application.and_then(|at| list[at].acceptors.iter().position(|other| *other == wanted.acceptor));
     let number = |index: Option<usize>| index.map_or(0, |index| index + 1);
     format!("configuration.applications[{}].acceptors[{}]", number(application), number(acceptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_belong_to_the_acceptor_of_their_near_end() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (local, acceptor, expected) in [
+            ("127.0.0.1:1935", "127.0.0.1:1935", true),
+            ("127.0.0.1:1935", "0.0.0.0:1935", true),
+            ("[::ffff:127.0.0.1]:1935", "[::]:1935", true),
+            ("[::ffff:127.0.0.1]:1935", "127.0.0.1:1935", true),
+            ("127.0.0.1:1935", "127.0.0.2:1935", false),
+            ("127.0.0.1:1935", "0.0.0.0:1936", false),
+        ] {
+            assert_eq!(came_by(address(local), address(acceptor)), expected, "{local} {acceptor}");
+        }
+    }
+
+    #[test]
+    fn a_plan_lists_so_many_numbers_and_counts_all() {
+        for count in [SESSIONS - 1, SESSIONS, SESSIONS + 1] {
+            let ids = (0..u64::try_from(count).unwrap()).rev().collect();
+            let Sessions { count: told, ids, .. } = listed("live", ids);
+            assert_eq!((told, ids.len()), (count, count.min(SESSIONS)));
+            assert!(ids.is_sorted() && ids[0] == 0);
+        }
+    }
 }

@@ -64,7 +64,9 @@ pub(super) fn commands() -> Vec<Builtin> {
                          `rootDirectory` or in one of `loadFrom`",
                     ),
                 ],
-                "Loads another version of an application beside the one that runs; new connections go to it.",
+                "Loads another version of an application beside the one that runs; new connections go to it. It stays over \
+                 reloads until `library` of the application in the configuration file changes, and their plan and log \
+                 say so; a restart starts what the file names.",
             ),
             load,
         ),
@@ -144,8 +146,7 @@ fn load(server: &mut Server, run: &Run<'_>) -> Outcome {
     if !file.is_absolute() {
         return Outcome::Fail("`library` must be an absolute path".to_owned());
     }
-    let mut configuration = server.configuration.clone();
-    let Some(entry) = configuration.applications.list.iter_mut().find(|entry| entry.name == name) else {
+    let Some(entry) = server.configuration.applications.list.iter().find(|entry| entry.name == name) else {
         return Outcome::Fail(format!("there is no application {name:?}"));
     };
     let same = server.libraries.of(entry).map(|library| library.path().to_owned());
@@ -161,8 +162,7 @@ fn load(server: &mut Server, run: &Run<'_>) -> Outcome {
                     put the new version into a file of another name";
         return Outcome::Fail(text.to_owned());
     }
-    entry.library = Some(file);
-    match server.reload(configuration) {
+    match server.load_library(&name, file) {
         Ok(_) => Outcome::Done("the new version is loaded; new connections go to it", info(server, &name)),
         Err(errors) => Outcome::Fail(texts(&errors)),
     }

@@ -54,7 +54,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                     "plan",
                     Kind::Flag,
                     "false",
-                    "only say what it would do, and to which sessions",
+                    "only say what it would do, and which sessions would keep an old application or lose their acceptor",
                 )],
                 "Reads the configuration again and goes over to it, without touching sessions.",
             ),

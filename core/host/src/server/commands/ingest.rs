@@ -30,10 +30,13 @@ pub(super) fn commands() -> Vec<Builtin> {
                     Param::required(PUBLIC, Kind::Text, "the name that the stream has for everybody else"),
                 ],
                 "Lets whoever knows a private name publish a stream, which appears under its public name. Applications \
-                 with hasIngestPoints take no other publishers. It is kept over a restart.",
+                 with hasIngestPoints take no other publishers. It is kept over a restart where `stateFile` is configured.",
             ),
             |server, run| match create(server, run) {
-                Ok(point) => Outcome::Done("the ingest point is there", point),
+                Ok(point) => {
+                    let unkept = "the ingest point is there; it is not kept over a restart: no stateFile is configured";
+                    Outcome::Done(server.state.kept.says("the ingest point is there", unkept), point)
+                }
                 Err(text) => Outcome::Fail(text),
             },
         ),

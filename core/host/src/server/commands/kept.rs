@@ -131,6 +131,11 @@ impl State {
         Ok(state)
     }
 
+    /// What a command that keeps something says: `kept`, or that there is no file, with how that can be mended.
+    pub(in crate::server) fn says(&self, kept: &'static str, unkept: &'static str) -> &'static str {
+        if self.file.is_some() { kept } else { unkept }
+    }
+
     /// All entries with their numbers, the oldest first.
     pub(in crate::server) fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
         self.entries.iter().map(|(id, entry)| (*id, entry))

@@ -26,7 +26,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 Access::Change,
                 &[Param::required("count", Kind::Whole, "connections; 0: as many as the system allows")],
                 "Limits how many connections there may be. Those that are there stay, and sessions of command line \
-                 interfaces on loopback are neither counted nor refused. It is kept over a restart.",
+                 interfaces on loopback are neither counted nor refused. It is kept over a restart where `stateFile` is \
+                 configured.",
             ),
             set_connections,
         ),
@@ -49,7 +50,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                     Param::required("out", Kind::Whole, "bytes in a second that may be sent; 0: no limit"),
                 ],
                 "Limits the bandwidth: while more is received than `in`, new publishes are refused, while more is sent \
-                 than `out`, new plays; streams that run go on. It is kept over a restart.",
+                 than `out`, new plays; streams that run go on. It is kept over a restart where `stateFile` is configured.",
             ),
             set_bandwidth,
         ),
@@ -225,7 +226,8 @@ fn set_connections(server: &mut Server, run: &Run<'_>) -> Outcome {
     }
     slog::info!(server.environment.log, "the limit of connections is set by command";
         "count" => count, "caller" => &run.caller.name);
-    Outcome::Done("the limit of connections is set", connections(server))
+    let unkept = "the limit of connections is set; it is not kept over a restart: no stateFile is configured";
+    Outcome::Done(server.state.kept.says("the limit of connections is set", unkept), connections(server))
 }
 
 fn connections(server: &Server) -> Value {
@@ -244,7 +246,9 @@ fn set_bandwidth(server: &mut Server, run: &Run<'_>) -> Outcome {
     }
     slog::info!(server.environment.log, "the limit of bandwidth is set by command";
         "in" => incoming, "out" => outgoing, "caller" => &run.caller.name);
-    Outcome::Done("bandwidth in bytes per second", bandwidth(server))
+    let unkept =
+        "bandwidth in bytes per second; the limits are not kept over a restart: no stateFile is configured";
+    Outcome::Done(server.state.kept.says("bandwidth in bytes per second", unkept), bandwidth(server))
 }
 
 /// By direction, and again as EvoStream groups it.

@@ -19,12 +19,13 @@ pub(super) mod streams;
 mod timers;
 mod video;
 
-use std::{path::Path, sync::LazyLock, time::Instant};
+use std::{collections::HashMap, path::Path, sync::LazyLock, time::Instant};
 
 pub use self::document::commands_document;
 use super::{
     Server,
     control::{Outcome, Run},
+    reload::Loaded,
 };
 use crate::{commands::Spec, config::ConfigError, processes::Processes};
 
@@ -91,6 +92,8 @@ pub(super) struct State {
     meter: limits::Meter,
     /// Applications in the order in which commands met them: the place is what `appId` says.
     application_ids: Vec<String>,
+    /// What `loadApplication` has loaded, by application.
+    pub(super) loaded: HashMap<String, Loaded>,
     /// What `setConnectionsCountLimit` has set.
     connections_limit: u64,
     timers: timers::Timers,
