@@ -213,13 +213,13 @@ fn without_a_state_file_commands_say_that_nothing_is_kept() {
         [(with_commands().application("hasIngestPoints", "true"), false), (with_state(&file), true)];
     for (config, kept) in servers {
         let server = Server::start(&config);
-        let mut commands = Commands::open(&server);
+        let mut commands = Session::operator(&server);
         for line in [
             "createIngestPoint privateStreamName=hidden publicStreamName=cam",
             "setConnectionsCountLimit count=50",
             "setBandwidthLimit in=1000000 out=0",
         ] {
-            let answer = commands.call(line);
+            let answer = commands.run(line);
             assert_eq!(answer["status"], "SUCCESS", "{answer}");
             let text = answer["description"].as_str().unwrap_or_default();
             let unkept = text.ends_with("not kept over a restart: no stateFile is configured");

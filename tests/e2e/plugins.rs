@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::wire::{self, Client, Message, amf};
 use crtmp_tests::{Canary, Config, Server, ffmpeg, wait_for};
 
 use crate::SOON;
-use crate::containment::{Cli, admin_block};
 
 /// A server with the misbehaving application beside the good ones, and a healthy stream on it.
 fn stage(settings: &str) -> (Server, Canary) {
@@ -97,8 +97,8 @@ fn metadata_reaches_the_application() {
 
 #[test]
 fn publications_of_one_connection_are_tapped_and_asked_about_one_by_one() {
-    let server = Server::start(&Config::new().block("{ name = \"everyhook\" }").block(&admin_block()));
-    let mut cli = Cli::open(&server);
+    let server = Server::start(&Config::new().block("{ name = \"everyhook\" }").block(&administrator()));
+    let mut cli = Session::operator(&server);
     let mut client = Client::connected(server.address(), "everyhook");
     for (stream, name) in [(1, "one"), (2, "untapped"), (3, "three")] {
         client.create_stream();
@@ -120,7 +120,7 @@ fn publications_of_one_connection_are_tapped_and_asked_about_one_by_one() {
     found(&mut client, 1, "Some(11)");
     found(&mut client, 2, "Some(20)");
     found(&mut client, 0, "Some(30)");
-    let frames = |cli: &mut Cli| -> Vec<String> {
+    let frames = |cli: &mut Session| -> Vec<String> {
         let heard = cli.done("heard")["heard"].as_array().cloned().unwrap_or_default();
         let texts = heard.iter().filter_map(|text| text.as_str().map(str::to_owned));
         texts.filter(|text| text.contains("-renamed on ")).collect()

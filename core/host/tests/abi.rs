@@ -250,6 +250,7 @@ fn every_hook_of_1_0_arrives() {
     server.wait_for("on_command everything {}");
 
     assert_eq!(server.ask(8, publish("later")), None);
+    // A question of a connection that has ended meanwhile would not be asked any more.
     server.wait_for("on_publish later?k=v 1 0");
     server.tell(NoticeKind::Close { reason: "left".into() });
     server.wait_for("on_cancel 1");
