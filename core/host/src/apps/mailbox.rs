@@ -1,5 +1,6 @@
 //! The order in which an application gets its jobs: first in, first out for each connection, round-robin between
-//! connections. Requests are bounded; events are not, for the connections that they come from are.
+//! connections. Requests are bounded; events are not, for the connections that they come from are, and streams that come
+//! and go while nobody listens cancel out.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -47,11 +48,15 @@ pub(super) struct Mailbox {
     lines: HashMap<u64, VecDeque<Job>>,
     /// The connections that have a line, each once, in the order of their turns.
     turns: VecDeque<u64>,
+    /// The publisher and name of each stream whose begin waits, and how many such begins do: who publishes a name anew
+    /// before it gives it up begins twice.
+    begun: HashMap<(u64, String), usize>,
 }
 
 impl Mailbox {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, requests: 0, lines: HashMap::new(), turns: VecDeque::new() }
+        let (lines, turns, begun) = (HashMap::new(), VecDeque::new(), HashMap::new());
+        Self { capacity, requests: 0, lines, turns, begun }
     }
 
     /// Whether the next request must be refused.
@@ -65,10 +70,18 @@ impl Mailbox {
     }
 
     /// Adds a job to its connection's line. Behind `Close` there is no place but for a request: another application
-    /// has handed the connection back. A description that waits is replaced
-    /// by a newer one of the same stream.
+    /// has handed the connection back. A description that waits is replaced by a newer one of the same stream. The end
+    /// of a stream whose begin waits takes that away: the application never hears of it.
     pub(super) fn push(&mut self, job: Job) {
         let id = job.conn.id;
+        if let What::Notice(NoticeKind::Stream { publisher, name, live }) = &job.what {
+            let stream = (*publisher, name.clone());
+            if *live {
+                *self.begun.entry(stream).or_default() += 1;
+            } else if self.take_begun(&stream) {
+                return self.forget_begin(id, &stream);
+            }
+        }
         let line = self.lines.entry(id).or_default();
         let closed = matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close { .. }), .. }));
         if closed && !job.what.is_request() {
@@ -93,7 +106,41 @@ impl Mailbox {
             self.turns.push_back(id);
         }
         self.requests -= usize::from(job.what.is_request());
+        if let What::Notice(NoticeKind::Stream { publisher, name, live: true }) = &job.what {
+            self.take_begun(&(*publisher, name.clone()));
+        }
         Some(job)
+    }
+
+    /// One begin less waits; whether there was one.
+    fn take_begun(&mut self, stream: &(u64, String)) -> bool {
+        let Some(count) = self.begun.get_mut(stream) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.begun.remove(stream);
+        }
+        true
+    }
+
+    /// Takes the begin of a stream out of a line. It is looked for from the back: who comes and goes in a loop has come
+    /// lately.
+    fn forget_begin(&mut self, id: u64, (publisher, name): &(u64, String)) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let is_it = |job: &Job| {
+            matches!(&job.what, What::Notice(NoticeKind::Stream { publisher: of, name: called, live: true })
+                if of == publisher && called == name)
+        };
+        if let Some(at) = line.iter().rposition(is_it) {
+            line.remove(at);
+        }
+        self.end_line_if_empty(id);
+    }
+
+    fn end_line_if_empty(&mut self, id: u64) {
+        if self.lines.get(&id).is_some_and(VecDeque::is_empty) {
+            self.lines.remove(&id);
+            self.turns.retain(|turn| *turn != id);
+        }
     }
 
     /// Forgets the requests of one connection, but for messages that want no answer: what they say has happened.
@@ -102,10 +149,7 @@ impl Mailbox {
         let before = line.len();
         line.retain(|job| !job.what.is_request() || job.what.is_news());
         self.requests -= before - line.len();
-        if line.is_empty() {
-            self.lines.remove(&conn);
-            self.turns.retain(|turn| *turn != conn);
-        }
+        self.end_line_if_empty(conn);
     }
 
     /// Forgets all requests.
@@ -256,6 +300,43 @@ mod tests {
         mailbox.push(notice(1, pong(2)));
         mailbox.push(notice(2, pong(3)));
         assert_eq!(drain(&mut mailbox), ["1:pong 2", "2:pong 3", "1:7"]);
+    }
+
+    #[test]
+    fn streams_that_come_and_go_while_nobody_listens_leave_nothing() {
+        let stream = |publisher, name: &str, live| {
+            notice(0, NoticeKind::Stream { publisher, name: name.to_owned(), live })
+        };
+        let mut mailbox = Mailbox::new(10);
+        // It has been heard of: its end has to be, too.
+        mailbox.push(stream(1, "heard", true));
+        mailbox.pop();
+        for round in 0..1000 {
+            mailbox.push(stream(1, "heard", round % 2 == 1));
+            for live in [true, false] {
+                mailbox.push(stream(2, &format!("news {round}"), live));
+                mailbox.push(stream(3, "same", live));
+            }
+            // A second message stream takes the name over from the first.
+            for live in [true, true, false, false] {
+                mailbox.push(stream(4, "taken over", live));
+            }
+        }
+        mailbox.push(stream(2, "stays", true));
+        mailbox.push(stream(3, "stays", false));
+        let left: Vec<String> = std::iter::from_fn(|| mailbox.pop())
+            .map(|job| match job.what {
+                What::Notice(NoticeKind::Stream { publisher, name, live }) => {
+                    format!("{publisher} {name} {live}")
+                }
+                other => format!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(left, ["1 heard false", "1 heard true", "2 stays true", "3 stays false"]);
+        // Nothing is left of lines either, whose last job was taken out.
+        mailbox.push(stream(4, "alone", true));
+        mailbox.push(stream(4, "alone", false));
+        assert!(mailbox.pop().is_none() && mailbox.begun.is_empty());
     }
 
     #[test]
