@@ -476,6 +476,8 @@ pub enum ToWorker {
         source: ConnectionId,
         /// The frame, with the time of its sender.
         frame: Frame,
+        /// What it counts for while it is on its way.
+        size: usize,
     },
     /// The source ends.
     SourceClose {

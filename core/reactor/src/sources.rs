@@ -95,10 +95,10 @@ impl Sources {
         Ok(text)
     }
 
-    /// Takes a frame. Those of a source that has ended were on the way.
-    pub(crate) fn frame(&mut self, id: ConnectionId, frame: Frame, shared: &mut Shared) {
+    /// Takes a frame, which counted for `size` on its way. Those of a source that has ended were on the way.
+    pub(crate) fn frame(&mut self, id: ConnectionId, frame: Frame, size: usize, shared: &mut Shared) {
         let Some(source) = self.live.get_mut(&id) else { return };
-        source.in_flight.fetch_sub(frame.body.len(), Ordering::Relaxed);
+        source.in_flight.fetch_sub(size, Ordering::Relaxed);
         shared.relay.heard(source.home, shared.now);
         let overruns = &mut shared.counters.filters_removed;
         match source.filters.pass(frame, &shared.log, || *overruns += 1) {

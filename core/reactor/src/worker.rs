@@ -383,8 +383,8 @@ impl Worker {
                 }
                 self.sources.open(source, application, &name, in_flight, &mut self.shared);
             }
-            ToWorker::SourceFrame { source, frame } => {
-                self.sources.frame(source, frame, &mut self.shared);
+            ToWorker::SourceFrame { source, frame, size } => {
+                self.sources.frame(source, frame, size, &mut self.shared);
             }
             ToWorker::SourceClose { source, done } => {
                 self.sources.close(source, "its application has ended it", &mut self.shared);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crtmp_media::{Frame, MediaKind, Role};
 
 /// What a frame takes beside its body, roughly, so that many small ones count as well.
-const OVERHEAD: usize = 256;
+pub(crate) const OVERHEAD: usize = 256;
 
 /// What waits for an application, and who lacks what.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use crtmp_reactor::ToWorker;
 use crtmp_relay::ConnectionId;
 
 use super::lock;
+use crate::apps::FRAME_OVERHEAD;
 
 /// Sources that an instance of an application may have at once.
 pub(super) const SOURCES: usize = 4096;
@@ -85,10 +86,12 @@ impl Sources {
     ) -> Result<(), NotTaken> {
         let mut open = lock(&self.open);
         let source = open.by_id.get_mut(&id).ok_or(NotTaken::Gone)?;
-        let size = frame.body.len();
+        let size = frame.body.len() + FRAME_OVERHEAD;
         let video = frame.kind == MediaKind::Video;
         let undecodable = source.needs_key && video && matches!(frame.role, Role::Delta | Role::Disposable);
-        let full = source.in_flight.load(Ordering::Relaxed) + size > limits.worker_queue_bytes;
+        // One always fits, however large.
+        let waiting = source.in_flight.load(Ordering::Relaxed);
+        let full = waiting > 0 && waiting + size > limits.worker_queue_bytes;
         if undecodable || full || !source.opened {
             source.needs_key |= video && frame.role != Role::Disposable;
             return Err(NotTaken::Full);
@@ -96,7 +99,7 @@ impl Sources {
         source.needs_key &= !frame.is_video_key();
         source.in_flight.fetch_add(size, Ordering::Relaxed);
         let source = ConnectionId(id);
-        post(source, ToWorker::SourceFrame { source, frame });
+        post(source, ToWorker::SourceFrame { source, frame, size });
         Ok(())
     }
 }
@@ -141,6 +144,33 @@ mod tests {
         assert!(count.load(Ordering::Relaxed) >= 2000);
         assert_eq!(sources.forget(1), Some(true), "the worker has to end it");
         assert_eq!(send(&sources, 1, picture(Role::Key, 1000)), Err(NotTaken::Gone));
+    }
+
+    #[test]
+    fn frames_count_with_what_they_take_beside_their_bodies() {
+        let limits = Limits { worker_queue_bytes: 100 * (10 + FRAME_OVERHEAD), ..Limits::default() };
+        let sources = Sources::default();
+        assert!(sources.add(1));
+        let mut count = None;
+        assert!(sources.open(1, |in_flight| count = Some(in_flight)));
+        let count = count.expect("the worker is told");
+        let mut sizes = Vec::new();
+        let mut send = |role, size| {
+            sources.frame(1, picture(role, size), &limits, |_, message| match message {
+                ToWorker::SourceFrame { size, .. } => sizes.push(size),
+                _ => panic!("a frame is a frame"),
+            })
+        };
+        let taken = (0..1000).filter(|_| send(Role::Key, 10).is_ok()).count();
+        assert_eq!(taken, 100, "just the limit, and no more");
+        // The worker has taken one.
+        count.fetch_sub(10 + FRAME_OVERHEAD, Ordering::Relaxed);
+        assert_eq!(send(Role::Key, 11), Err(NotTaken::Full), "one byte too many");
+        assert_eq!(send(Role::Key, 9), Ok(()), "one less");
+        count.store(0, Ordering::Relaxed);
+        assert_eq!(send(Role::Key, limits.worker_queue_bytes), Ok(()), "one fits, however large");
+        assert_eq!(send(Role::Key, 0), Err(NotTaken::Full));
+        assert_eq!(sizes[0], 10 + FRAME_OVERHEAD, "the worker takes away what was added");
     }
 
     #[test]
