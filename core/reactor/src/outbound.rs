@@ -55,6 +55,7 @@ impl Connection {
         match failed {
             None => {
                 slog::info!(self.log, "connected to {}", self.peer);
+                shared.counters.connected += 1;
                 self.see_created(shared);
                 self.see_connection(Sight::Registered, shared);
                 done(Ok(self.id));

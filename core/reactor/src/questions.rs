@@ -107,6 +107,16 @@ impl Connection {
     }
 
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
+        let asks = |asked: &Asked| matches!(asked.subject, Subject::Connect { .. });
+        if self.outbound && self.owner.is_some() {
+            // It is its application's from the start.
+            return self.answer_connect(request, Answer::Accept, shared);
+        }
+        if self.owner.is_some() || self.questions.iter().any(asks) {
+            let answer = |answer| Command::AnswerConnect { request, answer };
+            let text = "the connection belongs to an application already, or has asked for one";
+            return self.reject(answer, CONNECT_REJECTED, text, shared);
+        }
         self.caller = Some(self.caller_with(info));
         // Who has accepted the connection is the one to ask, also where another instance has taken its place since.
         let accepted = self.asked.as_ref().filter(|asked| *asked.name == *self.acceptor.application).cloned();

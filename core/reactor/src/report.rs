@@ -39,7 +39,9 @@ pub struct WorkerCounters {
     pub refused: u64,
     /// Connections that this worker took over.
     pub adopted: u64,
-    /// Connections that have ended.
+    /// Connections that this worker made to others.
+    pub connected: u64,
+    /// Connections that have ended, taken over or made.
     pub closed: u64,
     /// Bytes received.
     pub bytes_in: u64,

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,6 +25,7 @@ use crate::{
     connection::{Connection, State},
     control::{Acceptor, Application, Happened, Hooks, Question, Routing, ToApplication, Verdict},
     observe::Observer,
+    outbound,
     shared::{SCRATCH, Shared},
     traffic::Traffic,
 };
@@ -211,4 +212,64 @@ fn a_stream_that_ends_with_its_answer_has_come_before_it_goes() {
     stage.publish(1, "news");
     assert_ne!(stage.connection.state, State::Open);
     assert_eq!(stage.told(), ["news true", "news false", "closed"]);
+}
+
+#[test]
+fn who_has_an_application_does_not_get_another() {
+    for hooks in [Hooks::default(), Hooks { connect: true, ..Hooks::default() }] {
+        let asks = hooks.connect;
+        let mut stage = Stage::new(hooks, |application| application.max_connections = Some(2));
+        let count = stage.application.connections.clone();
+        stage.connect(1);
+        stage.connect(2);
+        let refused = stage.orders("AnswerConnect").pop().expect("an answer");
+        assert!(refused.contains("RequestId(2)") && refused.contains("already"), "{refused}");
+        if asks {
+            assert_eq!(stage.told(), ["connect?"]);
+            stage.connection.on_answer(RequestId(1), Verdict::Accept, &mut stage.shared);
+        }
+        stage.connect(3);
+        assert!(stage.orders("AnswerConnect").last().is_some_and(|answer| answer.contains("Reject")));
+        assert_eq!(count.load(Ordering::Relaxed), 1, "it has one place");
+        stage.connection.end(&mut stage.shared, "closed by the peer");
+        assert_eq!(count.load(Ordering::Relaxed), 0, "and gives it back");
+    }
+}
+
+#[test]
+fn who_was_refused_may_ask_again() {
+    let mut stage = Stage::new(Hooks { connect: true, ..Hooks::default() }, |_| {});
+    for request in 1..=3 {
+        stage.connect(request);
+        assert_eq!(stage.told(), ["connect?"]);
+        let reject = Verdict::Reject { code: String::new(), text: "not today".to_owned() };
+        stage.connection.on_answer(RequestId(request), reject, &mut stage.shared);
+    }
+    assert_eq!(stage.application.connections.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_connection_that_an_application_made_stays_its_own_and_is_counted() {
+    let mut stage = Stage::new(Hooks { connect: true, ..Hooks::default() }, |_| {});
+    let made = Arc::new(AtomicBool::new(false));
+    let (said, application) = (made.clone(), stage.application.clone());
+    let done: outbound::Done = Box::new(move |result| said.store(result.is_ok(), Ordering::Relaxed));
+    stage.connection.begin_outbound(application.clone(), done, &stage.shared);
+    stage.connection.settle_outbound(&mut stage.shared);
+    assert!(made.load(Ordering::Relaxed));
+    stage.connect(1);
+    assert_eq!(stage.told(), Vec::<String>::new(), "nobody is asked");
+    assert!(stage.orders("AnswerConnect").pop().is_some_and(|answer| answer.contains("Accept")));
+    assert_eq!(application.connections.load(Ordering::Relaxed), 0);
+    stage.connection.end(&mut stage.shared, "closed by the peer");
+    let counters = &stage.shared.counters;
+    assert_eq!((counters.adopted, counters.connected, counters.closed), (0, 1, 1));
+
+    // One that was never there has not ended either.
+    let mut stage = Stage::new(Hooks::default(), |_| {});
+    let application = stage.application.clone();
+    stage.connection.begin_outbound(application, Box::new(drop), &stage.shared);
+    stage.connection.end(&mut stage.shared, "no answer");
+    let counters = &stage.shared.counters;
+    assert_eq!((counters.connected, counters.closed), (0, 0));
 }

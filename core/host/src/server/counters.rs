@@ -60,7 +60,7 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
 }
 
 fn worker_json(report: &WorkerReport) -> Value {
-    let WorkerCounters { turns, accepted, refused, adopted, closed, .. } = report.counters;
+    let WorkerCounters { turns, accepted, refused, adopted, connected, closed, .. } = report.counters;
     let counters = &report.counters;
     json!({
         "id": report.worker,
@@ -71,6 +71,7 @@ fn worker_json(report: &WorkerReport) -> Value {
         "accepted": accepted,
         "refused": refused,
         "adopted": adopted,
+        "connected": connected,
         "closed": closed,
         "bytesIn": counters.bytes_in,
         "bytesOut": counters.bytes_out,
@@ -218,6 +219,7 @@ fn totals(reports: &[WorkerReport]) -> Value {
         "players": sum(|report| report.players.len() as u64),
         "accepted": sum(|report| report.counters.accepted),
         "refused": sum(|report| report.counters.refused),
+        "connected": sum(|report| report.counters.connected),
         "closed": sum(|report| report.counters.closed),
         "bytesIn": sum(|report| report.counters.bytes_in),
         "bytesOut": sum(|report| report.counters.bytes_out),

@@ -244,7 +244,7 @@ fn extended_counters(server: &mut Server, run: &Run<'_>) -> Outcome {
     let [incoming, outgoing] = server.state.meter.rates().map(|rate| rate.round() as u64);
     let tcp = json!({
         "current": current,
-        "total": sum(|report| report.counters.adopted),
+        "total": sum(|report| report.counters.adopted + report.counters.connected),
         "inBytes": sum(|report| report.counters.bytes_in),
         "outBytes": sum(|report| report.counters.bytes_out),
         "inSpeed": incoming,
@@ -259,6 +259,7 @@ fn extended_counters(server: &mut Server, run: &Run<'_>) -> Outcome {
         },
         "managedTcpConnectors": {
             "current": all(run.reports).filter(|(connection, _)| connection.outbound).count(),
+            "total": sum(|report| report.counters.connected),
         },
         "grandTotal": tcp,
         "managedTcp": tcp,

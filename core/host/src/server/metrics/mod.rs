@@ -43,6 +43,7 @@ metrics! {
     PLAYERS = Gauge "players" Count "Plays, with those that wait for a publisher";
     ACCEPTED = Counter "connections_accepted" Count "Connections accepted";
     REFUSED = Counter "connections_refused" Count "Connections refused because of a limit";
+    CONNECTED = Counter "connections_made" Count "Connections made to others";
     CLOSED = Counter "connections_closed" Count "Connections that have ended";
     RECEIVED = Counter "received" Bytes "Received";
     SENT = Counter "sent" Bytes "Sent";
@@ -148,9 +149,10 @@ fn of_workers(page: &mut Page, reports: &[WorkerReport]) {
     let sum = |of: fn(&WorkerReport) -> usize| reports.iter().map(of).sum::<usize>() as f64;
     page.one(&PUBLISHERS, sum(|report| report.publishes.len()));
     page.one(&PLAYERS, sum(|report| report.players.len()));
-    let counters: [(&Metric, CountOf); 10] = [
+    let counters: [(&Metric, CountOf); 11] = [
         (&ACCEPTED, |counters| counters.accepted),
         (&REFUSED, |counters| counters.refused),
+        (&CONNECTED, |counters| counters.connected),
         (&CLOSED, |counters| counters.closed),
         (&RECEIVED, |counters| counters.bytes_in),
         (&SENT, |counters| counters.bytes_out),
