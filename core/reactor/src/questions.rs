@@ -447,21 +447,19 @@ impl Connection {
         let Some(owner) = self.owner.clone() else { return };
         let key = StreamKey { application: owner.name.clone(), name: name.clone() };
         let answer = |answer| Command::AnswerPublish { request, answer };
-        let filters = match owner.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make()) {
-            Ok(filters) => Filters::new(filters),
-            Err(reason) => {
-                slog::error!(self.log, "publish refused: {reason}");
-                self.taps.forget(slot);
-                return self.reject(
-                    answer,
-                    BAD_NAME,
-                    "the filters of the application cannot be made",
-                    shared,
-                );
-            }
-        };
         match shared.relay.publish(key, self.id, slot, owner.duplicate_publisher, shared.now) {
             Ok(home) => {
+                // Only now: a name that is contested is asked for again and again.
+                let filters = match owner.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make()) {
+                    Ok(filters) => Filters::new(filters),
+                    Err(reason) => {
+                        shared.relay.unpublish(home, shared.now);
+                        self.taps.forget(slot);
+                        slog::error!(self.log, "publish refused: {reason}");
+                        let text = "the filters of the application cannot be made";
+                        return self.reject(answer, BAD_NAME, text, shared);
+                    }
+                };
                 shared.authorise(&mut self.ticket);
                 slog::info!(self.log, "published"; "stream" => %name);
                 let (unique, since) = (shared.new_stream(), shared.now);

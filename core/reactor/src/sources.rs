@@ -77,14 +77,12 @@ impl Sources {
         shared: &mut Shared,
     ) -> Result<String, String> {
         let name = StreamName::new("", name, &shared.limits).map_err(|error| error.to_string())?;
-        let filters = match &application.make_filters {
-            Some(make) => Filters::new(make()?),
-            None => Filters::default(),
-        };
         let key = StreamKey { application: application.name.clone(), name: name.clone() };
         let busy = |_: Refusal| format!("the stream {:?} is being published already", name.as_str());
         let policy = application.duplicate_publisher;
         let home = shared.relay.publish(key, id, SLOT, policy, shared.now).map_err(busy)?;
+        let made = application.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make());
+        let filters = Filters::new(made.inspect_err(|_| shared.relay.unpublish(home, shared.now))?);
         let (application, text) = (application.clone(), name.to_string());
         let (unique, since) = (shared.new_stream(), shared.now);
         let (name, watch) = (text.clone(), Watch::new(since));

@@ -13,9 +13,9 @@ use std::{
 };
 
 use crtmp_media::{
-    Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamSlot,
+    Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamName, StreamSlot,
 };
-use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, WorkerId};
+use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, StreamKey, WorkerId};
 use mio::net::TcpStream;
 use slog::Logger;
 use slotmap::SlotMap;
@@ -272,4 +272,43 @@ fn a_connection_that_an_application_made_stays_its_own_and_is_counted() {
     stage.connection.end(&mut stage.shared, "no answer");
     let counters = &stage.shared.counters;
     assert_eq!((counters.connected, counters.closed), (0, 0));
+}
+
+#[test]
+fn filters_are_made_for_a_name_that_is_granted() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let (count, fails) = (made.clone(), Arc::new(AtomicBool::new(true)));
+    let fail = fails.clone();
+    let mut stage = Stage::new(Hooks { stream: true, ..Hooks::default() }, |application| {
+        application.make_filters = Some(Box::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            if fail.load(Ordering::Relaxed) { Err("as ordered".to_owned()) } else { Ok(Vec::new()) }
+        }));
+    });
+    stage.connect(1);
+    let key = StreamKey {
+        application: "live".into(),
+        name: StreamName::new("", "news", &stage.shared.limits).unwrap(),
+    };
+    let (holder, policy) = (ConnectionId(8), DuplicatePublisher::ReplaceIfIdle);
+    let home =
+        stage.shared.relay.publish(key.clone(), holder, StreamSlot(1), policy, stage.shared.now).unwrap();
+    // The holder is as silent as the contender waits.
+    stage.publish(1, "news");
+    for _ in 0..4 {
+        stage.shared.now += Duration::from_millis(250);
+        stage.connection.retry_contested(&mut stage.shared);
+    }
+    assert_eq!(stage.orders("AnswerPublish"), Vec::<String>::new(), "it still waits");
+    assert_eq!(made.load(Ordering::Relaxed), 0, "and costs nothing");
+    stage.shared.relay.unpublish(home, stage.shared.now);
+    stage.shared.now += Duration::from_millis(250);
+    stage.connection.retry_contested(&mut stage.shared);
+    let refused = stage.orders("AnswerPublish").pop().expect("an answer");
+    assert!(refused.contains("cannot be made"), "{refused}");
+    assert!(!stage.shared.relay.is_live(&key), "the name is free again");
+    fails.store(false, Ordering::Relaxed);
+    stage.publish(2, "news");
+    assert!(stage.orders("AnswerPublish").pop().is_some_and(|answer| answer.contains("Accept")));
+    assert_eq!((made.load(Ordering::Relaxed), stage.told()), (2, vec!["news true".to_owned()]));
 }
