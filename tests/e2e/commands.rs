@@ -587,12 +587,18 @@ fn services_open_and_close() {
 fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     let server = Server::start(&config());
     let mut session = operator(Faces::of(&server));
-    let mut create = |application: &str| {
+    let mut create = |application: &str, enabled: bool| {
         let line =
             format!("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application={application}");
-        session.done(&line)["port"].as_u64().expect("a number")
+        let service = session.done(&line);
+        if !enabled {
+            session.done(&format!("enableService id={} enable=0", service["id"]));
+        }
+        service["port"].as_u64().expect("a number")
     };
-    let (claimed, orphaned, kept) = (create("appselector"), create("asker"), create("appselector"));
+    // What the configuration wants open is open, whatever a command has done to it before.
+    let claimed = create("appselector", false);
+    let (orphaned, kept) = (create("asker", true), create("appselector", true));
     let address = |port: u64| format!("127.0.0.1:{port}").parse().expect("an address");
 
     let acceptor = format!("{{ ip = \"127.0.0.1\", port = {claimed}, protocol = \"inboundRtmp\" }}");

@@ -362,6 +362,7 @@ fn commands_are_told_with_their_answers() {
     session.fails("nonsense some=thing");
     session.done("auth secret=open\\ sesame");
     session.done("setLogLevel level=5");
+    session.done("reload");
     session.done("addAskerEntry name=first count=3 tags=a,b");
     let key = session.done("shutdownServer")["key"].as_str().expect("a key").to_owned();
     let response = |command: &str| {
@@ -375,6 +376,7 @@ fn commands_are_told_with_their_answers() {
         ("shutdownStream", "FAIL"),
         ("nonsense", "FAIL"),
         ("setLogLevel", "SUCCESS"),
+        ("reload", "SUCCESS"),
         ("addAskerEntry", "SUCCESS"),
         ("shutdownServer", "SUCCESS"),
     ] {

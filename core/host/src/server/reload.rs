@@ -220,10 +220,12 @@ impl Server {
     fn go_over_to(&mut self, new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
         let diff = diff(&self.configuration, &new);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
-        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff
-            .added_acceptors
-            .into_iter()
-            .partition(|added| self.position_of(|port| port.address == added.acceptor.address()).is_some());
+        // Those whose port is open and is given up; where one stays open, binding says so.
+        let given_up = |port: &Port| port.created || diff.removed_acceptors.contains(&port.wanted);
+        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff.added_acceptors.into_iter().partition(|added| {
+            let address = added.acceptor.address();
+            self.position_of(|port| port.address == address && given_up(port)).is_some()
+        });
 
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();
@@ -305,7 +307,9 @@ impl Server {
             let address = wanted.acceptor.address();
             if let Some(at) = kept.iter().position(|port| port.address == address) {
                 let port = kept.swap_remove(at);
-                self.open(Port { wanted, created: false, ..port });
+                // A command may have closed a port of the configuration for a while; that goes on.
+                let enabled = port.enabled || port.created;
+                self.open(Port { wanted, enabled, created: false, ..port });
             }
         }
         for bound in bound {
