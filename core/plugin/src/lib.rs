@@ -66,6 +66,7 @@ pub mod foreign;
 mod frames;
 mod host;
 pub mod layers;
+mod secrets;
 mod settings;
 mod shim;
 pub mod testing;
@@ -88,6 +89,7 @@ pub use frames::{Frame, KeptFrame, MediaKind, Role};
 pub use host::{Gone, Host, Level, NotTaken};
 #[doc(hidden)]
 pub use layers::LayerShim;
+pub use secrets::is_secret;
 #[doc(hidden)]
 pub use shim::Shim;
 

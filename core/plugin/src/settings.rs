@@ -5,6 +5,8 @@ use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value};
 
+use crate::secrets::holds_secret;
+
 /// Reads settings and refuses keys that the type does not have, whether or not it says `deny_unknown_fields`.
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     let json = if json.is_empty() { "{}" } else { json };
@@ -67,7 +69,15 @@ impl<'de> MapAccess<'de> for Entries {
 
     fn next_value_seed<V: de::DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
         let (key, value) = self.value.take().expect("serde asks for a key before its value");
-        seed.deserialize(value).map_err(|error| de::Error::custom(format!("setting `{key}`: {error}")))
+        let secret = holds_secret(&key, &value);
+        seed.deserialize(value).map_err(|error| {
+            let error = error.to_string();
+            // It would show the value.
+            let expected =
+                error.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+            let text = if secret { format!("expected {expected}; it is not shown here") } else { error };
+            de::Error::custom(format!("setting `{key}`: {text}"))
+        })
     }
 }
 
@@ -112,6 +122,31 @@ mod tests {
     fn a_wrong_type_names_its_key() {
         let error = parse::<Sample>(r#"{"maxPlayers":"many"}"#).unwrap_err();
         assert!(error.starts_with("setting `maxPlayers`: invalid type: string \"many\""), "{error}");
+    }
+
+    #[test]
+    fn a_secret_of_a_wrong_type_is_not_shown() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Login {
+            secret: String,
+            users: Vec<Sample>,
+        }
+        impl Default for Login {
+            fn default() -> Self {
+                Self { secret: String::new(), users: Vec::new() }
+            }
+        }
+        for (settings, expected) in [
+            (r#"{"secret":81549300}"#, "setting `secret`: expected a string; it is not shown here"),
+            (r#"{"secret":["81549300"]}"#, "setting `secret`: expected a string; it is not shown here"),
+            (
+                r#"{"users":[{"maxPlayers":"81549300","pass_word":1}]}"#,
+                "setting `users`: expected u32; it is not shown here",
+            ),
+        ] {
+            assert_eq!(parse::<Login>(settings).unwrap_err(), expected);
+        }
     }
 
     #[test]

@@ -25,7 +25,11 @@ pub(crate) use self::{
     run::{Exit, Program},
 };
 use self::{output::Output, run::Run};
-use crate::{config, events::Kind, secrets::mask_text};
+use crate::{
+    config,
+    events::Kind,
+    secrets::{mask_arguments, mask_text},
+};
 
 /// How long a program that is kept alive waits for its next run, at first; twice as long each time.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -326,9 +330,7 @@ impl Process {
             Stage::Ended => "ended",
         };
         let names: Vec<&str> = self.launch.program.environment.iter().map(|(name, _)| &**name).collect();
-        let arguments: Vec<String> =
-            self.launch.program.arguments.iter().map(|argument| mask_text(argument)).collect();
-        entry["argumentList"] = arguments.into();
+        entry["argumentList"] = mask_arguments(&self.launch.program.arguments).into();
         entry["environment"] = names.into();
         entry["state"] = state.into();
         entry["runs"] = self.runs.into();
@@ -353,7 +355,7 @@ impl Process {
             "configId": self.id,
             "pid": self.pid(),
             "fullBinaryPath": program.name.to_string_lossy(),
-            "arguments": mask_text(&program.arguments.join(" ")),
+            "arguments": mask_arguments(&program.arguments).join(" "),
             "keepAlive": keep_alive,
             "groupName": group_name,
             "operationType": OPERATION,

@@ -13,6 +13,8 @@ use std::{
 
 use slog::Logger;
 
+use crate::secrets::mask_text;
+
 /// Bytes of output that are kept of each process.
 const RING: usize = 64 * 1024;
 
@@ -87,7 +89,7 @@ impl Shared {
             }
             let bytes = buffer.get(..read).unwrap_or_default();
             keep(&mut self.ring(), bytes);
-            lines.take(bytes, Instant::now(), |line| slog::debug!(log, "{line}"));
+            lines.take(bytes, Instant::now(), |line| slog::debug!(log, "{}", mask_text(line)));
         }
     }
 

@@ -1,13 +1,15 @@
 //! A configuration as a Lua script: what `--check` prints.
 
-use crtmp_host::config::Configuration;
+use crtmp_host::{config::Configuration, secrets};
 use serde_json::{Map, Value};
 
 use super::tree::LIST;
 
-/// The script that defines this configuration, with every default written out.
+/// The script that defines this configuration, with every default written out, and secrets masked.
 pub(crate) fn show(configuration: &Configuration) -> String {
-    let mut top = object(serde_json::to_value(configuration).unwrap_or_default());
+    let mut top = serde_json::to_value(configuration).unwrap_or_default();
+    secrets::mask(&mut top);
+    let mut top = object(top);
     let mut applications = object(top.remove("applications").unwrap_or_default());
     let list = match applications.remove(LIST) {
         Some(Value::Array(list)) => list.into_iter().map(application).collect(),

@@ -72,6 +72,13 @@ fn what_is_shown_can_be_read_again() {
 }
 
 #[test]
+fn secrets_are_not_shown() {
+    let shown = show(&good(&with(r#"secret = "open sesame", url = "rtmp://u:sesame@h/a""#)));
+    assert!(shown.contains(r#"secret = "***""#) && shown.contains(r#""rtmp://u:***@h/a""#), "{shown}");
+    assert!(!shown.contains("sesame"), "{shown}");
+}
+
+#[test]
 fn a_typo_in_a_key() {
     insta::assert_snapshot!(
         said("configuration = {\n  applications = { { name = \"one\", default = true,\n    acceptors = {\n      { ip = \"0.0.0.0\", prt = 1935, protocol = \"inboundRtmp\" } } } },\n  logAppendrs = {},\n  limits = { gopMesages = 3 }\n}"),

@@ -53,7 +53,7 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
         let entries = entries.map(|(id, entry)| ingest::show(id, &entry.value, run.caller.rights));
         let mut entries: Vec<Value> = entries.collect();
         if *kind == kept::PROCESS {
-            entries.extend(server.process_entries());
+            entries.extend(server.process_entries(run.caller.rights));
         }
         ((*kind).to_owned(), entries.into())
     };
@@ -63,7 +63,9 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
 fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
     let id = run.params.whole("id").unwrap_or_default();
     let Some(entry) = server.state.kept.get(id) else {
-        if let Some(process) = server.process_entries().into_iter().find(|entry| entry["configId"] == id) {
+        if let Some(process) =
+            server.process_entries(run.caller.rights).into_iter().find(|entry| entry["configId"] == id)
+        {
             return Outcome::Data(process);
         }
         return Outcome::Fail(format!("there is no configuration {id}; `listConfig` lists all"));
@@ -89,7 +91,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             }
             let gone = server.state.kept.remove_kind(group)?;
             if group == kept::PROCESS {
-                let ids = server.process_entries();
+                let ids = server.process_entries(run.caller.rights);
                 processes.extend(ids.iter().filter_map(|entry| entry["configId"].as_u64()));
                 for id in &processes {
                     server.stop_process(*id)?;

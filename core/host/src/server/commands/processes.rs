@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use crtmp_plugin::Rights;
 use serde_json::Value;
 
 use super::{super::control::Order, Builtin, Outcome, Run, Server};
@@ -54,8 +55,8 @@ pub(super) fn commands() -> Vec<Builtin> {
             launch,
         ),
         Builtin::new(
-            Spec::new("listProcesses", Access::Read, &[], "Lists launched processes with their last output."),
-            |server, _| Outcome::Data(server.process_entries().into()),
+            Spec::new("listProcesses", Access::Read, &[], "Lists launched processes; with their arguments and last output for callers that have all rights."),
+            |server, run| Outcome::Data(server.process_entries(run.caller.rights).into()),
         ),
         Builtin::new(
             Spec::new(
@@ -65,7 +66,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Ends a process with all that it has started, and forgets it.",
             ),
             |server, run| match server.stop_process(run.params.whole("id").unwrap_or_default()) {
-                Ok(entry) => Outcome::Done("the process ends", entry),
+                Ok(entry) => Outcome::Done("the process ends", shown(entry, run.caller.rights)),
                 Err(text) => Outcome::Fail(text),
             },
         ),
@@ -89,6 +90,17 @@ fn launch(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(entry) => Outcome::Done("the process is started", entry),
         Err(text) => Outcome::Fail(text),
     }
+}
+
+/// What is known of a process, for a caller with these rights. Secrets that nothing marks as such are in arguments and
+/// output.
+fn shown(mut entry: Value, rights: Rights) -> Value {
+    if rights < Rights::All {
+        for key in ["arguments", "argumentList", "lastLines"] {
+            entry[key] = Value::Null;
+        }
+    }
+    entry
 }
 
 /// Reads what is to be launched. Nothing in it is ever looked at by a shell.
@@ -133,9 +145,9 @@ fn size(path: &str, program: &Program) -> Result<usize, String> {
 }
 
 impl Server {
-    /// What is known of each process, as `listConfig` shows it.
-    pub(super) fn process_entries(&self) -> Vec<Value> {
-        self.state.processes.entries()
+    /// What a caller may know of each process, as `listConfig` shows it.
+    pub(super) fn process_entries(&self, rights: Rights) -> Vec<Value> {
+        self.state.processes.entries().into_iter().map(|entry| shown(entry, rights)).collect()
     }
 
     /// Ends a process for good; returns what was known of it.
