@@ -7,9 +7,9 @@ use super::tree::LIST;
 
 /// The script that defines this configuration, with every default written out, and secrets masked.
 pub(crate) fn show(configuration: &Configuration) -> String {
-    let mut top = serde_json::to_value(configuration).unwrap_or_default();
-    secrets::mask(&mut top);
-    let mut top = object(top);
+    let mut top = object(serde_json::to_value(configuration).unwrap_or_default());
+    // Limits have such names, and are none.
+    top.iter_mut().filter(|(key, _)| *key != "limits").for_each(|(_, value)| secrets::mask(value));
     let mut applications = object(top.remove("applications").unwrap_or_default());
     let list = match applications.remove(LIST) {
         Some(Value::Array(list)) => list.into_iter().map(application).collect(),

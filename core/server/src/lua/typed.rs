@@ -61,10 +61,12 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
     shape_event_logger(top, path, mistakes);
     if let Some(processes) = top.get_mut("processes") {
         let expected = "a table with `allow`";
-        if let Some(table) = table(processes, &join(path, "processes"), expected, &json!({}), mistakes)
-            && let Some(programs @ Value::Object(_)) = table.get_mut("allow")
-        {
-            empty_is_list(programs);
+        if let Some(table) = table(processes, &join(path, "processes"), expected, &json!({}), mistakes) {
+            for list in ["allow", "variables"] {
+                if let Some(names @ Value::Object(_)) = table.get_mut(list) {
+                    empty_is_list(names);
+                }
+            }
         }
     }
     let path = join(path, "applications");
@@ -99,7 +101,7 @@ fn shape_event_logger(top: &mut Map<String, Value>, path: &str, mistakes: &mut V
 
 fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
     refuse(application, Scope::Application, path, mistakes);
-    for list in ["aliases", "filters"] {
+    for list in ["aliases", "filters", "loadFrom"] {
         if matches!(application.get(list), Some(Value::Object(map)) if map.is_empty()) {
             application.insert(list.into(), json!([]));
         }
@@ -380,7 +382,7 @@ fn expectation(key: &str, message: &str) -> String {
         |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
     match key {
         "daemon" | "default" | "validateHandshake" | "singleLine" => "true or false".into(),
-        "aliases" | "filters" | "plugins" | "allow" => "a list of strings".into(),
+        "aliases" | "filters" | "plugins" | "allow" | "variables" | "loadFrom" => "a list of strings".into(),
         "maxProcesses" => whole(Processes::MAX_PROCESSES),
         "stopGrace" => seconds(Processes::STOP_GRACE),
         "maxConnections" => whole(Application::MAX_CONNECTIONS),
