@@ -535,12 +535,46 @@ fn a_disabled_application_refuses_and_its_streams_go_on() {
     server.stop();
 }
 
+/// Whoever could enable it again must still be there.
+#[test]
+fn the_last_command_line_is_not_disabled() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let why = session.fails("disableApplication name=admin");
+    assert!(why.contains("this session belongs to it"), "{why}");
+    let mut asker = Client::connected(server.address(), "asker");
+    let mut disable = || ask(&mut asker, "disableApplication", &json!({ "name": "admin" }));
+    let why = disable()["description"].to_string();
+    assert!(why.contains("no other application takes command lines"), "{why}");
+    session.done("createService ip=127.0.0.1 port=0 protocol=inboundJsonCli application=asker");
+    assert_eq!(disable()["data"]["health"], "disabled");
+    server.stop();
+}
+
 /// What a connection hears when it begins as RTMP does.
 fn is_served(address: SocketAddr) -> bool {
     let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { return false };
     socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket option");
     let _ = socket.write_all(&[&[3][..], &[0; 1536]].concat());
     socket.read(&mut [0; 1]).is_ok_and(|count| count == 1)
+}
+
+#[test]
+fn commands_open_so_many_ports_and_no_more() {
+    let server = Server::start(&config().limit("services", "3"));
+    let mut session = operator(Faces::of(&server));
+    let create = "createService ip=127.0.0.1 port=0 protocol=inboundRtmp";
+    let mut ids: Vec<_> = (0..3).map(|_| session.done(create)["id"].to_string()).collect();
+    let why = session.fails(create);
+    assert!(why.contains("commands have opened 3 ports (`limits.services` = 3)"), "{why}");
+    // One of the configuration's makes no room.
+    let own = session.done("listServices")[0]["id"].to_string();
+    session.done(&format!("shutdownService id={own}"));
+    session.fails(create);
+    session.done(&format!("shutdownService id={}", ids.remove(0)));
+    session.done(create);
+    session.fails(create);
+    server.stop();
 }
 
 #[test]

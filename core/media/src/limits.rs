@@ -181,6 +181,8 @@ limits! {
     stream_aliases: usize = 10_000, 0..=100_000;
     /// Ingest points (`createIngestPoint`); more are refused.
     ingest_points: usize = 1000, 0..=100_000;
+    /// Ports that commands have opened (`createService`); more are refused.
+    services: usize = 64, 0..=1000;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.
     connections: usize = 0, 0..=10_000_000;
     /// Connections of one address; 0: no limit.

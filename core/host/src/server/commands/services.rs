@@ -114,6 +114,12 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     };
     let acceptor = Acceptor { ip, port, protocol: params.text("protocol").to_owned(), keys };
     check(application, &acceptor, &server.libraries.catalogue)?;
+    let (created, most) = (server.ports.iter().filter(|port| port.created).count(), server.limits.services);
+    if created >= most {
+        return Err(format!(
+            "commands have opened {created} ports (`limits.services` = {most}); `shutdownService` closes one"
+        ));
+    }
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
     let others = server.ports.len();
