@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Builtin, Outcome, Run, Server};
+use super::{super::Port, Builtin, Outcome, Run, Server};
 use crate::{
     apps::Health,
     commands::{Access, Kind, Param, Spec},
@@ -38,7 +38,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "disableApplication",
                 Access::Change,
                 &[NAME],
-                "Has an application refuse all that it is asked; its running streams go on.",
+                "Has an application refuse all that it is asked; its running streams go on. Neither that of the asking \
+                 session nor the last one that takes command lines.",
             ),
             disable,
         ),
@@ -102,6 +103,15 @@ fn find(server: &Server, run: &Run<'_>) -> Result<String, String> {
         .ok_or_else(|| format!("there is no application {name:?}; `listApplications` lists all"))
 }
 
+/// Whether sessions of command lines can come to it now.
+fn takes_commands(server: &Server, name: &str) -> bool {
+    let well = server.applications.get(name).is_some_and(|running| running.handle.health() == Health::Well);
+    let takes = |port: &Port| {
+        port.enabled && port.wanted.application == name && port.wanted.acceptor.protocol.ends_with("Cli")
+    };
+    well && server.ports.iter().any(takes)
+}
+
 fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
     let name = match find(server, run) {
         Ok(name) => name,
@@ -110,6 +120,14 @@ fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
     let Some(running) = server.applications.get(&name) else {
         return Outcome::Fail(format!("the application {name:?} does not run"));
     };
+    if run.caller.name == name {
+        return Outcome::Fail(format!("{name:?} is not disabled: this session belongs to it"));
+    }
+    if takes_commands(server, &name)
+        && !server.applications.keys().any(|other| *other != name && takes_commands(server, other))
+    {
+        return Outcome::Fail(format!("{name:?} is not disabled: no other application takes command lines"));
+    }
     running.handle.disable();
     slog::warn!(server.environment.log, "application `{name}` is disabled by command"; "caller" => &run.caller.name);
     Outcome::Done("the application is disabled", info(server, &name))
