@@ -299,6 +299,12 @@ fn requests_of_browsers_run_nothing() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}{answer}");
         assert!(!answer.to_lowercase().contains("access-control-"), "{answer}");
     }
+    // A proxy on this machine may ask for anybody.
+    for header in ["forwarded: for=192.0.2.1", "x-forwarded-for: 127.0.0.1", "via: 1.1 proxy"] {
+        let head = |path: &str| format!("POST {path} HTTP/1.1\r\n{host}{json}{length}{header}\r\n");
+        let answer = http.raw(&head("/shutdownService"), &body);
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("a proxy"), "{header}: {answer}");
+    }
     // A GET changes nothing: `aWQ9MQ==` is `id=1`.
     let (status, answer) = http.get("/shutdownService?params=aWQ9MQ==");
     assert_eq!((status, &answer["status"]), (401, &Value::from("FAIL")), "{answer}");

@@ -44,6 +44,9 @@ const AUTH_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
 /// What a session hears that has no place any more and is not closed yet.
 const LOST: &str = "this session ends: the secret was not shown in time, or before others came";
 
+/// Why a request through a proxy may only look, where no secret is set.
+const PROXIED: &str = "what a proxy passes on only looks, unless it shows the secret; set one";
+
 /// How often wrong secrets are logged.
 const LOGGED: Duration = Duration::from_secs(10);
 
@@ -209,7 +212,7 @@ impl App for Admin {
         match self.rights(conn, authenticated) {
             Some(rights) => {
                 self.places.heard(conn.id().0, self.host.now());
-                self.run(conn, &message, &params, rights, BY_LINE)
+                self.run(conn, &message, &params, rights, self.how(BY_LINE))
             }
             None => auth_required("this session must begin with `auth secret=…`"),
         }
@@ -263,8 +266,18 @@ impl Admin {
             return auth_required("show the secret: `Authorization: Bearer <secret>`");
         };
         self.places.heard(conn.id().0, self.host.now());
-        let read_only = http.get("readOnly") == Some(&Value::Bool(true));
-        self.run(conn, message, params, if read_only { Rights::Read } else { rights }, BY_HTTP)
+        let is = |key: &str| http.get(key) == Some(&Value::Bool(true));
+        let how = self.how(BY_HTTP);
+        // The proxy is on this machine; whoever it asks for need not be.
+        if !authenticated && is("proxied") && rights > Rights::Read {
+            return self.run(conn, message, params, Rights::Read, PROXIED);
+        }
+        self.run(conn, message, params, if is("readOnly") { Rights::Read } else { rights }, how)
+    }
+
+    /// How a session or request may do more.
+    fn how(&self, with_secret: &'static str) -> &'static str {
+        if self.guard.has_secret() { with_secret } else { NO_SECRET }
     }
 
     /// Ends a session that has lost its place.
@@ -328,6 +341,7 @@ impl Admin {
         }
     }
 
+    /// Runs a command with these rights; where they do not do, `why` is added to what is answered.
     fn run(
         &mut self,
         conn: &Conn<'_>,
@@ -336,14 +350,12 @@ impl Admin {
         rights: Rights,
         how: &'static str,
     ) -> Reply {
-        let has_secret = self.guard.has_secret();
         let (request, conn) = (message.request, conn.id());
         let quits = message.name.eq_ignore_ascii_case("quit");
         let done = move |admin: &mut Self, reply: Result<String, CallError>| {
             let quits = quits && reply.as_ref().is_ok_and(|text| is_success(text));
             let reply = match reply {
                 Ok(text) if needs_more(&text, rights) => {
-                    let how = if has_secret { how } else { NO_SECRET };
                     auth_required(&format!("{}: {how}", description(&text)))
                 }
                 Ok(text) => Reply::Result(text.into()),

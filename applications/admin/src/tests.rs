@@ -154,6 +154,32 @@ fn http_shows_the_secret_with_each_request_and_only_in_its_header() {
     );
 }
 
+/// Rights of this machine are not those of whoever its proxy asks for.
+#[test]
+fn what_a_proxy_passes_on_only_looks_without_the_secret() {
+    let about = |proxied: bool| json!({ "method": "POST", "readOnly": false, "proxied": proxied });
+    let shown = || json!({ "method": "POST", "proxied": true, "authorization": "Bearer open sesame" });
+    for (settings, about, why) in [
+        ("", about(false), Some("no")),
+        ("", about(true), Some("no: what a proxy passes on only looks, unless it shows the secret; set one")),
+        (SECRET, about(true), Some("no")),
+        (SECRET, shown(), None),
+    ] {
+        let mut host = FakeHost::new::<Admin>(settings).unwrap();
+        let conn = session(1, "127.0.0.1", "inboundHttpJsonCli");
+        host.connect(&conn);
+        assert_eq!(run(&mut host, &conn, "reload", json!({}), Some(about)), Reply::Later);
+        let (request, call) = (host.last_request(), host.calls().pop().unwrap());
+        let refusal = json!({ "status": "FAIL", "description": "no", "data": { "needsSecret": true } });
+        host.answer_call(call.ticket, Ok(refusal));
+        let Some(Answer::Reply(reply)) = host.answer_to(request) else { panic!("no answer") };
+        match why {
+            Some(why) => assert_eq!(reply, auth_required(why)),
+            None => assert!(matches!(reply, Reply::Result(_)), "{reply:?}"),
+        }
+    }
+}
+
 #[test]
 fn wrong_secrets_are_logged_now_and_then() {
     let mut host = FakeHost::new::<Admin>(r#"{"secret":"open sesame","maxFailures":9}"#).unwrap();

@@ -46,6 +46,9 @@ pub const BODY_DEPTH: usize = 32;
 /// Values in the parameters of a request.
 pub const BODY_VALUES: usize = 4096;
 
+/// Headers by which proxies tell whom they ask for.
+const PROXIES: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+
 const METRICS: &str = "metrics";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -83,6 +86,8 @@ pub struct HttpJsonCli {
 struct Request {
     command: String,
     method: &'static str,
+    /// Whether a proxy says that it passes the request on for somebody else.
+    proxied: bool,
     authorization: Option<String>,
     /// The JSON text of the parameters: complete for GET, what has come of it for POST.
     parameters: Vec<u8>,
@@ -145,7 +150,8 @@ impl HttpJsonCli {
             }
             _ => return Err(Refusal::new(405, "a command is run by POST or GET")),
         };
-        Ok(Request { command: command.to_owned(), method, authorization, parameters })
+        let proxied = PROXIES.iter().any(|name| all(head, name).next().is_some());
+        Ok(Request { command: command.to_owned(), method, proxied, authorization, parameters })
     }
 
     /// The JSON text of the parameters in a query. Whatever else stands there, secrets included, is ignored.
@@ -177,6 +183,9 @@ impl HttpJsonCli {
             "method": request.method,
             "readOnly": request.method == "GET" && !self.allow_get,
         });
+        if request.proxied {
+            about["proxied"] = true.into();
+        }
         if let Some(authorization) = &request.authorization {
             about["authorization"] = authorization.as_str().into();
         }

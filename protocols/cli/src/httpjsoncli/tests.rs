@@ -164,6 +164,15 @@ fn a_post_runs_a_command() {
     assert_eq!((status(&head), body), (200, reply::fail("no").into_bytes()));
 }
 
+/// Whoever a proxy asks for is told of to the application.
+#[test]
+fn what_a_proxy_passes_on_is_said_to_be_so() {
+    for (name, value) in [("forwarded", "for=192.0.2.1"), ("x-forwarded-for", ""), ("via", "1.1 proxy")] {
+        let (_, said) = Peer::connected(&[]).ask(post("/x").with(name, value), &[]).unwrap();
+        assert_eq!(said[2], r#"{"method":"POST","proxied":true,"readOnly":false}"#, "{name}");
+    }
+}
+
 /// WEB-03.
 #[test]
 fn a_get_is_read_only_unless_it_is_allowed_more() {
