@@ -56,6 +56,15 @@ fn the_good_configuration_is_good() {
     Server::run(&["--check", &path.to_string_lossy()]).success();
 }
 
+/// What would keep every connection from being served is said at the start.
+#[test]
+fn a_layer_refuses_a_key() {
+    let acceptor = "protocol = \"inboundHttpJsonCli\", hosts = { \"good.example\", \"bad host/x\" }";
+    let found = spoiled("protocol = \"inboundRtmp\"", acceptor);
+    let expected = "acceptors[1].hosts: found \"bad host/x\", expected a name like media.example";
+    assert!(found.contains(expected), "{found}");
+}
+
 #[test]
 fn a_key_is_misspelt() {
     insta::assert_snapshot!(spoiled("protocol =", "protocl ="));

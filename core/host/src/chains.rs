@@ -114,7 +114,9 @@ impl Catalogue {
         for (key, value) in &acceptor.keys {
             let path = format!("{path}.{key}");
             match known.iter().find(|row| row.name == key) {
-                Some(row) => errors.extend(check_key(&path, row.kind, value)),
+                Some(known) => errors.extend(
+                    check_key(&path, known.kind, value).or_else(|| self.refused_key(row, &path, key, value)),
+                ),
                 None => {
                     let names: Vec<_> = ["ip", "port", "protocol"]
                         .into_iter()
@@ -129,6 +131,18 @@ impl Catalogue {
                 }
             }
         }
+    }
+
+    /// What a layer finds wrong with a key whose value is of the right kind: it would say so for each connection.
+    fn refused_key(&self, row: &ChainRow, path: &str, key: &str, value: &Value) -> Option<ConfigError> {
+        let keys = Map::from_iter([(key.to_owned(), value.clone())]);
+        let settings = LayerSettings { keys: layer_keys(&keys), ..LayerSettings::default() };
+        let layers = row.layers.iter().filter_map(|name| self.layers.get(name));
+        let mut takers = layers.filter(|layer| layer.keys.iter().any(|known| known.name == key));
+        let error = takers.find_map(|layer| (layer.make)(&settings, Instant::now()).err())?;
+        let found = error.split_once("found ").map_or(error.as_str(), |(_, found)| found);
+        let (found, expected) = found.split_once(", expected ").unwrap_or((found, "another value"));
+        Some(ConfigError::new(path, found, expected))
     }
 
     fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {
@@ -203,7 +217,11 @@ mod tests {
     ];
 
     fn layer(name: &'static str, far: Port, near: Port) -> LayerRow {
-        LayerRow { name: name.into(), far, near, keys: KEYS, make: Box::new(|_, _| Ok(Box::new(Quiet))) }
+        let make = |settings: &LayerSettings, _| match settings.key("size") {
+            Some(size) if *size == 7.0.into() => Err("`size`: found 7, expected another number".to_owned()),
+            _ => Ok(Box::new(Quiet) as Box<dyn Layer>),
+        };
+        LayerRow { name: name.into(), far, near, keys: KEYS, make: Box::new(make) }
     }
 
     fn chain(name: &'static str, layers: &[&'static str]) -> ChainRow {
@@ -261,6 +279,7 @@ mod tests {
             (json!({ "hosts": [1] }), "a list of strings"),
             (json!({ "size": 0 }), "a whole number from 1 to 9"),
             (json!({ "size": 10 }), "a whole number from 1 to 9"),
+            (json!({ "loud": true, "size": 7 }), "acceptors[1].size: found 7, expected another number"),
         ] {
             let found = mistakes("inboundRtmp", keys);
             assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");

@@ -112,7 +112,7 @@ impl HttpJsonCli {
             _ => &[],
         };
         let hosts = Hosts::new(names.iter().filter_map(Value::as_str))
-            .map_err(|error| format!("the key `{HOSTS}` of the acceptor: {error}"))?;
+            .map_err(|error| format!("`{HOSTS}`: {error}"))?;
         Ok(Self {
             limits: settings.limits.clone(),
             allow_get: settings.flag(ALLOW_GET),

@@ -290,7 +290,7 @@ fn pages_of_strangers_run_nothing() {
 fn hosts_must_be_names() {
     let keys = [(HOSTS.to_owned(), Value::StrictArray(vec!["https://a".into()]))].into();
     let error = layer(&LayerSettings { keys, ..LayerSettings::default() }, Instant::now()).err().unwrap();
-    assert!(error.starts_with("the key `hosts` of the acceptor: found \"https://a\", expected"), "{error}");
+    assert!(error.starts_with("`hosts`: found \"https://a\", expected"), "{error}");
 }
 
 #[test]
