@@ -44,20 +44,12 @@ const AUTH_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
 /// What a session hears that has no place any more and is not closed yet.
 const LOST: &str = "this session ends: the secret was not shown in time, or before others came";
 
-/// Why a request through a proxy may only look, where no secret is set.
-const PROXIED: &str = "what a proxy passes on only looks, unless it shows the secret; set one";
-
 /// How often wrong secrets are logged.
 const LOGGED: Duration = Duration::from_secs(10);
 
 /// The command that shows the secret, and its parameter.
 const AUTH: &str = "auth";
 const SECRET: &str = "secret";
-
-/// How a session may do more.
-const BY_LINE: &str = "show the secret by `auth secret=…`";
-const BY_HTTP: &str = "show the secret: `Authorization: Bearer <secret>`, and by POST what changes something";
-const NO_SECRET: &str = "no secret is set: see `secret` of the application";
 
 /// Whether the command line interfaces of a session's chain are ours.
 const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
@@ -212,7 +204,7 @@ impl App for Admin {
         match self.rights(conn, authenticated) {
             Some(rights) => {
                 self.places.heard(conn.id().0, self.host.now());
-                self.run(conn, &message, &params, rights, self.how(BY_LINE))
+                self.run(conn, &message, &params, (rights, self.lack(Lack::Line)))
             }
             None => auth_required("this session must begin with `auth secret=…`"),
         }
@@ -267,17 +259,21 @@ impl Admin {
         };
         self.places.heard(conn.id().0, self.host.now());
         let is = |key: &str| http.get(key) == Some(&Value::Bool(true));
-        let how = self.how(BY_HTTP);
         // The proxy is on this machine; whoever it asks for need not be.
-        if !authenticated && is("proxied") && rights > Rights::Read {
-            return self.run(conn, message, params, Rights::Read, PROXIED);
+        let (rights, lack) = if !authenticated && is("proxied") && rights > Rights::Read {
+            (Rights::Read, Lack::Proxied)
+        } else {
+            (rights, self.lack(Lack::Header))
+        };
+        if is("readOnly") && rights > Rights::Read {
+            return self.run(conn, message, params, (Rights::Read, Lack::Post));
         }
-        self.run(conn, message, params, if is("readOnly") { Rights::Read } else { rights }, how)
+        self.run(conn, message, params, (rights, lack))
     }
 
-    /// How a session or request may do more.
-    fn how(&self, with_secret: &'static str) -> &'static str {
-        if self.guard.has_secret() { with_secret } else { NO_SECRET }
+    /// What a session or request lacks that has not shown the secret in its way.
+    fn lack(&self, secret: Lack) -> Lack {
+        if self.guard.has_secret() { secret } else { Lack::Unset }
     }
 
     /// Ends a session that has lost its place.
@@ -341,23 +337,20 @@ impl Admin {
         }
     }
 
-    /// Runs a command with these rights; where they do not do, `why` is added to what is answered.
+    /// Runs a command with these rights; where they do not do, the answer says what is lacking.
     fn run(
         &mut self,
         conn: &Conn<'_>,
         message: &Message<'_>,
         params: &Map<String, Value>,
-        rights: Rights,
-        how: &'static str,
+        (rights, lack): (Rights, Lack),
     ) -> Reply {
         let (request, conn) = (message.request, conn.id());
         let quits = message.name.eq_ignore_ascii_case("quit");
         let done = move |admin: &mut Self, reply: Result<String, CallError>| {
             let quits = quits && reply.as_ref().is_ok_and(|text| is_success(text));
             let reply = match reply {
-                Ok(text) if needs_more(&text, rights) => {
-                    auth_required(&format!("{}: {how}", description(&text)))
-                }
+                Ok(text) if needs_more(&text, rights) => lack.reply(&description(&text)),
                 Ok(text) => Reply::Result(text.into()),
                 Err(error) => Reply::error("Call.Failed", &error.to_string()),
             };
@@ -380,6 +373,34 @@ fn shown_secret<'a>(command: &str, params: &'a Map<String, Value>) -> Option<&'a
     let (key, value) = given.next().filter(|_| given.len() == 0)?;
     let is_auth = command.eq_ignore_ascii_case(AUTH) && key.eq_ignore_ascii_case(SECRET);
     value.as_str().filter(|_| is_auth)
+}
+
+/// What a caller would need to do more.
+#[derive(Clone, Copy)]
+enum Lack {
+    /// To show the secret by a line.
+    Line,
+    /// To show the secret in a header.
+    Header,
+    /// A secret in the configuration.
+    Unset,
+    /// To show the secret, since a proxy asks, whatever address it has.
+    Proxied,
+    /// To ask by POST.
+    Post,
+}
+
+impl Lack {
+    fn reply(self, why: &str) -> Reply {
+        let how = match self {
+            Self::Line => "show the secret by `auth secret=…`",
+            Self::Header => "show the secret: `Authorization: Bearer <secret>`",
+            Self::Unset => "no secret is set: see `secret` of the application",
+            Self::Proxied => "what a proxy passes on only looks, unless it shows the secret; set one",
+            Self::Post => return Reply::error("Post.Needed", &format!("{why} by GET; use POST")),
+        };
+        auth_required(&format!("{why}: {how}"))
+    }
 }
 
 /// Whether the session comes from this machine.

@@ -180,6 +180,28 @@ fn what_a_proxy_passes_on_only_looks_without_the_secret() {
     }
 }
 
+/// The secret is right, the method is not.
+#[test]
+fn a_get_that_would_change_something_is_told_to_be_a_post() {
+    let shown = || json!({ "method": "GET", "readOnly": true, "authorization": "Bearer open sesame" });
+    let not_shown = || json!({ "method": "GET", "readOnly": true });
+    for (settings, about, expected) in [
+        (SECRET, shown(), "Post.Needed"),
+        (SECRET, not_shown(), "Auth.Required"),
+        ("", not_shown(), "Post.Needed"),
+    ] {
+        let mut host = FakeHost::new::<Admin>(settings).unwrap();
+        let conn = session(1, "127.0.0.1", "inboundHttpJsonCli");
+        host.connect(&conn);
+        assert_eq!(run(&mut host, &conn, "reload", json!({}), Some(about)), Reply::Later);
+        let (request, call) = (host.last_request(), host.calls().pop().unwrap());
+        let refusal = json!({ "status": "FAIL", "description": "no", "data": { "needsSecret": true } });
+        host.answer_call(call.ticket, Ok(refusal));
+        let Some(Answer::Reply(reply)) = host.answer_to(request) else { panic!("no answer") };
+        assert_eq!(code(&reply), expected);
+    }
+}
+
 #[test]
 fn wrong_secrets_are_logged_now_and_then() {
     let mut host = FakeHost::new::<Admin>(r#"{"secret":"open sesame","maxFailures":9}"#).unwrap();

@@ -24,7 +24,7 @@ use crate::{
     command,
     json::{Bounds, Json},
     origin::{Hosts, all},
-    reply::{self, AUTH_REQUIRED, AUTH_THROTTLED, Reply},
+    reply::{self, AUTH_REQUIRED, AUTH_THROTTLED, POST_NEEDED, Reply},
     session::{Phase, connect, refusal, refuse_call, run},
 };
 
@@ -45,6 +45,11 @@ const HOSTS: &str = "hosts";
 pub const BODY_DEPTH: usize = 32;
 /// Values in the parameters of a request.
 pub const BODY_VALUES: usize = 4096;
+
+/// The methods that a command may be run by.
+const METHODS: &str = "GET, POST";
+/// The one by which any command may be run.
+const POST: &str = "POST";
 
 /// Headers by which proxies tell whom they ask for.
 const PROXIES: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
@@ -144,9 +149,9 @@ impl HttpJsonCli {
         }
         let (method, parameters) = match method.as_str() {
             "GET" => ("GET", self.query(query)?.into_bytes()),
-            "POST" => {
+            POST => {
                 check_type(head)?;
-                ("POST", Vec::new())
+                (POST, Vec::new())
             }
             _ => return Err(Refusal::new(405, "a command is run by POST or GET")),
         };
@@ -176,7 +181,7 @@ impl HttpJsonCli {
     /// Runs the command of a request that has come as a whole.
     fn run(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<(), Refusal> {
         let parameters = match request.method {
-            "POST" => checked(&request.parameters)?,
+            POST => checked(&request.parameters)?,
             _ => String::from_utf8(request.parameters.clone()).unwrap_or_default(),
         };
         let mut about = json!({
@@ -203,20 +208,21 @@ impl HttpJsonCli {
         let status = match &result {
             Err((code, _)) if code == AUTH_REQUIRED => 401,
             Err((code, _)) if code == AUTH_THROTTLED => 429,
+            Err((code, _)) if code == POST_NEEDED => 405,
             _ => 200,
         };
         let answer = reply::answer(result);
         let text = if metrics { metrics_text(&answer) } else { None };
         match text {
-            Some(text) => respond(status, OPEN_METRICS, text, cx),
-            None => respond(status, JSON, answer, cx),
+            Some(text) => respond(status, OPEN_METRICS, text, POST, cx),
+            None => respond(status, JSON, answer, POST, cx),
         }
         self.phase = Phase::Ready;
         cx.resume();
     }
 
     fn refuse(&mut self, refusal: &Refusal, cx: &mut Cx<'_>) {
-        respond(refusal.status, JSON, reply::fail(&refusal.why), cx);
+        respond(refusal.status, JSON, reply::fail(&refusal.why), METHODS, cx);
         if let Some(why) = &self.refused {
             self.phase = Phase::Closed;
             cx.close(Error::peer(NAME, format!("the connect was refused: {why}")));
@@ -250,7 +256,7 @@ impl Layer for HttpJsonCli {
             return Ok(data.len());
         };
         let limit = self.limits.http_body;
-        if request.method != "POST" {
+        if request.method != POST {
             self.request = Some(Err(Refusal::new(400, "a GET has no body")));
         } else if request.parameters.len().saturating_add(data.len()) > limit {
             let why = format!("the body is longer than httpBody = {limit} bytes");
@@ -344,13 +350,14 @@ fn metrics_text(answer: &str) -> Option<String> {
     }
 }
 
-fn respond(status: u16, content_type: &str, body: String, cx: &mut Cx<'_>) {
+/// Sends a response; with the status 405 it says which methods are `allowed`.
+fn respond(status: u16, content_type: &str, body: String, allowed: &str, cx: &mut Cx<'_>) {
     let mut head = HttpHead::response(status, content_type, body.len() as u64)
         .with("x-content-type-options", "nosniff")
         .with("cache-control", "no-store");
     match status {
         401 => head = head.with("www-authenticate", "Bearer"),
-        405 => head = head.with("allow", "GET, POST"),
+        405 => head = head.with("allow", allowed),
         _ => {}
     }
     let out = cx.out();

@@ -10,6 +10,9 @@ pub const AUTH_REQUIRED: &str = "Auth.Required";
 /// The code of a refusal by which an application says that there were too many attempts.
 pub const AUTH_THROTTLED: &str = "Auth.Throttled";
 
+/// The code of a refusal by which an application says that the command is run by POST only.
+pub const POST_NEEDED: &str = "Post.Needed";
+
 /// What an answer may hold that is rendered for people; deeper ones are not shown.
 const ANSWER: Bounds = Bounds { depth: 64, values: usize::MAX };
 

@@ -318,13 +318,17 @@ fn the_values_are_bounded() {
 
 #[test]
 fn refusals_for_lack_of_a_secret_have_a_status() {
-    for (code, expected, header) in
-        [(AUTH_REQUIRED, 401, Some("Bearer")), (AUTH_THROTTLED, 429, None), ("Else", 200, None)]
-    {
+    for (code, expected, header, allowed) in [
+        (AUTH_REQUIRED, 401, Some("Bearer"), None),
+        (AUTH_THROTTLED, 429, None, None),
+        (POST_NEEDED, 405, None, Some("POST")),
+        ("Else", 200, None, None),
+    ] {
         let mut peer = Peer::connected(&[]);
         let (request, _) = peer.ask(get("/version"), &[]).unwrap();
         let (head, body) = peer.answer(request, Err((code.into(), "why".into())));
         assert_eq!((status(&head), head.header("www-authenticate")), (expected, header));
+        assert_eq!(head.header("allow"), allowed);
         assert_eq!(body, reply::fail("why").into_bytes());
     }
     let (_, _) = Peer::connected(&[]).refused(HttpHead::request("PUT", "/x").with("host", "[::1]"), &[]);
