@@ -278,6 +278,16 @@ fn absurd_calls_and_all_that_can_be_taken_at_once() {
     server.stop();
 }
 
+/// What waits for the end of a start is bounded.
+#[test]
+fn a_start_that_connects_without_end_is_held_back() {
+    let block = format!("{{ name = \"misbehaving\", new = \"connects\", {} }}", acceptor("inboundRtmp"));
+    let server = Server::start(&Config::new().workers(2).block(&block).block(&admin_block()));
+    server.wait_for_log("256 connects of 1000 are taken");
+    assert_eq!(Cli::open(&server).application("misbehaving")["health"], "well");
+    server.stop();
+}
+
 #[test]
 fn who_taps_and_is_slow_misses_frames_and_memory_stays() {
     let server = stage();

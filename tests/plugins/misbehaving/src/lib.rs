@@ -69,6 +69,12 @@ impl App for Misbehaving {
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
         match settings.new.as_str() {
             "fail" => return Err("it does not want to".to_owned()),
+            "connects" => {
+                let connect = |_: &usize| {
+                    host.connect::<Self>("127.0.0.1:1", "inboundRtmp", &Map::new(), |_, _| {}).is_ok()
+                };
+                host.info(format_args!("{} connects of 1000 are taken", (0..1000).filter(connect).count()));
+            }
             order => obey(order),
         }
         let command = Command::new("misbehave", "Has a hook of the misbehaving application misbehave.")

@@ -23,6 +23,9 @@ use crate::{
     commands::{Call, Caller, Reply, fail},
 };
 
+/// What may wait for an application to run, before it can ask for one more connection.
+const WAITING: usize = 256;
+
 /// The way from an application to the server.
 #[derive(Clone)]
 pub(super) struct Reach(Arc<Inner>);
@@ -285,6 +288,9 @@ impl Reach {
         ticket: u64,
     ) -> Result<(), NotTaken> {
         if let Some(waiting) = &mut *lock(&self.0.waiting) {
+            if waiting.len() >= WAITING {
+                return Err(NotTaken::Full);
+            }
             waiting.push(Box::new(move |this| {
                 if let Err(error) = this.connect(address, chain, keys, ticket) {
                     this.tell(ticket, CallOutcome::failed(&error.to_string()));
