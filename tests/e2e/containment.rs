@@ -282,9 +282,9 @@ fn absurd_calls_and_all_that_can_be_taken_at_once() {
 #[test]
 fn a_start_that_connects_without_end_is_held_back() {
     let block = format!("{{ name = \"misbehaving\", new = \"connects\", {} }}", acceptor("inboundRtmp"));
-    let server = Server::start(&Config::new().workers(2).block(&block).block(&admin_block()));
+    let server = Server::start(&Config::new().workers(2).block(&block).block(&cli::administrator()));
     server.wait_for_log("256 connects of 1000 are taken");
-    assert_eq!(Cli::open(&server).application("misbehaving")["health"], "well");
+    assert_eq!(application(&mut Session::operator(&server), "misbehaving")["health"], "well");
     server.stop();
 }
 
