@@ -78,25 +78,35 @@ pub struct HttpRequest {
     pub body: Vec<u8>,
     /// How long all of it may take; none: the server's usual time.
     pub timeout: Option<Duration>,
+    /// Not to private addresses, such as the server's neighbours: for a `url` that somebody else chose.
+    pub public_only: bool,
 }
 
 impl HttpRequest {
     /// Asks for something.
     pub fn get(url: impl Into<String>) -> Self {
-        Self { method: "GET".into(), url: url.into(), headers: Vec::new(), body: Vec::new(), timeout: None }
+        Self {
+            method: "GET".into(),
+            url: url.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout: None,
+            public_only: false,
+        }
     }
 
     /// Sends JSON.
     pub fn post_json(url: impl Into<String>, value: &Value) -> Self {
         let headers = vec![("content-type".into(), "application/json".into())];
         let body = value.to_string().into_bytes();
-        Self { method: "POST".into(), url: url.into(), headers, body, timeout: None }
+        Self { method: "POST".into(), headers, body, ..Self::get(url) }
     }
 
     pub(crate) fn json(&self) -> String {
         let headers: Map<String, Value> =
             self.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-        let mut request = json!({ "method": self.method, "url": self.url, "headers": headers });
+        let mut request = json!({ "method": self.method, "url": self.url, "headers": headers,
+            "publicOnly": self.public_only });
         if let Some(timeout) = self.timeout {
             request["timeoutMs"] = json!(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         }

@@ -126,16 +126,11 @@ mod tests {
 
     #[test]
     fn a_secret_of_a_wrong_type_is_not_shown() {
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         struct Login {
             secret: String,
             users: Vec<Sample>,
-        }
-        impl Default for Login {
-            fn default() -> Self {
-                Self { secret: String::new(), users: Vec::new() }
-            }
         }
         for (settings, expected) in [
             (r#"{"secret":81549300}"#, "setting `secret`: expected a string; it is not shown here"),

@@ -191,6 +191,11 @@ impl CallOutcome {
         Self { status: crtmp_plugin::abi::RESULT_ERROR, connection: 0, value, body: Vec::new() }
     }
 
+    /// No answer came in time.
+    pub fn timeout() -> Self {
+        Self { status: crtmp_plugin::abi::RESULT_TIMEOUT, ..Self::gone() }
+    }
+
     /// Whom it was for is no more.
     pub fn gone() -> Self {
         Self {

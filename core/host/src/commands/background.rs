@@ -74,7 +74,11 @@ pub(super) fn http(
     let method = request.get("method").and_then(Value::as_str).unwrap_or("GET").to_owned();
     let timeout = request.get("timeoutMs").and_then(Value::as_u64).map(Duration::from_millis);
     // An application is trusted with the server's neighbours, unless it says that the URL came from somebody else.
-    let policy = Policy { allow_private: request.get("publicOnly") != Some(&Value::Bool(true)) };
+    let allow_private = match request.get("publicOnly") {
+        None => true,
+        Some(only) => !only.as_bool().ok_or(NotTaken::Invalid)?,
+    };
+    let policy = Policy { allow_private };
     let request = Request { method, url: url.to_owned(), headers, body, timeout, policy };
     let reply = move |answer: Result<Response, WebError>| {
         done(match answer {
@@ -84,6 +88,7 @@ pub(super) fn http(
                 let head = json!({ "status": status, "headers": headers }).to_string();
                 CallOutcome { body, ..CallOutcome::done(head) }
             }
+            Err(WebError::Timeout) => CallOutcome::timeout(),
             Err(error) => CallOutcome::failed(&error.to_string()),
         });
     };

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, mpsc};
 
+use crtmp_plugin::{NotTaken, abi};
+
 use super::*;
 
 fn specs() -> Vec<Spec> {
@@ -280,4 +282,28 @@ fn commands_are_told_whatever_becomes_of_them() {
             assert_eq!(response[key], reply[key]);
         }
     }
+}
+
+#[test]
+fn http_requests_say_what_they_want_and_get_one_result() {
+    let control = control();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let ask = |request: Value| {
+        let Value::Object(request) = request else { panic!("a request is an object") };
+        let (sender, results) = mpsc::channel();
+        control
+            .http(&request, Vec::new(), Box::new(move |outcome| sender.send(outcome).unwrap()))
+            .map(|()| results.recv().unwrap())
+    };
+    for wrong in [json!(1), json!("true"), Value::Null] {
+        assert_eq!(ask(json!({ "url": url, "publicOnly": wrong })), Err(NotTaken::Invalid), "{wrong}");
+    }
+    assert_eq!(ask(json!({ "url": url, "other": true })), Err(NotTaken::Invalid));
+    assert_eq!(ask(json!({})), Err(NotTaken::Invalid));
+    let refused = ask(json!({ "url": url, "publicOnly": true })).unwrap();
+    assert_eq!(refused.status, abi::RESULT_ERROR);
+    assert!(refused.value.contains("public Internet"), "{}", refused.value);
+    let late = ask(json!({ "url": url, "publicOnly": false, "timeoutMs": 50 })).unwrap();
+    assert_eq!((late.status, late.value.as_str()), (abi::RESULT_TIMEOUT, "null"));
 }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::*;
 use crate::abi::{CxTable, EventTable, HeadTable, HostTable, LayerTable, OrderTable, OutTable, Str};
+use crate::calls::RawResult;
 use crate::context::{Context, Services};
 use crate::layers::{LayerShim, PluginLayer};
 use crate::{App, Host, Level, NoSettings, NotTaken, TimerId, frames};
@@ -309,6 +310,73 @@ fn an_order_that_is_not_known_is_passed_over() {
         (table.on_order.expect("it has one"))(ptr::null_mut(), ptr::null(), &raw const order)
     };
     assert_eq!(status, abi::OK);
+}
+
+/// Counts what becomes of sources, and how streams end.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    sources: Vec<bool>,
+    ends: Vec<crate::Ended>,
+}
+
+impl App for Heard {
+    const NAME: &'static str = "heard";
+    const HOOKS: crate::Hooks = crate::Hooks::UNPUBLISH;
+    type Settings = NoSettings;
+
+    fn new(_: Host, _: NoSettings) -> Result<Self, String> {
+        Ok(Self::default())
+    }
+
+    fn on_unpublish(&mut self, _: &crate::Conn<'_>, stream: crate::Stream<'_>) {
+        self.ends.push(stream.why);
+        // What it has heard is what it says at last.
+        assert_ne!(stream.name, "tell", "{self:?}");
+    }
+
+    fn on_source(&mut self, _: crate::SourceId, state: Result<(), &str>) {
+        self.sources.push(state.is_ok());
+    }
+}
+
+#[test]
+fn numbers_that_are_not_known_are_taken_for_the_mildest() {
+    // SAFETY: zeros are a frame: no body, no owner.
+    let table = abi::FrameTable { kind: 999, role: 999, ..unsafe { std::mem::zeroed() } };
+    let frame = frames::Frame::new(&table);
+    assert_eq!((frame.kind(), frame.role()), (MediaKind::Data, Role::Side));
+    for value in ["null", "[1]", "\"text\""] {
+        let result = RawResult { status: 999, conn: 0, value, body: &[] };
+        assert!(result.call().is_err() && result.command().is_err(), "{value}");
+        assert!(result.connection().is_err() && result.http().is_err(), "{value}");
+    }
+
+    let context = Context::new(Bare);
+    let table = crate::shim::Shim::<Heard>::TABLE;
+    let mut instance = ptr::null_mut();
+    // SAFETY: zeros are a connection without a text; tables and instance are good for each call.
+    unsafe {
+        let create = table.create.expect("it has one");
+        assert_eq!(create(context.table(), Str::new("{}"), &raw mut instance), abi::OK);
+        for state in [abi::SOURCE_LIVE, 999, abi::SOURCE_ENDED] {
+            let what =
+                abi::SourceNotice { size: size_of::<abi::SourceNotice>(), state, ..std::mem::zeroed() };
+            assert_eq!((table.on_source.expect("it has one"))(instance, &raw const what), abi::OK);
+        }
+        let conn = abi::ConnTable { size: size_of::<abi::ConnTable>(), ..std::mem::zeroed() };
+        let unpublish = |why, name| {
+            let size = size_of::<abi::StreamNotice>();
+            let what = abi::StreamNotice { size, stream_id: 1, why, name: Str::new(name) };
+            (table.on_unpublish.expect("it has one"))(instance, &raw const conn, &raw const what)
+        };
+        assert_eq!(unpublish(999, "stream"), abi::OK);
+        assert_eq!(unpublish(abi::ENDED_BY_PEER, "tell"), abi::PANICKED);
+        let told = context.check(abi::PANICKED).unwrap_err().to_string();
+        let heard =
+            Heard { sources: vec![true, false], ends: vec![crate::Ended::ByServer, crate::Ended::ByPeer] };
+        assert!(told.contains(&format!("{heard:?}")), "{told}");
+        assert_eq!((table.destroy.expect("it has one"))(instance), abi::OK);
+    }
 }
 
 #[test]

@@ -451,7 +451,7 @@ fn called(outcome: Called, args: &[crtmp_media::Value]) -> CallOutcome {
     match outcome {
         Called::Result => CallOutcome::done(args.to_string()),
         Called::Error => CallOutcome { status: abi::RESULT_ERROR, ..CallOutcome::done(args.to_string()) },
-        Called::Timeout => CallOutcome { status: abi::RESULT_TIMEOUT, ..CallOutcome::gone() },
+        Called::Timeout => CallOutcome::timeout(),
         Called::Refused => CallOutcome::failed(
             "the peer cannot be called: its protocol has no calls, or more than openCalls wait for it",
         ),
