@@ -176,7 +176,9 @@ fn processes_are_off_unless_the_configuration_lists_them() {
 
     let server = Server::start(&config(folder.path(), "allow = {}"));
     let why = Session::stranger(&server).refused("launchProcess", &parameters);
-    assert_eq!(why, "`launchProcess` always needs the secret, and the caller may not");
+    let needed =
+        "`launchProcess` always needs the secret, and the caller may not: show the secret by `auth secret=…`";
+    assert_eq!(why, needed);
     let mut session = Session::new(&server);
     let why = session.refused("launchProcess", &parameters);
     assert!(why.contains("the configuration allows no program"), "{why}");
