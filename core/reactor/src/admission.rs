@@ -20,6 +20,8 @@ pub(crate) struct Admission {
     per_address: usize,
     pending_per_address: usize,
     total: AtomicUsize,
+    /// The most that there have been at once.
+    highest: AtomicUsize,
     /// Those that the operator's limit is about.
     counted: AtomicUsize,
     addresses: Mutex<HashMap<IpAddr, Counts>>,
@@ -55,6 +57,7 @@ impl Admission {
             per_address: limits.connections_per_address,
             pending_per_address: limits.pending_per_address,
             total: AtomicUsize::new(0),
+            highest: AtomicUsize::new(0),
             counted: AtomicUsize::new(0),
             addresses: Mutex::default(),
         }
@@ -76,24 +79,33 @@ impl Admission {
         self.total_limit
     }
 
+    /// The most connections that there have been at once.
+    pub(crate) fn highest(&self) -> usize {
+        self.highest.load(Ordering::Relaxed)
+    }
+
     /// Asks for a place. One that is not `counted` is not refused by the operator's limit.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, counted: bool) -> Result<Ticket, Refused> {
-        self.take_place(counted)?;
+        let there = self.take_place(counted)?;
         if let Err(refused) = self.count(address) {
             self.give_place_back(counted);
             return Err(refused);
         }
+        self.highest.fetch_max(there, Ordering::Relaxed);
         Ok(Ticket { admission: self.clone(), address: Some(address), pending: true, counted })
     }
 
     /// Asks for a place for a connection that the server makes: it counts among all, for no address.
     pub(crate) fn admit_ours(self: &Arc<Self>) -> Result<Ticket, Refused> {
-        self.take_place(true)?;
+        let there = self.take_place(true)?;
+        self.highest.fetch_max(there, Ordering::Relaxed);
         Ok(Ticket { admission: self.clone(), address: None, pending: false, counted: true })
     }
 
-    fn take_place(&self, counted: bool) -> Result<(), Refused> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.total_limit {
+    /// How many there are then.
+    fn take_place(&self, counted: bool) -> Result<usize, Refused> {
+        let before = self.total.fetch_add(1, Ordering::Relaxed);
+        if before >= self.total_limit {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused("connections", self.total_limit));
         }
@@ -104,7 +116,7 @@ impl Admission {
                 return Err(Refused("setConnectionsCountLimit", limit));
             }
         }
-        Ok(())
+        Ok(before + 1)
     }
 
     fn give_place_back(&self, counted: bool) {
@@ -206,7 +218,7 @@ mod tests {
         assert!(admission.admit(address(1), true).is_ok());
         drop((_second, _fourth));
         assert!(admission.addresses.lock().unwrap().is_empty());
-        assert_eq!(admission.total.load(Ordering::Relaxed), 0);
+        assert_eq!((admission.total.load(Ordering::Relaxed), admission.highest()), (0, 4));
     }
 
     #[test]

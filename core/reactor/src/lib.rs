@@ -256,6 +256,11 @@ impl Workers {
         self.peers.admission.most()
     }
 
+    /// The most connections that there have been at once.
+    pub fn highest_connections(&self) -> usize {
+        self.peers.admission.highest()
+    }
+
     /// Bytes that all workers have received and sent.
     pub fn traffic(&self) -> [u64; 2] {
         self.peers.traffic.sum()

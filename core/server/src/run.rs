@@ -318,7 +318,7 @@ impl Start<'_> {
                     Wish::Reload { plan: false, reply } => self.reload_by_command(server, log, guard, reply),
                     Wish::LogLevel { level, reply } => {
                         guard.set_level(level);
-                        reply(success("", json!({ "level": level })));
+                        reply(success("the log level is set", json!({ "level": level })));
                     }
                     Wish::End { reply } => {
                         info!(log, "the server ends by command");
@@ -335,7 +335,7 @@ impl Start<'_> {
     fn reload_by_command(&self, server: &mut Server, log: &Logger, guard: &logging::Guard, reply: Reply) {
         reply(match self.reload(server, log, guard) {
             Ok(done) => success(
-                "",
+                "the configuration is read again; sessions go on",
                 json!({
                     "opened": done.opened,
                     "closed": done.closed,

@@ -69,7 +69,8 @@ pub(super) fn commands() -> Vec<Builtin> {
             |server, _| {
                 Outcome::Data(server.aliases.list(Instant::now()).iter().map(|alias| show(alias)).collect())
             },
-        ),
+        )
+        .saying("Available stream aliases"),
         Builtin::new(
             Spec::new(
                 "flushStreamAliases",

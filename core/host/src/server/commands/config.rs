@@ -18,7 +18,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                  to callers that have not all rights.",
             ),
             |server, run| Outcome::Data(list(server, run)),
-        ),
+        )
+        .saying("Stored configuration"),
         Builtin::new(
             Spec::new(
                 "getConfigInfo",
@@ -27,7 +28,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Describes one of what `listConfig` lists.",
             ),
             info,
-        ),
+        )
+        .saying("Configuration information"),
         Builtin::new(
             Spec::new(
                 "removeConfig",

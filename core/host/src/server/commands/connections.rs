@@ -61,7 +61,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "getExtendedConnectionCounters",
                 Access::Read,
                 &[],
-                "Counts connections by what carries them: now and in all, bytes, and bytes in a second. There is \
+                "Counts connections by what carries them: now, at most, and in all, bytes, and bytes in a second. There is \
                  no UDP yet, so that is 0; who was refused, and connections by chain, stand beside it.",
             ),
             extended_counters,
@@ -244,13 +244,14 @@ fn extended_counters(server: &mut Server, run: &Run<'_>) -> Outcome {
     let [incoming, outgoing] = server.state.meter.rates().map(|rate| rate.round() as u64);
     let tcp = json!({
         "current": current,
+        "max": server.workers.highest_connections().max(current),
         "total": sum(|report| report.counters.adopted + report.counters.connected),
         "inBytes": sum(|report| report.counters.bytes_in),
         "outBytes": sum(|report| report.counters.bytes_out),
         "inSpeed": incoming,
         "outSpeed": outgoing,
     });
-    let none = json!({ "current": 0, "total": 0, "inBytes": 0, "outBytes": 0, "inSpeed": 0, "outSpeed": 0 });
+    let none = json!({ "current": 0, "max": 0, "total": 0, "inBytes": 0, "outBytes": 0, "inSpeed": 0, "outSpeed": 0 });
     let accepted = |port: &super::super::Port| port.counts.accepted.load(Ordering::Relaxed);
     Outcome::Data(json!({
         "managedTcpAcceptors": {

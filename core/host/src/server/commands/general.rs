@@ -22,11 +22,13 @@ pub(super) fn commands() -> Vec<Builtin> {
                 Some(name) => server.control.help_of(name).into(),
                 None => Outcome::Data(server.control.help()),
             },
-        ),
+        )
+        .saying("Available commands"),
         Builtin::new(
             Spec::new("version", Access::Read, &[], "Says which version of the server this is."),
             version,
-        ),
+        )
+        .saying("Version"),
         Builtin::new(
             Spec::new("quit", Access::Read, &[], "Ends the session that it is called in."),
             |_, _| Outcome::Done("Bye!", json!(null)),
@@ -77,7 +79,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Returns everything that is counted, as docs/counters.md explains.",
             ),
             |server, run| Outcome::Data(super::super::counters::counters(server, run.reports)),
-        ),
+        )
+        .saying("Counters"),
     ]
 }
 

@@ -65,7 +65,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 let list = entries.map(|(id, entry)| show(id, &entry.value, run.caller.rights));
                 Outcome::Data(list.collect())
             },
-        ),
+        )
+        .saying("Available ingest points"),
     ]
 }
 

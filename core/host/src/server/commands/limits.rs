@@ -40,7 +40,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                  may be.",
             ),
             |server, _| Outcome::Data(connections(server)),
-        ),
+        )
+        .saying("Connections and their limit"),
         Builtin::new(
             Spec::new(
                 "setBandwidthLimit",

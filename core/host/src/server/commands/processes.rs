@@ -57,7 +57,8 @@ pub(super) fn commands() -> Vec<Builtin> {
         Builtin::new(
             Spec::new("listProcesses", Access::Read, &[], "Lists launched processes; with their arguments and last output for callers that have all rights."),
             |server, run| Outcome::Data(server.process_entries(run.caller.rights).into()),
-        ),
+        )
+        .saying("Launched processes"),
         Builtin::new(
             Spec::new(
                 "stopProcess",

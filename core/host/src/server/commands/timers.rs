@@ -41,7 +41,8 @@ pub(super) fn commands() -> Vec<Builtin> {
         Builtin::new(
             Spec::new("listTimers", Access::Read, &[], "Lists the timers that are set."),
             |server, _| Outcome::Data(server.state.timers.entries()),
-        ),
+        )
+        .saying("Available timers"),
         Builtin::new(
             Spec::new(
                 "removeTimer",
