@@ -103,11 +103,21 @@ fn http(machine: &Machine, desk: &Rc<Desk>) -> mlua::Result<()> {
     http.raw_set("post_json", post)
 }
 
-/// Sends what a table describes: `url`, `method`, `headers`, `body`, `timeout`.
+/// The keys of a request.
+const REQUEST: [&str; 6] = ["url", "method", "headers", "body", "timeout", "public_only"];
+
+/// Sends what a table describes by the keys of [`REQUEST`].
 fn send(desk: &Rc<Desk>, request: &Value, then: Then) -> mlua::Result<u64> {
     let Value::Table(table) = request else {
         return Err(mlua::Error::runtime("a request must be a table with `url`"));
     };
+    for pair in table.pairs::<String, Value>() {
+        let (key, _) = pair?;
+        if !REQUEST.contains(&key.as_str()) {
+            let text = format!("a request has no `{key}`; there are {}", REQUEST.join(", "));
+            return Err(mlua::Error::runtime(text));
+        }
+    }
     let mut wanted = HttpRequest::get(table.get::<String>("url")?);
     if let Some(method) = table.get::<Option<String>>("method")? {
         wanted.method = method;
@@ -125,6 +135,11 @@ fn send(desk: &Rc<Desk>, request: &Value, then: Then) -> mlua::Result<u64> {
             return Err(mlua::Error::runtime("`timeout` must be a number of seconds up to 3600"));
         }
         wanted.timeout = Some(Duration::from_secs_f64(seconds));
+    }
+    if let Some(only) = table.get::<Option<Value>>("public_only")? {
+        let only = only.as_boolean();
+        wanted.public_only =
+            only.ok_or_else(|| mlua::Error::runtime("`public_only` must be true or false"))?;
     }
     send_request(desk, &wanted, then)
 }

@@ -138,6 +138,32 @@ fn a_script_that_goes_astray_is_cut_and_its_request_refused() {
 }
 
 #[test]
+fn a_request_is_as_the_script_says_or_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"
+        function on_publish(client, id, name)
+          local request = { url = "http://127.0.0.1:9/", method = "PUT", public_only = true }
+          if name == "typo" then request.timout = 3 end
+          if name == "text" then request.public_only = "yes" end
+          local _, why = pcall(http.request, request)
+          return false, why
+        end"#;
+    let mut host = host(&folder, script);
+    let one = conn(1, "live");
+    for (name, why) in [("typo", "has no `timout`; there are url"), ("text", "must be true or false")] {
+        assert!(
+            matches!(host.publish(&one, name), Verdict::Reject { text, .. } if text.contains(why)),
+            "{name}"
+        );
+    }
+    assert_eq!(host.publish(&one, "x"), Verdict::Later);
+    let call = host.calls().pop().unwrap();
+    assert!(
+        matches!(&call.what, Called::Http(head, _) if head["publicOnly"] == true && head["method"] == "PUT")
+    );
+}
+
+#[test]
 fn http_and_commands_read_straight() {
     let folder = tempfile::tempdir().unwrap();
     let script = r#"

@@ -71,15 +71,21 @@ pub(super) fn http(
             .ok_or(NotTaken::Invalid)?,
         Some(_) => return Err(NotTaken::Invalid),
     };
-    let method = request.get("method").and_then(Value::as_str).unwrap_or("GET").to_owned();
-    let timeout = request.get("timeoutMs").and_then(Value::as_u64).map(Duration::from_millis);
+    let method = match request.get("method") {
+        None => "GET",
+        Some(method) => method.as_str().ok_or(NotTaken::Invalid)?,
+    };
+    let timeout = match request.get("timeoutMs") {
+        None => None,
+        Some(timeout) => Some(Duration::from_millis(timeout.as_u64().ok_or(NotTaken::Invalid)?)),
+    };
     // An application is trusted with the server's neighbours, unless it says that the URL came from somebody else.
     let allow_private = match request.get("publicOnly") {
         None => true,
         Some(only) => !only.as_bool().ok_or(NotTaken::Invalid)?,
     };
     let policy = Policy { allow_private };
-    let request = Request { method, url: url.to_owned(), headers, body, timeout, policy };
+    let request = Request { method: method.to_owned(), url: url.to_owned(), headers, body, timeout, policy };
     let reply = move |answer: Result<Response, WebError>| {
         done(match answer {
             Ok(Response { status, headers, body }) => {

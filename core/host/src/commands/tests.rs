@@ -300,6 +300,8 @@ fn http_requests_say_what_they_want_and_get_one_result() {
         assert_eq!(ask(json!({ "url": url, "publicOnly": wrong })), Err(NotTaken::Invalid), "{wrong}");
     }
     assert_eq!(ask(json!({ "url": url, "other": true })), Err(NotTaken::Invalid));
+    assert_eq!(ask(json!({ "url": url, "method": 1 })), Err(NotTaken::Invalid));
+    assert_eq!(ask(json!({ "url": url, "timeoutMs": "50" })), Err(NotTaken::Invalid));
     assert_eq!(ask(json!({})), Err(NotTaken::Invalid));
     let refused = ask(json!({ "url": url, "publicOnly": true })).unwrap();
     assert_eq!(refused.status, abi::RESULT_ERROR);
