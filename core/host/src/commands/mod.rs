@@ -8,6 +8,7 @@
 
 mod background;
 mod spec;
+mod told;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -143,8 +144,7 @@ impl Control {
         };
         let command = spec.map_or_else(|_| name.chars().take(64).collect(), |spec| spec.name.to_string());
         (self.0.tell)(events::Kind::CliRequest, &mut || {
-            let shown = checked.as_ref().map_or_else(|_| spec::shown(&params), Params::shown);
-            json!({ "command": command, "parameters": shown, "caller": caller.name })
+            told::request(&command, &checked, &params, &caller.name)
         });
         let reply = self.told(&command, &caller, reply);
         if before >= OPEN_COMMANDS {
@@ -171,17 +171,7 @@ impl Control {
         let (this, command, caller) = (self.clone(), command.to_owned(), caller.name.clone());
         Box::new(move |value| {
             this.0.open.fetch_sub(1, Ordering::Relaxed);
-            (this.0.tell)(events::Kind::CliResponse, &mut || {
-                // The key that ends the server is for its caller alone.
-                let data = if command == "shutdownServer" { &Value::Null } else { &value["data"] };
-                json!({
-                    "command": command,
-                    "status": value["status"],
-                    "description": value["description"],
-                    "data": data,
-                    "caller": caller,
-                })
-            });
+            (this.0.tell)(events::Kind::CliResponse, &mut || told::response(&command, &value, &caller));
             reply(value);
         })
     }
