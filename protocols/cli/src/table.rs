@@ -1,7 +1,7 @@
 //! Lists of objects as tables that fit a terminal.
 //!
 //! What tells one thing from another comes first and descriptions come last, in lines of their own width. Of lists
-//! whose entries have more to say than a line can hold, [`SUMMARIES`] names the columns that people look for; of
+//! whose entries have more to say than a line can hold, `SUMMARIES` names the columns that people look for; of
 //! others, columns without anything in them are left out, and then the last ones until the rest fits. A last line
 //! says what is missing.
 

@@ -19,7 +19,10 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "Lists all commands with their parameters, or describes one.",
             ),
             |server, run| match run.params.given_text("command") {
-                Some(name) => server.control.help_of(name).into(),
+                Some(name) => match server.control.help_of(name) {
+                    Ok(help) => Outcome::Done("Command information", help),
+                    Err(text) => Outcome::Fail(text),
+                },
                 None => Outcome::Data(server.control.help()),
             },
         )
