@@ -94,6 +94,28 @@ fn lag_that_the_system_hides_counts_too() {
 }
 
 #[test]
+fn what_is_sent_and_missed_is_counted_by_kind() {
+    let mut rig = Rig::new(Limits::default());
+    let mut cursor = Cursor::new(0);
+    [key(0), delta(40), audio(40)].into_iter().for_each(|frame| rig.push(frame));
+    let sent = rig.send(&mut cursor, ALL, false, 999);
+    let of = |kind: char| {
+        let packets = sent.split_inclusive(';').filter(|packet| packet.starts_with(kind));
+        packets.map(|packet| packet.len() as u64).sum::<u64>()
+    };
+    let video = Sent { packets: 2, bytes: of('K') + of('d'), ..Sent::default() };
+    let audio_sent = Sent { packets: 1, bytes: of('a'), ..Sent::default() };
+    assert_eq!((cursor.counters.video, cursor.counters.audio), (video, audio_sent), "{sent}");
+    cursor.rejoin(&rig.log);
+    [delta(80), audio(80), audio(90), key(120)].into_iter().for_each(|frame| rig.push(frame));
+    let next = rig.send(&mut cursor, ALL, false, 999);
+    let (video, audio) = (cursor.counters.video, cursor.counters.audio);
+    assert_eq!((video.packets, audio.packets), (3, 1), "{next}");
+    assert_eq!((video.skipped_packets, audio.skipped_packets), (1, 2), "{next}");
+    assert_eq!((video.skipped_bytes, audio.skipped_bytes), (of('d'), 2 * of('a')), "{next}");
+}
+
+#[test]
 fn headers_that_a_skip_overtakes_are_sent_after_it() {
     let mut rig = Rig::new(Limits { gop_messages: 16, ..Limits::default() });
     rig.push(config(0, b"C"));
