@@ -2,6 +2,8 @@
 //!
 //! Each group has one canary, checked after each of its cases.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crtmp_tests::wire::{Client, Message, amf, play, publish};
@@ -153,6 +155,26 @@ fn many_connections_at_once() {
     });
     canary.check(&server);
     server.stop();
+}
+
+/// LOG-02: whoever breaks the rules again and again does not fill the log.
+#[test]
+fn a_flood_of_bad_connections_costs_few_lines() {
+    let server = Server::start(&Config::new().workers(2).log_level(3));
+    let mut canary = Canary::start(&server);
+    let before = server.log().lines().count();
+    for _ in 0..2000 {
+        let mut socket = TcpStream::connect(server.address()).expect("the server listens");
+        let _ = socket.write_all(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    server.wait_for_counters("the end of all of them", Duration::from_secs(30), |counters| {
+        (counters.connections().len() == 2).then_some(())
+    });
+    canary.check(&server);
+    let log = server.stop();
+    let lines = log.lines().count() - before;
+    assert!(lines < 60, "{lines} lines");
+    assert!(log.contains("suppressed"), "nobody counted what was left out");
 }
 
 /// The limit of connections leaves enough descriptors for all else that the server does.

@@ -86,6 +86,22 @@ fn a_script_refuses_with_its_own_text_and_renames() {
     server.stop();
 }
 
+/// HOOK-05: names that an application gives follow the rules for those of clients.
+#[test]
+fn a_script_cannot_give_a_stream_a_name_that_is_none() {
+    let script = r#"
+        local names = { up = "a/../b", twice = "a//b", control = "a\nb", long = ("x"):rep(70000) }
+        function on_publish(client, id, name) return names[name] or name end"#;
+    let (server, _folder) = server(script, "");
+    for name in ["up", "twice", "control", "long"] {
+        let refused = ffmpeg::publish_film(&url(&server, name)).within(SOON).run();
+        assert_ne!(refused.code, Some(0), "{name}: {refused:?}");
+    }
+    let counters = server.counters();
+    assert_eq!(counters.json()["streams"].as_array().map(Vec::len), Some(0));
+    server.stop();
+}
+
 #[test]
 fn scripts_that_go_astray_cost_their_requests_and_nothing_else() {
     let script = r#"

@@ -118,6 +118,21 @@ fn a_port_is_in_use() {
     insta::assert_snapshot!(text.replace(&port.to_string(), "<port>"));
 }
 
+/// CFG-03: all of them at once, each with its place.
+#[test]
+fn mistakes_come_together_and_a_log_must_be_writable() {
+    let found = spoiled("level = 2", "level = 9").replace('\n', " ");
+    assert!(found.contains("logAppenders[1].level"), "{found}");
+    let both = GOOD.replacen("level = 2", "level = 9", 1).replacen(" = {", " = {\n  workers = 9999,", 1);
+    let found = refusal(&both);
+    for place in ["logAppenders[1].level", "configuration.workers"] {
+        assert!(found.contains(place), "{place}: {found}");
+    }
+    let file = "type = \"file\", fileName = \"/nowhere/server.log\", level = 2";
+    let found = spoiled("type = \"console\", level = 2", file);
+    assert!(found.contains("/nowhere/server.log"), "{found}");
+}
+
 #[test]
 fn a_library_is_missing() {
     insta::assert_snapshot!(spoiled("\"flvplayback\"", "\"flvplaybak\""));

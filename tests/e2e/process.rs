@@ -1,11 +1,15 @@
 //! The program and its process: command line, signals, reload, daemon mode.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crtmp_tests::wire::Client;
-use crtmp_tests::{Config, Kind, Launch, Recording, Server, ffmpeg, folder_of_programs, poll, wait_for};
+use crtmp_tests::{
+    Config, Kind, Launch, Recording, Server, ffmpeg, folder_of_programs, poll, services, wait_for,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -120,6 +124,43 @@ fn sighup_reopens_the_log() {
     let _client = Client::connected(server.address(), "live");
     wait_for("lines in the new log", SOON, || (!server.log().is_empty()).then_some(()));
     server.stop();
+}
+
+/// A process that is killed with its test.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// LOG-03: a pipe for the log that nobody reads any more is no reason to end.
+#[test]
+fn a_console_that_is_gone_costs_nothing() {
+    let (folder, path) = file("server.lua");
+    let console = "logAppenders = {\n    { name = \"console\", type = \"console\", level = 6 },";
+    let text =
+        Config::new().text(folder.path(), &folder_of_programs()).replacen("logAppenders = {", console, 1);
+    fs::write(&path, text).expect("a temporary file");
+    let mut command = std::process::Command::new(Server::executable());
+    let command = command.arg(&path).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Child(command.spawn().expect("the server starts"));
+    let mut reader = BufReader::new(child.0.stdout.take().expect("a pipe"));
+    let mut output = String::new();
+    while !output.contains(" is ready (pid ") {
+        assert_ne!(reader.read_line(&mut output).expect("its output"), 0, "{output}");
+    }
+    drop(reader);
+    let address = services(&output).first().expect("a service").address;
+    for _ in 0..20 {
+        Client::connected(address, "live").expect_open();
+    }
+    kill(Pid::from_raw(child.0.id().cast_signed()), Signal::SIGTERM).expect("it runs");
+    assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
+    let log = fs::read_to_string(folder.path().join("server.log")).expect("the other appender");
+    assert!(log.lines().count() > 20, "{log}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 11] = [
+const GROUPS: [(&str, usize); 14] = [
     ("EXE", 5),
     ("HS", 13),
     ("CHK", 25),
@@ -15,22 +15,27 @@ const GROUPS: [(&str, usize); 11] = [
     ("CMD", 18),
     ("MED", 19),
     ("SLOW", 5),
-    ("ADM", 7),
-    ("WEB", 3),
+    ("ADM", 9),
+    ("WEB", 4),
+    ("LOG", 3),
+    ("HOOK", 5),
+    ("CFG", 5),
 ];
 
 /// Cases of groups that are not all here.
-const SINGLE: [&str; 8] =
-    ["LOAD-03", "LOAD-04", "FLT-05", "HOOK-01", "HOOK-02", "HOOK-03", "LOG-01", "WEB-04"];
+const SINGLE: [&str; 6] = ["LOAD-03", "LOAD-04", "FLT-05", "NAM-01", "NAM-02", "NAM-08"];
 
 /// What the beginnings of names stand for.
-const FOLDERS: [(&str, &str); 8] = [
+const FOLDERS: [(&str, &str); 11] = [
     ("rtmp/", "protocols/rtmp/src/"),
     ("relay/", "core/relay/src/"),
     ("media/", "core/media/src/"),
     ("cli/", "protocols/cli/src/"),
     ("admin/", "applications/admin/src/"),
     ("host/", "core/host/src/"),
+    ("reactor/", "core/reactor/src/"),
+    ("server/", "core/server/src/"),
+    ("vmapp/", "applications/vmapp/src/"),
     ("malformed/", "tests/malformed/"),
     ("e2e/", "tests/e2e/"),
 ];

@@ -129,6 +129,57 @@ mod tests {
         assert_eq!(name("", "a\0b"), Err(NameError::Control));
     }
 
+    /// NAM-01: whatever is no path to this code might be one to somebody else's; it stays what it is, letter by letter.
+    #[test]
+    fn odd_names_are_refused_by_a_rule_or_stay_as_they_are() {
+        for (key, error) in [
+            (".", NameError::Dots),
+            ("..", NameError::Dots),
+            ("/../etc", NameError::Dots),
+            ("a/.", NameError::Dots),
+            ("a\u{7f}", NameError::Control),
+            ("a\u{9b}31m", NameError::Control),
+            ("\r\na", NameError::Control),
+        ] {
+            assert_eq!(name("", key), Err(error), "{key:?}");
+        }
+        let opaque = [
+            "...",
+            "a.",
+            "a ",
+            " a",
+            "\\a",
+            "..\\a",
+            "C:\\a",
+            "C:a",
+            "~",
+            "%2e%2e",
+            "%2f",
+            "a%2f..%2fb",
+            "%252e%252e%252f",
+            "%00",
+            "CON",
+            "nul.flv",
+            "-rf",
+            "$(id)",
+            "<b>",
+            "\"",
+            "e\u{301}",
+            "\u{e9}",
+            "\u{202e}a",
+            "\u{430}",
+            "\u{fffd}",
+            "\u{2215}",
+            "\u{ff0e}\u{ff0e}",
+        ];
+        for key in opaque {
+            assert_eq!(name("", key).as_deref(), Ok(key));
+        }
+        let distinct: std::collections::HashSet<_> =
+            opaque.iter().map(|key| StreamName::new("", key, &Limits::default()).unwrap()).collect();
+        assert_eq!(distinct.len(), opaque.len(), "no two of them are one");
+    }
+
     #[test]
     fn each_length_limit_is_named_at_minus_one_zero_and_plus_one() {
         let limits = Limits { stream_key: 64, name_component: 32, stream_name: 100, ..Limits::default() };

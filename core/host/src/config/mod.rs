@@ -129,7 +129,8 @@ impl Default for Applications {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use crtmp_media::LimitError;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -179,6 +180,33 @@ mod tests {
             let range = absurd.check().unwrap_err().expected;
             let (_, range) = range.split_once("from ").unwrap();
             assert!(row.contains(&format!("| {range} |")), "range {range} of {row}");
+        }
+    }
+
+    /// CFG-04.
+    #[test]
+    fn each_limit_is_taken_at_its_ends_and_refused_beyond() {
+        let check = |key: &str, value: &Value| {
+            let limits: Limits = serde_json::from_value(json!({ key: value })).map_err(|_| String::new())?;
+            // How limits depend on each other has a test of its own.
+            let own = |error: &LimitError| error.field == key && !error.expected.starts_with("at least");
+            limits.check().or_else(|error| if own(&error) { Err(error.expected) } else { Ok(()) })
+        };
+        for (key, default) in keys(Limits::default()) {
+            assert_eq!(check(&key, &default), Ok(()), "{key}");
+            let absurd = [json!(20_000_000_000_u64), json!(31_536_000)];
+            let range =
+                absurd.iter().find_map(|value| check(&key, value).err().filter(|text| !text.is_empty()));
+            let range = range.expect("a range");
+            let (from, to) =
+                range.split_once("from ").and_then(|(_, range)| range.split_once(" to ")).unwrap();
+            let (from, to): (f64, f64) = (from.parse().unwrap(), to.parse().unwrap());
+            let seconds = range.contains("seconds");
+            let value = |number: f64| if seconds { json!(number) } else { json!(number as i64) };
+            let step = if seconds { 0.001 } else { 1.0 };
+            for (number, good) in [(from - step, false), (from, true), (to, true), (to + step, false)] {
+                assert_eq!(check(&key, &value(number)).is_ok(), good, "{key} = {number}");
+            }
         }
     }
 
