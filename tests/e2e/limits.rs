@@ -21,7 +21,7 @@ fn with_state(file: &Path) -> Config {
 fn names_by_command_are_refused_by_a_rule_or_stay_as_they_are() {
     let config = with_commands().application("hasStreamAliases", "true");
     let server = Server::start(&config.application("hasIngestPoints", "true"));
-    let mut session = Commands::open(&server);
+    let mut session = Session::operator(&server);
     let commands = [
         ("addStreamAlias", "aliasName", "localStreamName"),
         ("createIngestPoint", "privateStreamName", "publicStreamName"),
@@ -29,18 +29,17 @@ fn names_by_command_are_refused_by_a_rule_or_stay_as_they_are() {
     let long = "x".repeat(5000);
     for name in ["..", "a/../b", ".", "a//b", "/", "a\\nb", "a\\u{0}b", "a?b", &long] {
         for (command, first, second) in commands {
-            session.fail(&format!("{command} {first}={name} {second}=good"));
-            session.fail(&format!("{command} {first}=good {second}={name}"));
+            session.fails(&format!("{command} {first}={name} {second}=good"));
+            session.fails(&format!("{command} {first}=good {second}={name}"));
         }
     }
-    assert_eq!(session.succeed("listStreamAliases"), json!([]));
-    assert_eq!(session.succeed("listIngestPoints"), json!([]));
+    assert_eq!(session.done("listStreamAliases"), json!([]));
+    assert_eq!(session.done("listIngestPoints"), json!([]));
     for (line, name) in [("%2e%2e%2f", "%2e%2e%2f"), (r"C:\\x", r"C:\x"), ("CON", "CON"), ("<b>", "<b>")] {
-        let alias =
-            session.succeed(&format!("addStreamAlias aliasName={line} localStreamName={line}-public"));
+        let alias = session.done(&format!("addStreamAlias aliasName={line} localStreamName={line}-public"));
         assert_eq!(alias["aliasName"], name);
         let point = format!("createIngestPoint privateStreamName={line} publicStreamName={line}-public");
-        assert_eq!(session.succeed(&point)["privateStreamName"], name);
+        assert_eq!(session.done(&point)["privateStreamName"], name);
     }
     server.stop();
 }

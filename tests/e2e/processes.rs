@@ -237,7 +237,13 @@ fn arguments_and_variables_never_meet_a_shell() {
     assert_eq!((&stopped["id"], &stopped["exitCode"], &stopped["signal"]), (id, &json!(7), &json!(null)));
     assert_eq!(stage.events("processStarted").len(), 1);
     let asked = stage.events("cliRequest").into_iter().find(|asked| asked["command"] == "launchProcess");
-    assert_eq!(asked.expect("the command was told")["parameters"]["$QUERY"], "***", "values are not told");
+    let asked = asked.expect("the command was told");
+    assert_eq!(asked["parameters"]["$QUERY"], "***", "values are not told");
+    assert_eq!(asked["caller"], "admin");
+    let peer = asked["peer"].as_str().expect("who has asked");
+    assert!(peer.starts_with("127.0.0.1:") && asked["connectionId"].is_u64(), "{asked}");
+    let line = format!("admin, connection {} of {peer}", asked["connectionId"]);
+    assert!(stage.server.log().contains(&line), "{line}");
     stage.server.stop();
 }
 

@@ -1,12 +1,15 @@
 //! The thread of an application, and what it shares with the rest of the server.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use crtmp_media::{Frame, MediaKind};
-use crtmp_plugin::foreign::{AppEntry, Failure, Instance, Outcome, Services, SourceState, What as Told};
+use crtmp_plugin::foreign::{
+    AppEntry, ConnInfo, Failure, Instance, Outcome, Services, SourceState, What as Told,
+};
 use crtmp_plugin::{
     self as plugin, CommandCall, Gone, Level, Message, Metadata, NotTaken, Play, Publish, RequestId, Rights,
     Stream,
@@ -22,6 +25,11 @@ use super::watchdog::Alarm;
 
 /// Bytes of JSON in which an application may describe a command.
 const COMMAND: usize = 64 * 1024;
+
+thread_local! {
+    /// The connection whose hook runs on this thread: what is asked meanwhile is asked for it.
+    static SERVED: RefCell<Option<Arc<ConnInfo>>> = const { RefCell::new(None) };
+}
 
 /// What handle, thread, watchdog and the application's own threads share.
 pub(super) struct Shared {
@@ -138,7 +146,9 @@ impl Shared {
         // If nobody waits any more, the state says so as well: the loop ends at once.
         let _ = started.send(Ok(()));
         while let Some(job) = self.next() {
+            SERVED.set(Some(job.conn.clone()).filter(|conn| conn.id != 0));
             let result = call(&mut instance, &job);
+            SERVED.set(None);
             let put_off = matches!(result, Ok(Outcome::Later));
             self.with(|state, effects| state.finished(result, Instant::now(), effects));
             if put_off && let Some(next) = self.check(Instant::now()) {
@@ -280,7 +290,8 @@ impl Services for Door {
 
     fn command(&self, name: &str, params: &str, rights: Rights, ticket: u64) -> Result<(), NotTaken> {
         let params = if params.is_empty() { Default::default() } else { read(params)? };
-        self.ask(Effect::Run { name: name.to_owned(), params, rights, ticket })
+        let session = SERVED.with_borrow(|conn| conn.as_ref().map(|conn| (conn.id, conn.peer.clone())));
+        self.ask(Effect::Run { name: name.to_owned(), params, rights, ticket, session })
     }
 
     fn command_add(&self, command: &str) -> Result<(), String> {

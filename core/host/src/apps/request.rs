@@ -323,6 +323,8 @@ pub enum Effect {
         rights: Rights,
         /// Whom to bring the reply to; 0: nobody.
         ticket: u64,
+        /// The connection whose hook asks for it, and its peer.
+        session: Option<(u64, String)>,
     },
     /// A frame of a source: kind, time in ms, body of its FLV tag.
     SourceFrame(u64, MediaKind, i64, Vec<u8>),

@@ -12,6 +12,7 @@ mod told;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -33,10 +34,22 @@ const ADDED: usize = 256;
 /// Who calls.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// For the log and for events.
+    /// The application that calls.
     pub name: String,
+    /// The connection that it calls for, where it is known, and its peer.
+    pub session: Option<(u64, String)>,
     /// What it may do.
     pub rights: Rights,
+}
+
+/// As the log shows it.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.session {
+            Some((connection, peer)) => write!(f, "{}, connection {connection} of {peer}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 /// A command to run.
@@ -143,9 +156,7 @@ impl Control {
             Err(text) => Err(Refusal::Mistake(text.clone())),
         };
         let command = spec.map_or_else(|_| name.chars().take(64).collect(), |spec| spec.name.to_string());
-        (self.0.tell)(events::Kind::CliRequest, &mut || {
-            told::request(&command, &checked, &params, &caller.name)
-        });
+        (self.0.tell)(events::Kind::CliRequest, &mut || told::request(&command, &checked, &params, &caller));
         let reply = self.told(&command, &caller, reply);
         if before >= OPEN_COMMANDS {
             return reply(fail(format!("{OPEN_COMMANDS} commands wait for their replies; try again later")));
@@ -168,7 +179,7 @@ impl Control {
 
     /// A reply that is counted, and told to whoever wants to know what became of commands.
     fn told(&self, command: &str, caller: &Caller, reply: Reply) -> Reply {
-        let (this, command, caller) = (self.clone(), command.to_owned(), caller.name.clone());
+        let (this, command, caller) = (self.clone(), command.to_owned(), caller.clone());
         Box::new(move |value| {
             this.0.open.fetch_sub(1, Ordering::Relaxed);
             (this.0.tell)(events::Kind::CliResponse, &mut || told::response(&command, &value, &caller));

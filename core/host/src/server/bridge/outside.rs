@@ -11,7 +11,7 @@ use std::{
 };
 
 use crtmp_media::{LayerSettings, RequestId, StreamSlot};
-use crtmp_plugin::{NotTaken, Rights, foreign::read_frame, values::from_json};
+use crtmp_plugin::{NotTaken, foreign::read_frame, values::from_json};
 use crtmp_reactor::{Acceptor, Application as Seen, ToWorker, Verdict};
 use crtmp_relay::ConnectionId;
 use serde_json::{Map, Value};
@@ -169,7 +169,10 @@ impl Reach {
                 let slot = Some(StreamSlot(stream_id)).filter(|slot| slot.0 != 0);
                 workers.post_to(connection, ToWorker::Tap { connection, application, slot, on });
             }
-            Effect::Run { name, params, rights, ticket } => self.run(name, params, rights, ticket),
+            Effect::Run { name, params, rights, ticket, session } => {
+                let caller = Caller { name: self.0.name.clone(), session, rights };
+                self.run(name, params, caller, ticket);
+            }
             Effect::SourceFrame(source, kind, dts, body) => {
                 let frame = read_frame(kind, dts, &body, &ground.limits).ok_or(NotTaken::Invalid)?;
                 let post = |source, message| workers.post_to(source, message);
@@ -228,14 +231,13 @@ impl Reach {
         Owed { reach: self.clone(), ticket }
     }
 
-    fn run(&self, name: String, params: Map<String, Value>, rights: Rights, ticket: u64) {
+    fn run(&self, name: String, params: Map<String, Value>, caller: Caller, ticket: u64) {
         let owed = self.owed(ticket);
         let reply: Reply = Box::new(move |reply| owed.settle(CallOutcome::done(reply.to_string())));
         if self.0.outdated.load(Ordering::Acquire) && !name.eq_ignore_ascii_case("quit") {
             let why = "this session is of an older configuration, whose secret was another: connect again";
             return reply(fail(why));
         }
-        let caller = Caller { name: self.0.name.clone(), rights };
         self.0.ground.control.run(Call { name, params, caller, reply });
     }
 

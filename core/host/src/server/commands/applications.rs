@@ -129,7 +129,7 @@ fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
         return Outcome::Fail(format!("{name:?} is not disabled: no other application takes command lines"));
     }
     running.handle.disable();
-    slog::warn!(server.environment.log, "application `{name}` is disabled by command"; "caller" => &run.caller.name);
+    slog::warn!(server.environment.log, "application `{name}` is disabled by command"; "caller" => %run.caller);
     Outcome::Done("the application is disabled", info(server, &name))
 }
 

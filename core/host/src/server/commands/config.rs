@@ -111,7 +111,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         }
     }
     slog::info!(server.environment.log, "configurations are removed by command";
-        "count" => gone.len() + processes.len(), "caller" => &run.caller.name);
+        "count" => gone.len() + processes.len(), "caller" => %run.caller);
     let gone = gone.iter().map(|(id, _)| *id).chain(processes);
     Ok(gone.map(|id| json!({ "configId": id })).collect())
 }

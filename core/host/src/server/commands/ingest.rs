@@ -126,7 +126,7 @@ fn create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         server.ingest_points.remove(&private);
     })?;
     slog::info!(server.environment.log, "an ingest point is created by command";
-        "publicStreamName" => public, "caller" => &run.caller.name);
+        "publicStreamName" => public, "caller" => %run.caller);
     // Whoever creates it knows its names.
     Ok(show(id, &value, Rights::All))
 }
@@ -142,7 +142,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     forget(server, &entry.value);
     let public = entry.value[PUBLIC].as_str().unwrap_or_default();
     slog::info!(server.environment.log, "an ingest point is removed by command";
-        "publicStreamName" => public, "caller" => &run.caller.name);
+        "publicStreamName" => public, "caller" => %run.caller);
     Ok(show(id, &entry.value, Rights::All))
 }
 

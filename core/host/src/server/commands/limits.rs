@@ -226,7 +226,7 @@ fn set_connections(server: &mut Server, run: &Run<'_>) -> Outcome {
         return Outcome::Fail(text);
     }
     slog::info!(server.environment.log, "the limit of connections is set by command";
-        "count" => count, "caller" => &run.caller.name);
+        "count" => count, "caller" => %run.caller);
     let unkept = "the limit of connections is set; it is not kept over a restart: no stateFile is configured";
     Outcome::Done(server.state.kept.says("the limit of connections is set", unkept), connections(server))
 }
@@ -246,7 +246,7 @@ fn set_bandwidth(server: &mut Server, run: &Run<'_>) -> Outcome {
         return Outcome::Fail(text);
     }
     slog::info!(server.environment.log, "the limit of bandwidth is set by command";
-        "in" => incoming, "out" => outgoing, "caller" => &run.caller.name);
+        "in" => incoming, "out" => outgoing, "caller" => %run.caller);
     let unkept =
         "bandwidth in bytes per second; the limits are not kept over a restart: no stateFile is configured";
     Outcome::Done(server.state.kept.says("bandwidth in bytes per second", unkept), bandwidth(server))
