@@ -1,13 +1,11 @@
 //! Applications from the templates: made outside of the tree, built, tested, and run by the real server.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::{Config, Launch, Server, ffmpeg, folder_of_programs, root, wait_for};
-use serde_json::Value;
 
 use crate::SOON;
 
@@ -78,9 +76,7 @@ fn make(name: &str, folder: &Path, options: &str) -> String {
 
 /// The application refuses, renames and counts.
 fn runs_in_the_server(name: &str, block: &str) {
-    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }";
-    let admin = format!("{{ name = \"admin\", acceptors = {{ {acceptor} }} }}");
-    let server = Server::start(&Config::new().block(block).block(&admin));
+    let server = Server::start(&Config::new().block(block).block(&administrator()));
     let url = |stream: &str| format!("rtmp://{}/{name}/{stream}", server.address());
 
     let refused = ffmpeg::publish_film(&url("bad")).within(SOON).run();
@@ -93,22 +89,8 @@ fn runs_in_the_server(name: &str, block: &str) {
     assert_eq!(ffmpeg::codecs(&url("b")), ["aac", "h264"]);
     let command = format!("{name}Frames");
     let frames = wait_for("frames to be counted", SOON, || {
-        let reply = ask(&server, &command);
-        assert_eq!(reply["status"], "SUCCESS", "{reply}");
-        reply["data"]["frames"].as_u64().filter(|frames| *frames > 0)
+        Session::guest(&server).done(&command)["frames"].as_u64().filter(|frames| *frames > 0)
     });
     assert!(frames < 10_000, "{frames}");
     server.stop();
-}
-
-/// Gives a command to the JSON command line; gives the reply.
-fn ask(server: &Server, command: &str) -> Value {
-    let service = server.services().iter().find(|service| service.chain == "inboundJsonCli");
-    let address = service.expect("the command line listens").address;
-    let mut session = TcpStream::connect(address).expect("the command line answers");
-    session.set_read_timeout(Some(SOON)).expect("a socket takes a timeout");
-    session.write_all(format!("{command}\r\n").as_bytes()).expect("it can be written");
-    let mut reply = String::new();
-    BufReader::new(session).read_line(&mut reply).expect("a reply");
-    serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply:?}"))
 }

@@ -1,11 +1,10 @@
 //! Programs that commands launch, and timers: by the command line for programs, as their users meet them.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crtmp_tests::cli;
 use crtmp_tests::wire::Client;
 use crtmp_tests::{Config, Server, ffmpeg, fixture, folder_of_programs, wait_for};
 use nix::sys::signal::{Signal, kill};
@@ -14,8 +13,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{SOON, file};
-
-const SECRET: &str = "open sesame";
 
 /// A server whose configuration allows these shell scripts, and a folder for what they and its events leave.
 struct Stage {
@@ -53,22 +50,17 @@ impl Stage {
     }
 }
 
-/// A session of the command line for programs.
-struct Session(TcpStream);
+/// A session of the command line, with parameters as programs give them.
+struct Session(cli::Session);
 
 impl Session {
     /// One that has not shown the secret.
     fn stranger(server: &Server) -> Self {
-        let service = server.services().iter().find(|service| service.chain == "inboundJsonCli");
-        let stream = TcpStream::connect(service.expect("a command line").address).expect("it listens");
-        stream.set_read_timeout(Some(SOON)).expect("a timeout");
-        Self(stream)
+        Self(cli::Session::guest(server))
     }
 
     fn new(server: &Server) -> Self {
-        let mut session = Self::stranger(server);
-        session.done("auth", &[("secret", SECRET)]);
-        session
+        Self(cli::Session::operator(server))
     }
 
     fn call(&mut self, command: &str, parameters: &[(&str, &str)]) -> Value {
@@ -76,18 +68,7 @@ impl Session {
         for (key, value) in parameters {
             line.push_str(&format!(" {key}={}", escaped(value)));
         }
-        self.line(&line)
-    }
-
-    fn line(&mut self, line: &str) -> Value {
-        write!(self.0, "{line}\r\n").expect("the session is open");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).expect("an answer");
-            answer.extend(byte);
-        }
-        serde_json::from_slice(&answer).expect("the answer is JSON")
+        self.0.run(&line)
     }
 
     /// The data of a command that must succeed.
@@ -122,11 +103,11 @@ fn config(folder: &Path, processes: &str) -> Config {
         )
         .top(
             "eventLogger",
-            &format!("{{ sinks = {{ {{ type = \"file\", filename = {events:?}, appendTimestamp = false }} }} }}"),
+            &format!(
+                "{{ sinks = {{ {{ type = \"file\", filename = {events:?}, appendTimestamp = false }} }} }}"
+            ),
         )
-        .block(&format!(
-            "{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }} }} }}"
-        ))
+        .block(&cli::administrator())
 }
 
 fn list(texts: &[String]) -> String {
@@ -226,7 +207,7 @@ fn arguments_and_variables_never_meet_a_shell() {
         escaped(stage.folder.path().to_str().unwrap()),
         escaped(query),
     );
-    let answer = session.line(&line);
+    let answer = session.0.run(&line);
     assert_eq!(answer["status"], "SUCCESS", "{answer}");
     let id = &answer["data"]["configId"];
     session.wait_for_process(id, |process| (process["state"] == "ended").then_some(()));
@@ -337,7 +318,7 @@ fn ffmpeg_publishes_as_a_process() {
         escaped(&program),
         words.map(escaped).join(",")
     );
-    let answer = session.line(&line);
+    let answer = session.0.run(&line);
     assert_eq!(answer["status"], "SUCCESS", "{answer}");
     stage.server.wait_for_publisher("one");
     assert_eq!(ffmpeg::codecs(&url), ["aac", "h264"]);

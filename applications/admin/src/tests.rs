@@ -160,9 +160,9 @@ fn what_a_proxy_passes_on_only_looks_without_the_secret() {
     let about = |proxied: bool| json!({ "method": "POST", "readOnly": false, "proxied": proxied });
     let shown = || json!({ "method": "POST", "proxied": true, "authorization": "Bearer open sesame" });
     for (settings, about, why) in [
-        ("", about(false), Some("no")),
+        ("", about(false), Some("no: no secret is set: see `secret` of the application")),
         ("", about(true), Some("no: what a proxy passes on only looks, unless it shows the secret; set one")),
-        (SECRET, about(true), Some("no")),
+        (SECRET, about(true), Some("no: show the secret: `Authorization: Bearer <secret>`")),
         (SECRET, shown(), None),
     ] {
         let mut host = FakeHost::new::<Admin>(settings).unwrap();

@@ -124,8 +124,9 @@ mod tests {
         let before = allocated();
         let mut memory = black_box(Vec::<u8>::with_capacity(MUCH));
         memory.reserve_exact(2 * MUCH);
-        let grown = allocated() - before;
-        assert!((MUCH as u64..4 * MUCH as u64).contains(&grown), "{grown}");
+        // Other tests ask for a little and give it back meanwhile.
+        let grown = allocated().saturating_sub(before);
+        assert!((MUCH as u64 * 3 / 2..4 * MUCH as u64).contains(&grown), "{grown}");
         thread::spawn(move || drop(memory)).join().unwrap();
         assert!(allocated().saturating_sub(before) < MUCH as u64);
     }
