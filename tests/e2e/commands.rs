@@ -657,7 +657,7 @@ fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     let services = session.done("listServices");
     let of = |port: u64| {
         let all = services.as_array().expect("a list");
-        all.iter().find(|one| one["port"] == port).map(|one| one["application"].clone())
+        all.iter().find(|one| one["port"] == port).map(|one| one["appName"].clone())
     };
     assert_eq!(of(claimed), Some(json!("flvplayback")), "{services}");
     assert_eq!((of(orphaned), of(kept)), (None, Some(json!("appselector"))), "{services}");

@@ -325,9 +325,12 @@ fn an_application_in_c_publishes_a_file() {
 #[test]
 fn a_source_goes_on_with_the_next_instance_of_its_application() {
     let film = fixture::film();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let block = |keys: &str| {
         format!(
-            "{{ name = \"samplefactory\", publishFile = {{ name = \"film\", file = {film:?}, loop = true }}, {keys} }}"
+            "{{ name = \"samplefactory\", loadFrom = {{ {:?} }}, \
+             publishFile = {{ name = \"film\", file = {film:?}, loop = true }}, {keys} }}",
+            folder.path()
         )
     };
     let config = |block: &str| Config::new().workers(2).block(block).block(&administrator());
@@ -345,7 +348,6 @@ fn a_source_goes_on_with_the_next_instance_of_its_application() {
     becomes([1, 0]);
 
     let library = folder_of_programs().join("libsamplefactory.so");
-    let folder = tempfile::tempdir().expect("a temporary folder");
     for version in 2..=4 {
         let copy = folder.path().join(format!("libsamplefactory{version}.so"));
         fs::copy(&library, &copy).expect("the library");

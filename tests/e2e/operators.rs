@@ -130,7 +130,7 @@ fn strangers_do_not_shut_out_the_operator() {
         .collect();
     // The operator and the six that a stranger may have.
     wait_for("the others to make room", SOON, || {
-        (operator.done("getConnectionsCount")["connectionsCount"] == 7).then_some(())
+        (operator.done("getConnectionsCount")["count"] == 7).then_some(())
     });
     let mut second = Session::open(faces.json);
     second.done(&format!("auth secret={SECRET}"));
