@@ -49,6 +49,7 @@ fn settings_that_make_no_sense_do_not_start() {
     for (settings, expected) in [
         ("secret = \"\"", "`secret` needs at least 8 bytes"),
         ("secret = \"1234567\"", "`secret` needs at least 8 bytes"),
+        ("secret = 81549300", "setting `secret`: expected a string; it is not shown here"),
         ("maxSessions = 0", "`maxSessions` must be at least 1"),
         ("maxFailures = 0", "`maxFailures` must be at least 1"),
     ] {

@@ -247,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn arguments_and_output_are_shown_only_to_callers_with_all_rights() {
+        let entry =
+            || json!({ "id": 1, "arguments": "-x a", "argumentList": ["-x", "a"], "lastLines": ["b"] });
+        assert_eq!(shown(entry(), Rights::All), entry());
+        for rights in [Rights::Read, Rights::Change] {
+            let expected = json!({ "id": 1, "arguments": null, "argumentList": null, "lastLines": null });
+            assert_eq!(shown(entry(), rights), expected);
+        }
+    }
+
+    #[test]
     fn what_a_process_is_given_has_a_size() {
         // The path takes 10 bytes, each argument one more than it has.
         let rest = WORDS - 10 - 2;
