@@ -9,6 +9,7 @@
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`commands`]: what operators ask for, through every face.
+//! * [`services`]: ports that commands open and close.
 //! * [`operators`]: command lines under attack and under load.
 //! * [`browser`]: a page in Chromium that tries to run commands.
 //! * [`process`]: signals, reload, daemon mode, the command line.
@@ -20,6 +21,7 @@
 //! * [`factories`]: what plugins bring: layers, chains, filters, sources.
 //! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
 //! * [`versions`]: a new version of an application; applications that are disabled and enabled.
+//! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -44,6 +46,7 @@ mod operators;
 mod plugins;
 mod process;
 mod processes;
+mod services;
 mod slow;
 mod start;
 mod takeover;

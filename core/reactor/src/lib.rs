@@ -28,6 +28,7 @@ mod shared;
 mod sources;
 #[cfg(test)]
 mod stage;
+mod streams;
 mod system;
 mod taps;
 mod traffic;

@@ -14,9 +14,10 @@ use crtmp_media::{Codec, Frame, MediaKind};
 use crtmp_relay::{HomeCounters, PlayerReport, PublishReport};
 
 use crate::{
-    connection::{Connection, Played, Published},
+    connection::Connection,
     report::{ConnectionReport, StreamReport},
     shared::Shared,
+    streams::{Played, Published},
 };
 
 /// How long a publisher that had audio, or video, sends none before that is told.

@@ -12,12 +12,13 @@ use crtmp_media::{
 use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
 
 use crate::{
-    connection::{Connection, Played, Published, State},
+    connection::{Connection, State},
     control::{Application, Caller, Happened, Question, ToApplication, Verdict},
     filtering::Filters,
     observe::{Sight, Watch},
     shared::Shared,
     sources::tell_stream,
+    streams::{Played, Published},
     taps::Taps,
 };
 

@@ -1,0 +1,125 @@
+//! Ports that commands open and close.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crtmp_tests::cli::Faces;
+use crtmp_tests::wire::Client;
+use crtmp_tests::{Config, Server, wait_for};
+use serde_json::json;
+
+use crate::SOON;
+use crate::commands::{SECRET, config, operator, still};
+
+/// What a connection hears when it begins as RTMP does.
+pub(crate) fn is_served(address: SocketAddr) -> bool {
+    let Ok(mut socket) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { return false };
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket option");
+    let _ = socket.write_all(&[&[3][..], &[0; 1536]].concat());
+    socket.read(&mut [0; 1]).is_ok_and(|count| count == 1)
+}
+
+#[test]
+fn commands_open_so_many_ports_and_no_more() {
+    let server = Server::start(&config().limit("services", "3"));
+    let mut session = operator(Faces::of(&server));
+    let create = "createService ip=127.0.0.1 port=0 protocol=inboundRtmp";
+    let mut ids: Vec<_> = (0..3).map(|_| session.done(create)["id"].to_string()).collect();
+    let why = session.fails(create);
+    assert!(why.contains("commands have opened 3 ports (`limits.services` = 3)"), "{why}");
+    // One of the configuration's makes no room.
+    let own = session.done("listServices")[0]["id"].to_string();
+    session.done(&format!("shutdownService id={own}"));
+    session.fails(create);
+    session.done(&format!("shutdownService id={}", ids.remove(0)));
+    session.done(create);
+    session.fails(create);
+    server.stop();
+}
+
+#[test]
+fn services_open_and_close() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let before = still(&session.done("listServices"));
+    let service =
+        session.done("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application=appselector");
+    let (id, port) = (service["id"].to_string(), service["port"].as_u64().expect("a number"));
+    let address: SocketAddr = format!("127.0.0.1:{port}").parse().expect("an address");
+    assert!(is_served(address));
+    let mut client = Client::publisher(address, "live", "through it");
+
+    let taken = format!("createService ip=127.0.0.1 port={port} protocol=inboundRtmp");
+    assert!(session.fails(&taken).contains("in use"));
+    for (line, expected) in [
+        ("createService ip=0.0.0.0 port=0 protocol=inboundTxtCli application=live", "secret"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundNonsense", "inboundNonsense"),
+        ("createService ip=127.0.0.1 port=65536 protocol=inboundRtmp", "65535"),
+        ("createService ip=localhost port=0 protocol=inboundRtmp", "IP address"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application=nobody", "nobody"),
+        ("createService ip=127.0.0.1 port=0 protocol=inboundJsonCli application=admin keys={\"x\":1}", "x"),
+    ] {
+        let why = session.fails(line);
+        assert!(why.contains(expected), "{line}: {why}");
+    }
+
+    assert_eq!(session.done(&format!("enableService id={id} enable=0"))["enabled"], false);
+    wait_for("a port that nobody is served at", SOON, || (!is_served(address)).then_some(()));
+    client.expect_open();
+    assert_eq!(session.done(&format!("enableService id={id} enable=true"))["enabled"], true);
+    wait_for("a port that is served again", SOON, || is_served(address).then_some(()));
+
+    session.done(&format!("shutdownService id={id}"));
+    wait_for("a closed port", SOON, || TcpStream::connect(address).is_err().then_some(()));
+    client.expect_open();
+    assert!(session.fails(&format!("shutdownService id={id}")).contains("no service"));
+    assert_eq!(still(&session.done("listServices")), before);
+    server.stop();
+}
+
+#[test]
+fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let mut create = |application: &str, enabled: bool| {
+        let line =
+            format!("createService ip=127.0.0.1 port=0 protocol=inboundRtmp application={application}");
+        let service = session.done(&line);
+        if !enabled {
+            session.done(&format!("enableService id={} enable=0", service["id"]));
+        }
+        service["port"].as_u64().expect("a number")
+    };
+    // What the configuration wants open is open, whatever a command has done to it before.
+    let claimed = create("appselector", false);
+    let (orphaned, kept) = (create("asker", true), create("appselector", true));
+    let address = |port: u64| format!("127.0.0.1:{port}").parse().expect("an address");
+
+    let acceptor = format!("{{ ip = \"127.0.0.1\", port = {claimed}, protocol = \"inboundRtmp\" }}");
+    let admin = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));
+    let without_asker = Config::new().workers(2).block(&admin);
+    server.rewrite(&without_asker.clone().application("acceptors", &format!("{{ {acceptor} }}")));
+    let plan = session.done("reload plan=1");
+    let shown = |port: u64, application: &str| json!([format!("127.0.0.1:{port} inboundRtmp {application}")]);
+    assert_eq!(plan["open"], shown(claimed, "flvplayback"), "{plan}");
+    let closed = [shown(claimed, "appselector")[0].clone(), shown(orphaned, "asker")[0].clone()];
+    assert_eq!(plan["close"], json!(closed), "{plan}");
+
+    let done = session.done("reload");
+    assert_eq!((&done["opened"], &done["closed"]), (&json!(1), &json!(2)), "{done}");
+    wait_for("a closed port", SOON, || TcpStream::connect(address(orphaned)).is_err().then_some(()));
+    assert!(is_served(address(claimed)) && is_served(address(kept)));
+    let services = session.done("listServices");
+    let of = |port: u64| {
+        let all = services.as_array().expect("a list");
+        all.iter().find(|one| one["port"] == port).map(|one| one["appName"].clone())
+    };
+    assert_eq!(of(claimed), Some(json!("flvplayback")), "{services}");
+    assert_eq!((of(orphaned), of(kept)), (None, Some(json!("appselector"))), "{services}");
+    // The configuration has it now, and can give it up.
+    server.rewrite(&without_asker);
+    assert_eq!(session.done("reload")["closed"], 1);
+    wait_for("a closed port", SOON, || TcpStream::connect(address(claimed)).is_err().then_some(()));
+    server.stop();
+}
