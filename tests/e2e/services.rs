@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crtmp_tests::cli::Faces;
+use crtmp_tests::cli::{Faces, Session, administrator};
 use crtmp_tests::wire::Client;
 use crtmp_tests::{Config, Server, wait_for};
 use serde_json::json;
@@ -75,6 +75,26 @@ fn services_open_and_close() {
     client.expect_open();
     assert!(session.fails(&format!("shutdownService id={id}")).contains("no service"));
     assert_eq!(still(&session.done("listServices")), before);
+    server.stop();
+}
+
+#[test]
+fn the_last_command_line_stays_open() {
+    let server = Server::start(&Config::new().block(&administrator()));
+    let mut session = Session::operator(&server);
+    let services = session.done("listServices");
+    let services = services.as_array().expect("a list").iter();
+    let id = |chain: &str| {
+        services.clone().find(|service| service["protocol"] == chain).expect("it is there")["id"].clone()
+    };
+    let (own, media) = (id("inboundJsonCli"), id("inboundRtmp"));
+    for line in [format!("shutdownService id={own}"), format!("enableService id={own} enable=0")] {
+        assert!(session.fails(&line).contains("last command line"), "{line}");
+    }
+    session.done(&format!("enableService id={media} enable=0"));
+    session.done("createService ip=127.0.0.1 port=0 protocol=inboundTxtCli application=admin");
+    session.done(&format!("shutdownService id={own}"));
+    session.done("version");
     server.stop();
 }
 

@@ -65,16 +65,11 @@ struct Subscriber {
     pending_bytes: usize,
     in_flight: Arc<AtomicUsize>,
     /// The queue was full: nothing goes there until the next key frame.
-    gap: Gap,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Gap {
-    None,
-    /// Frames are being left out.
-    Open,
+    gap: bool,
     /// Frames were left out before those that are pending.
-    Mark,
+    mark: bool,
+    /// A header is among what was left out.
+    lacks_header: bool,
 }
 
 impl Home {
@@ -107,7 +102,9 @@ impl Home {
                 pending: Vec::new(),
                 pending_bytes: 0,
                 in_flight: Arc::default(),
-                gap: Gap::None,
+                gap: false,
+                mark: false,
+                lacks_header: false,
             });
         }
         Some(RelayMessage::Started {
@@ -157,8 +154,10 @@ impl Home {
 
     /// Takes a frame that has its place, for newcomers and for other workers.
     pub(crate) fn keep(&mut self, frame: Frame, limits: &Limits) {
+        // Without video any frame is a place to go on.
+        let starts = !frame.role.is_header() && (frame.is_video_key() || self.counters.video_frames == 0);
         for subscriber in &mut self.subscribers {
-            if subscriber.push(&frame, limits) {
+            if subscriber.push(&frame, starts, self.gop.headers(), limits) {
                 self.counters.crossed_frames += 1;
             } else {
                 self.counters.gap_frames += 1;
@@ -185,11 +184,8 @@ impl Home {
                 frames: std::mem::take(&mut subscriber.pending),
                 bytes,
                 in_flight: subscriber.in_flight.clone(),
-                gap: subscriber.gap == Gap::Mark,
+                gap: std::mem::take(&mut subscriber.mark),
             };
-            if subscriber.gap == Gap::Mark {
-                subscriber.gap = Gap::None;
-            }
             post.push((subscriber.to.worker, message));
         }
     }
@@ -215,24 +211,30 @@ impl Home {
 }
 
 impl Subscriber {
-    /// Returns whether the frame will go out.
-    fn push(&mut self, frame: &Frame, limits: &Limits) -> bool {
+    /// Returns whether the frame will go out. `starts`: players can go on with it; `headers`: those before it.
+    fn push(&mut self, frame: &Frame, starts: bool, headers: &[Frame], limits: &Limits) -> bool {
         let waiting = self.in_flight.load(Ordering::Relaxed) + self.pending_bytes;
         let full = waiting > limits.worker_queue_bytes;
-        // Headers are small and nothing can be decoded without them: they pass even a full queue.
-        let header = frame.role.is_header();
-        if full && self.gap != Gap::Open && !header {
-            self.gap = Gap::Open;
-        }
-        if self.gap == Gap::Open && !header {
-            if full || !frame.is_video_key() {
+        self.gap |= full;
+        if self.gap {
+            if full || !starts {
+                self.lacks_header |= frame.role.is_header();
                 return false;
             }
-            self.gap = Gap::Mark;
+            self.gap = false;
+            // Where frames are still pending, the gap is told before them: players go on at the key frame either way.
+            self.mark = true;
+            if std::mem::take(&mut self.lacks_header) {
+                headers.iter().for_each(|header| self.take(header));
+            }
         }
+        self.take(frame);
+        true
+    }
+
+    fn take(&mut self, frame: &Frame) {
         self.pending_bytes += frame.body.len();
         self.pending.push(frame.clone());
-        true
     }
 }
 
@@ -245,7 +247,7 @@ mod tests {
     use super::*;
     use crate::{
         ConnectionId, Directory, DuplicatePublisher,
-        testing::{config, delta, key},
+        testing::{audio, config, delta, key},
     };
 
     fn home() -> Home {
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_leaves_out_whole_groups_but_no_header() {
+    fn a_full_queue_leaves_out_whole_groups_and_headers_come_later() {
         let mut home = home();
         let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
@@ -299,13 +301,50 @@ mod tests {
             take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
-        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40, 100].as_slice(), false));
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([0, 40].as_slice(), false));
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
         for frame in [delta(200), key(240), delta(280)] {
             take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
-        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 280].as_slice(), true));
-        assert_eq!(home.counters.gap_frames, 4);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([100, 240].as_slice(), true));
+        assert_eq!(home.counters.gap_frames, 6);
+        // The header has come, the gap has been told.
+        sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
+        take(&mut home, delta(320), &limits);
+        take(&mut home, key(400), &limits);
+        let sent = flush(&mut home);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([400].as_slice(), true));
+        sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
+        take(&mut home, delta(440), &limits);
+        assert!(!flush(&mut home)[0].1);
+    }
+
+    #[test]
+    fn headers_without_end_are_bounded() {
+        let mut home = home();
+        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
+        for time in 0..1000 {
+            take(&mut home, config(time, b"C"), &limits);
+        }
+        let sent = flush(&mut home);
+        assert!(sent[0].0.len() < 20, "{}", sent[0].0.len());
+    }
+
+    #[test]
+    fn a_stream_without_video_goes_on_with_any_frame() {
+        let mut home = home();
+        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
+        for time in 0..100 {
+            take(&mut home, audio(time), &limits);
+        }
+        let sent = flush(&mut home);
+        assert!(sent[0].0.len() < 20, "{}", sent[0].0.len());
+        sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
+        take(&mut home, audio(200), &limits);
+        let sent = flush(&mut home);
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([200].as_slice(), true));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{super::Port, Builtin, Outcome, Run, Server};
+use super::{super::Port, Builtin, Outcome, Run, Server, services::takes_commands};
 use crate::{
     apps::Health,
     commands::{Access, Kind, Param, Spec},
@@ -103,15 +103,6 @@ fn find(server: &Server, run: &Run<'_>) -> Result<String, String> {
         .ok_or_else(|| format!("there is no application {name:?}; `listApplications` lists all"))
 }
 
-/// Whether sessions of command lines can come to it now.
-fn takes_commands(server: &Server, name: &str) -> bool {
-    let well = server.applications.get(name).is_some_and(|running| running.handle.health() == Health::Well);
-    let takes = |port: &Port| {
-        port.enabled && port.wanted.application == name && port.wanted.acceptor.protocol.ends_with("Cli")
-    };
-    well && server.ports.iter().any(takes)
-}
-
 fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
     let name = match find(server, run) {
         Ok(name) => name,
@@ -123,9 +114,12 @@ fn disable(server: &mut Server, run: &Run<'_>) -> Outcome {
     if run.caller.name == name {
         return Outcome::Fail(format!("{name:?} is not disabled: this session belongs to it"));
     }
-    if takes_commands(server, &name)
-        && !server.applications.keys().any(|other| *other != name && takes_commands(server, other))
-    {
+    let (own, others): (Vec<&Port>, Vec<&Port>) = server
+        .ports
+        .iter()
+        .filter(|port| takes_commands(server, port))
+        .partition(|port| port.wanted.application == name);
+    if !own.is_empty() && others.is_empty() {
         return Outcome::Fail(format!("{name:?} is not disabled: no other application takes command lines"));
     }
     running.handle.disable();

@@ -9,10 +9,15 @@ use super::{
     Builtin, Outcome, Run, Server, State,
 };
 use crate::{
+    apps::Health,
     chains::Catalogue,
     commands::{Access, Kind, Param, Spec},
     config::{Acceptor, Application, ApplicationAcceptor, Configuration, secret_needed},
 };
+
+/// Why a port stays open.
+const LAST: &str =
+    "it is the last command line, and nobody could open it again; `createService` opens another one";
 
 const ID: Param = Param::required("id", Kind::Whole, "the service's number, from listServices");
 
@@ -53,12 +58,18 @@ pub(super) fn commands() -> Vec<Builtin> {
                 "enableService",
                 Access::Change,
                 &[ID, Param::required("enable", Kind::Flag, "whether it accepts connections")],
-                "Has a service accept connections, or not: those that are there stay, new ones wait at its port.",
+                "Has a service accept connections, or not: those that are there stay, new ones wait at its port. \
+                 The last command line stays enabled.",
             ),
             enable_service,
         ),
         Builtin::new(
-            Spec::new("shutdownService", Access::Change, &[ID], "Closes a port; its connections stay."),
+            Spec::new(
+                "shutdownService",
+                Access::Change,
+                &[ID],
+                "Closes a port; its connections stay. The last command line stays open.",
+            ),
             shutdown_service,
         ),
     ]
@@ -158,12 +169,28 @@ fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
         .ok_or_else(|| format!("there is no service {id}; `listServices` lists all"))
 }
 
+/// Whether sessions of command lines can come by this port now.
+pub(super) fn takes_commands(server: &Server, port: &Port) -> bool {
+    let application = server.applications.get(&port.wanted.application);
+    let well = application.is_some_and(|running| running.handle.health() == Health::Well);
+    port.enabled && port.wanted.acceptor.protocol.ends_with("Cli") && well
+}
+
+/// Whether nobody could give a command any more without this port.
+fn is_last_command_line(server: &Server, at: usize) -> bool {
+    let mut takers = server.ports.iter().enumerate().filter(|(_, port)| takes_commands(server, port));
+    takers.next().is_some_and(|(first, _)| first == at) && takers.next().is_none()
+}
+
 fn enable_service(server: &mut Server, run: &Run<'_>) -> Outcome {
     let at = match position(server, run) {
         Ok(at) => at,
         Err(text) => return Outcome::Fail(text),
     };
     let enable = run.params.flag("enable");
+    if !enable && is_last_command_line(server, at) {
+        return Outcome::Fail(format!("the service is not disabled: {LAST}"));
+    }
     let mut port = server.ports.remove(at);
     if port.enabled && !enable {
         server.workers.unlisten(port.address);
@@ -193,6 +220,9 @@ fn shutdown_service(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(at) => at,
         Err(text) => return Outcome::Fail(text),
     };
+    if is_last_command_line(server, at) {
+        return Outcome::Fail(format!("the service is not closed: {LAST}"));
+    }
     let port = server.ports.remove(at);
     server.workers.unlisten(port.address);
     Outcome::Done("the service is closed", service(&port, &mut server.state))
