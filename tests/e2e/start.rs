@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crtmp_tests::cli::{Faces, Session};
 use crtmp_tests::{Config, Kind, Packet, Program, Recording, Server, ffmpeg, wait_for};
 use serde_json::Value;
 
@@ -178,4 +179,31 @@ fn a_player_that_wants_the_next_group_waits_for_it() {
     let player = stage.last_player();
     assert_eq!(player["start"], "next", "{player}");
     stage.server.stop();
+}
+
+#[test]
+fn operators_read_why_a_player_started_where_it_did() {
+    let stage = Stage::new(&Config::new().workers(1).block(&Faces::block("")));
+    let faces = Faces::of(&stage.server);
+    let mut json = Session::open(faces.json);
+    let connection = wait_for("the second player", SOON, || {
+        let counters = stage.server.counters();
+        let players = counters.players("one");
+        let newest = players.iter().filter_map(|(_, player)| player["connection"].as_u64()).max();
+        newest.filter(|_| players.len() == 2)
+    });
+    let line = format!("getConnectionInfo id={connection}");
+    let play = wait_for("its start", SOON, || {
+        let play = json.done(&line)["plays"][0].take();
+        (play["start"] != "waiting").then_some(play)
+    });
+    let why = "because that was older than startLag";
+    assert_eq!(play["start"], "catchUp", "{play}");
+    assert!(play["startExplained"].as_str().is_some_and(|text| text.ends_with(why)), "{play}");
+    let shown = Session::open(faces.text).show(&line);
+    for part in
+        [why, "startLagMs:", "rttMs:", "lagMs:", "lagBytes:", "droppedPackets:", "skipsExplained:", "skips:"]
+    {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The keys whose values are secrets, in lower case and without `-` and `_`.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "secret",
     "clientsecret",
     "password",
@@ -23,6 +23,7 @@ const KEYS: [&str; 19] = [
     "signature",
     "cookie",
     "setcookie",
+    "aliasname",
 ];
 
 /// Whether the value under this key is a secret; case, `-` and `_` do not count.

@@ -72,7 +72,8 @@ const SUMMARIES: &[Summary] = &[
     },
 ];
 
-/// Shows the answer of `command`, a list of objects; false, and nothing shown, where it is something else.
+/// Shows the answer of `command`, a list of objects, or a list within an answer where `indent` is not 0. False, and
+/// nothing shown: it is something else, or within an answer and too wide.
 pub(crate) fn show(command: &str, values: &[Json], indent: usize, block: &mut Block<'_>) -> bool {
     let Some(all) = columns(values) else { return false };
     let is_meant =
@@ -86,7 +87,12 @@ pub(crate) fn show(command: &str, values: &[Json], indent: usize, block: &mut Bl
         }
         None => table.drop_empty(),
     };
-    missing.extend(table.drop_wide(indent));
+    let wide = table.drop_wide(indent);
+    // Of what stands within another answer no command shows the rest.
+    if indent > 0 && !wide.is_empty() {
+        return false;
+    }
+    missing.extend(wide);
     table.write(indent, block);
     match summary {
         Some(summary) => block.line(indent, &format!("({})", summary.rest)),
@@ -310,6 +316,19 @@ mod tests {
             assert!(table.starts_with("k00000  k00001  "), "{table}");
             assert!(table.lines().take(2).all(|line| text::width(line) <= TABLE_WIDTH), "{table}");
         }
+    }
+
+    #[test]
+    fn what_stands_within_an_answer_is_shown_whole() {
+        let keys = |count: usize| (0..count).map(|key| (format!("key{key}"), json!(1)));
+        let answer = |count: usize| json!({ "plays": [Value::Object(keys(count).collect())] });
+        assert!(shown("", &answer(5)).contains("key0  key1  key2"));
+        let blocks = shown("", &answer(60));
+        assert!(
+            keys(60).all(|(key, _)| blocks.lines().any(|line| line.trim() == format!("{key}:  1"))
+                || blocks.lines().any(|line| line.trim() == format!("{key}: 1"))),
+            "{blocks}"
+        );
     }
 
     #[test]

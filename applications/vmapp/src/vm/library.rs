@@ -65,7 +65,8 @@ pub(super) fn install(lua: &Lua, budget: &Rc<Budget>, shared: &Rc<Shared>) -> ml
         let count = u64::try_from(call.number(1).unwrap_or(0)).unwrap_or(0);
         let size = count.saturating_mul(call.size(0).saturating_add(call.size(2)));
         call.room(usize::try_from(size).unwrap_or(usize::MAX))?;
-        call.charge(size / 16)?;
+        // Lua goes round for each copy, also of an empty text.
+        call.charge((size / 16).max(count / 8))?;
         call.stock(&rep)
     })?;
     add(lua, budget, &string, "find", |call| call.find(true))?;

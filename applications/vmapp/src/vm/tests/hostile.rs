@@ -114,6 +114,8 @@ const ENDLESS: &[(&str, &str)] = &[
         "while true do xpcall(function() while true do end end, function() while true do end end) end",
     ),
     ("xpcall whose handler fails", "while true do xpcall(error, function() error('y') end) end"),
+    ("rep of nothing", "return (''):rep(1 << 53)"),
+    ("rep of nothing in pcall", "while true do pcall(string.rep, ('x'):rep(0), math.maxinteger) end"),
     ("pattern explosion", "return ('a'):rep(30000):find(('a*'):rep(50) .. 'b')"),
     (
         "pattern explosion in pcall",

@@ -3,11 +3,15 @@
 use std::time::Instant;
 
 use crtmp_media::StreamName;
+use crtmp_plugin::Rights;
 use crtmp_reactor::Alias;
 use serde_json::{Value, json};
 
 use super::{Builtin, Outcome, Run, Server, streams::unix_ms};
-use crate::commands::{Access, Kind, Param, Spec};
+use crate::{
+    commands::{Access, Kind, Param, Spec},
+    secrets,
+};
 
 const ALIAS: Param = Param::required("aliasName", Kind::Text, "the alias");
 
@@ -65,9 +69,22 @@ pub(super) fn commands() -> Vec<Builtin> {
             remove,
         ),
         Builtin::new(
-            Spec::new("listStreamAliases", Access::Read, &[], "Lists the aliases that can still be used."),
-            |server, _| {
-                Outcome::Data(server.aliases.list(Instant::now()).iter().map(|alias| show(alias)).collect())
+            Spec::new(
+                "listStreamAliases",
+                Access::Read,
+                &[],
+                "Lists the aliases that can still be used. They are shown as *** to callers that have not all rights.",
+            ),
+            |server, run| {
+                let shown = |alias| {
+                    let mut shown = show(alias);
+                    if run.caller.rights < Rights::All {
+                        secrets::mask(&mut shown);
+                    }
+                    shown
+                };
+                let aliases = server.aliases.list(Instant::now());
+                Outcome::Data(aliases.iter().map(|alias| shown(alias)).collect())
             },
         )
         .saying("Available stream aliases"),

@@ -36,7 +36,12 @@ pub(super) fn commands() -> Vec<Builtin> {
                 Access::Change,
                 &[
                     Param::optional("id", Kind::Whole, "null", "the configuration's number (`configId`)"),
-                    Param::optional("groupName", Kind::Text, "null", "a group of `listConfig`: all of it"),
+                    Param::optional(
+                        "groupName",
+                        Kind::Text,
+                        "null",
+                        "the `groupName` of processes: all of them; or a group of `listConfig`: all of it",
+                    ),
                 ],
                 "Undoes what commands have set up, one by its number or a whole group, and forgets it. Streams that \
                  run go on; processes end.",
@@ -88,18 +93,20 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         }
         (Some(id), None) => vec![(id, server.state.kept.remove(id)?)],
         (None, Some(group)) => {
-            if !kept::KINDS.contains(&group) {
-                return Err(format!("there is no group {group:?}; there are {}", kept::KINDS.join(", ")));
+            let all = server.process_entries(run.caller.rights);
+            let meant = all.iter().filter(|entry| group == kept::PROCESS || entry["groupName"] == group);
+            processes.extend(meant.filter_map(|entry| entry["configId"].as_u64()));
+            let is_kind = kept::KINDS.contains(&group);
+            if processes.is_empty() && !is_kind {
+                let kinds = kept::KINDS.join(", ");
+                return Err(format!(
+                    "no process has the group {group:?}; the groups of `listConfig` are {kinds}"
+                ));
             }
-            let gone = server.state.kept.remove_kind(group)?;
-            if group == kept::PROCESS {
-                let ids = server.process_entries(run.caller.rights);
-                processes.extend(ids.iter().filter_map(|entry| entry["configId"].as_u64()));
-                for id in &processes {
-                    server.stop_process(*id)?;
-                }
+            for id in &processes {
+                server.stop_process(*id)?;
             }
-            gone
+            if is_kind { server.state.kept.remove_kind(group)? } else { Vec::new() }
         }
         _ => return Err("one of `id` and `groupName` must be given".to_owned()),
     };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use crtmp_reactor::{ConnectionReport, WorkerReport};
-use crtmp_relay::{ConnectionId, PlayerReport};
+use crtmp_relay::{Began, ConnectionId, PlayerReport};
 use serde_json::{Value, json};
 
 use super::{
@@ -183,14 +183,14 @@ fn get_connection_info(server: &mut Server, run: &Run<'_>) -> Outcome {
 /// What a viewer sees and why.
 fn explain(connection: &ConnectionReport, player: &PlayerReport) -> serde_json::Map<String, Value> {
     let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let start = match player.began.name() {
-        "key" => "at the newest key frame, which was not older than startLag",
-        "near" => {
+    let start = match player.began {
+        Began::Key => "at the newest key frame, which was not older than startLag",
+        Began::CatchUp => {
             "at the newest key frame, with what followed it pressed together, because that was older than startLag"
         }
-        "next" => "at the next key frame, by startPolicy",
-        "waiting" => "it has had nothing to start at yet: no key frame has come",
-        other => other,
+        Began::Next => "at the next key frame, by startPolicy",
+        Began::Live => "with what came next, because the stream had no pictures",
+        Began::Waiting => "it has had nothing to start at yet: no key frame has come",
     };
     let skips = &player.skips;
     let mut causes = Vec::new();

@@ -28,13 +28,16 @@ fn describe(command: &Builtin, text: &mut String) {
         Access::Secret => "It always needs the secret.",
     };
     let _ = write!(text, "\n### `{}`\n\n{} {access}\n", spec.name, spec.description);
-    if spec.params.is_empty() {
+    if spec.params.is_empty() && spec.variables.is_none() {
         return;
     }
     text.push_str("\n| Parameter | Type | Default | Meaning |\n|---|---|---|---|\n");
     for param in &spec.params {
         let Param { name, kind, description, .. } = param;
         let _ = writeln!(text, "| `{name}` | {} | {} | {} |", kind.name(), default(param), cell(description));
+    }
+    if let Some(description) = &spec.variables {
+        let _ = writeln!(text, "| `$NAME` | text | none | {} |", cell(description));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crtmp_plugin::Rights;
 use serde_json::Value;
 
-use super::{super::control::Order, Builtin, Outcome, Run, Server};
+use super::{super::control::Order, Builtin, Outcome, Run, Server, kept::KINDS};
 use crate::{
     commands::{Access, Kind, Param, Params, Spec},
     config::{ConfigError, Configuration},
@@ -125,6 +125,11 @@ fn read(params: &Params, allowed: &[String]) -> Result<Launch, String> {
     let bytes = size(path, &program)?;
     if bytes > WORDS {
         return Err(format!("path, arguments and variables have {bytes} bytes; at most {WORDS} are taken"));
+    }
+    if KINDS.contains(&group_name) {
+        return Err(format!(
+            "`groupName` {group_name:?} is a group of `listConfig` already; take another name"
+        ));
     }
     if group_name.len() > GROUP {
         return Err(format!("`groupName` has {} bytes; at most {GROUP} are taken", group_name.len()));

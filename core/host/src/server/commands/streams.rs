@@ -6,6 +6,7 @@ use std::{
 };
 
 use crtmp_media::Codec;
+use crtmp_plugin::Rights;
 use crtmp_reactor::{ConnectionReport, StreamReport, ToWorker, WorkerReport};
 use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, Sent};
 use serde_json::{Map, Value, json};
@@ -37,7 +38,9 @@ pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::gathering(
             Spec::new("listStreams", Access::Read, &[INTERNAL], "Lists all streams, published and played."),
-            |_, run| Outcome::Data(streams(run.reports).map(|stream| stream.json()).collect()),
+            |_, run| {
+                Outcome::Data(streams(run.reports).map(|stream| stream.shown(run.caller.rights)).collect())
+            },
         )
         .saying("Available streams"),
         Builtin::gathering(
@@ -52,12 +55,14 @@ pub(super) fn commands() -> Vec<Builtin> {
         .saying("Number of streams"),
         Builtin::gathering(
             Spec::new("getStreamInfo", Access::Read, &[ID, NAME, APPLICATION], "Describes one stream."),
-            |server, run| find(server, run).map(|stream| stream.json()).into(),
+            |server, run| find(server, run).map(|stream| stream.shown(run.caller.rights)).into(),
         )
         .saying("Stream information"),
         Builtin::gathering(
             Spec::new("listInboundStreams", Access::Read, &[], "Lists the streams that are published."),
-            |_, run| Outcome::Data(inbound(run.reports).map(|stream| stream.json()).collect()),
+            |_, run| {
+                Outcome::Data(inbound(run.reports).map(|stream| stream.shown(run.caller.rights)).collect())
+            },
         )
         .saying("Available inbound streams"),
         Builtin::gathering(
@@ -283,7 +288,7 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
     };
     let stack = stream.connection.and_then(|connection| Some((connection, worker(connection)?)));
     let stack = stack.map(|(connection, worker)| super::connections::info(server, connection, worker, None));
-    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.json() });
+    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.shown(run.caller.rights) });
     let text = if run.params.map().get("permanently").is_some_and(|flag| flag == true) {
         "the stream ends; `permanently` has nothing to forget: no configuration of a stream is stored"
     } else {
@@ -328,6 +333,15 @@ impl Stream<'_> {
         }
         if let Some(play) = self.play {
             self.add_play(map, play);
+        }
+        json
+    }
+
+    /// As a caller may see it: whoever knows an alias may play.
+    fn shown(&self, rights: Rights) -> Value {
+        let mut json = self.json();
+        if rights < Rights::All && self.report.alias.is_some() {
+            json["aliasName"] = crate::secrets::MASK.into();
         }
         json
     }
