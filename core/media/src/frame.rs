@@ -65,6 +65,9 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Bytes that a waiting frame is counted with beside its body, so that many small ones do not take much for little.
+    pub const OVERHEAD: usize = 256;
+
     /// The canonical content: what follows the tag header.
     pub fn data(&self) -> &[u8] {
         self.body.get(self.data_at as usize..).unwrap_or_default()

@@ -14,6 +14,9 @@ use crate::{
     timeline::Timeline,
 };
 
+/// Media time in ms after which a stream whose pictures have stopped is one without video.
+const VIDEO_GONE: i64 = 5000;
+
 /// Puts a publisher's frames on the stream's timeline and hands each on once per worker.
 pub(crate) struct Home {
     pub(crate) key: StreamKey,
@@ -26,6 +29,8 @@ pub(crate) struct Home {
     pub(crate) counters: HomeCounters,
     timeline: Timeline,
     references: References,
+    /// The time of the newest picture.
+    last_picture: Option<i64>,
     /// The replica on the publisher's own worker.
     local: Option<Subscription>,
     /// Those on other workers.
@@ -64,7 +69,7 @@ struct Subscriber {
     pending: Vec<Frame>,
     pending_bytes: usize,
     in_flight: Arc<AtomicUsize>,
-    /// The queue was full: nothing goes there until the next key frame.
+    /// The queue was full: nothing goes there until there is room and a frame that players can go on with.
     gap: bool,
     /// Frames were left out before those that are pending.
     mark: bool,
@@ -84,6 +89,7 @@ impl Home {
             counters: HomeCounters::default(),
             timeline: Timeline::new(grant.resume),
             references: References::new(),
+            last_picture: None,
             local: None,
             subscribers: Vec::new(),
         }
@@ -154,8 +160,12 @@ impl Home {
 
     /// Takes a frame that has its place, for newcomers and for other workers.
     pub(crate) fn keep(&mut self, frame: Frame, limits: &Limits) {
+        if frame.kind == MediaKind::Video && !frame.role.is_header() {
+            self.last_picture = Some(frame.dts);
+        }
         // Without video any frame is a place to go on.
-        let starts = !frame.role.is_header() && (frame.is_video_key() || self.counters.video_frames == 0);
+        let video = self.last_picture.is_some_and(|last| frame.dts.saturating_sub(last) < VIDEO_GONE);
+        let starts = !frame.role.is_header() && (frame.is_video_key() || !video);
         for subscriber in &mut self.subscribers {
             if subscriber.push(&frame, starts, self.gop.headers(), limits) {
                 self.counters.crossed_frames += 1;
@@ -225,16 +235,17 @@ impl Subscriber {
             // Where frames are still pending, the gap is told before them: players go on at the key frame either way.
             self.mark = true;
             if std::mem::take(&mut self.lacks_header) {
-                headers.iter().for_each(|header| self.take(header));
+                // They come now: times never go back.
+                headers.iter().for_each(|header| self.take(Frame { dts: frame.dts, ..header.clone() }));
             }
         }
-        self.take(frame);
+        self.take(frame.clone());
         true
     }
 
-    fn take(&mut self, frame: &Frame) {
-        self.pending_bytes += frame.body.len();
-        self.pending.push(frame.clone());
+    fn take(&mut self, frame: Frame) {
+        self.pending_bytes += frame.body.len() + Frame::OVERHEAD;
+        self.pending.push(frame);
     }
 }
 
@@ -295,7 +306,7 @@ mod tests {
     #[test]
     fn a_full_queue_leaves_out_whole_groups_and_headers_come_later() {
         let mut home = home();
-        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        let limits = Limits { worker_queue_bytes: 8 + Frame::OVERHEAD, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for frame in [key(0), delta(40), delta(80), config(100, b"C"), delta(120), key(160)] {
             take(&mut home, frame, &limits);
@@ -307,7 +318,7 @@ mod tests {
             take(&mut home, frame, &limits);
         }
         let sent = flush(&mut home);
-        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([100, 240].as_slice(), true));
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([240, 240].as_slice(), true));
         assert_eq!(home.counters.gap_frames, 6);
         // The header has come, the gap has been told.
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
@@ -323,7 +334,7 @@ mod tests {
     #[test]
     fn headers_without_end_are_bounded() {
         let mut home = home();
-        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        let limits = Limits { worker_queue_bytes: 8 + Frame::OVERHEAD, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for time in 0..1000 {
             take(&mut home, config(time, b"C"), &limits);
@@ -334,17 +345,27 @@ mod tests {
 
     #[test]
     fn a_stream_without_video_goes_on_with_any_frame() {
+        goes_on_with_audio(home(), 0);
+    }
+
+    #[test]
+    fn a_stream_whose_video_has_gone_does_too() {
         let mut home = home();
-        let limits = Limits { worker_queue_bytes: 8, ..Limits::default() };
+        take(&mut home, key(0), &Limits::default());
+        goes_on_with_audio(home, VIDEO_GONE);
+    }
+
+    fn goes_on_with_audio(mut home: Home, from: i64) {
+        let limits = Limits { worker_queue_bytes: 8 + Frame::OVERHEAD, ..Limits::default() };
         home.subscribe(Subscription { worker: WorkerId(1), replica: 7 });
         for time in 0..100 {
-            take(&mut home, audio(time), &limits);
+            take(&mut home, audio(from + time), &limits);
         }
         let sent = flush(&mut home);
         assert!(sent[0].0.len() < 20, "{}", sent[0].0.len());
         sent[0].3.fetch_sub(sent[0].2, Ordering::Relaxed);
-        take(&mut home, audio(200), &limits);
+        take(&mut home, audio(from + 200), &limits);
         let sent = flush(&mut home);
-        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([200].as_slice(), true));
+        assert_eq!((sent[0].0.as_slice(), sent[0].1), ([from + 200].as_slice(), true));
     }
 }

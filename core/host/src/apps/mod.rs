@@ -45,7 +45,6 @@ pub use self::request::{
     PlayInfo, PublishInfo, Request, RequestKind,
 };
 pub use self::state::Health;
-pub(crate) use self::taps::OVERHEAD as FRAME_OVERHEAD;
 pub use self::watchdog::Watchdog;
 
 /// Which application to start, and how.

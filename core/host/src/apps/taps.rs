@@ -4,9 +4,6 @@ use std::collections::HashMap;
 
 use crtmp_media::{Frame, MediaKind, Role};
 
-/// What a frame takes beside its body, roughly, so that many small ones count as well.
-pub(crate) const OVERHEAD: usize = 256;
-
 /// What waits for an application, and who lacks what.
 #[derive(Debug)]
 pub(super) struct Taps {
@@ -32,7 +29,7 @@ impl Taps {
     /// Takes a frame of a connection: how many were left out before it, or none where it is left out itself.
     pub(super) fn take(&mut self, conn: u64, frame: &Frame) -> Option<u64> {
         let behind = self.behind.get(&conn);
-        let size = frame.body.len() + OVERHEAD;
+        let size = frame.body.len() + Frame::OVERHEAD;
         // A codec configuration that is lost would spoil everything behind it, so that there is more room for it; but
         // a peer that sends nothing else must not fill the memory.
         let most = if frame.role.is_header() { self.most.saturating_mul(2) } else { self.most };
@@ -57,7 +54,7 @@ impl Taps {
 
     /// A frame has gone to its hook.
     pub(super) fn taken(&mut self, frame: &Frame) {
-        self.waiting = self.waiting.saturating_sub(frame.body.len() + OVERHEAD);
+        self.waiting = self.waiting.saturating_sub(frame.body.len() + Frame::OVERHEAD);
     }
 
     /// The connection has left.
@@ -80,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_left_out_up_to_the_next_key_frame() {
-        let mut taps = Taps::new(100 + 2 * OVERHEAD);
+        let mut taps = Taps::new(100 + 2 * Frame::OVERHEAD);
         assert_eq!(taps.take(1, &frame(Role::Key, 60)), Some(0));
         assert_eq!(taps.take(1, &frame(Role::Delta, 40)), Some(0), "just the limit");
         assert_eq!(taps.take(1, &frame(Role::Delta, 1)), None, "one more");
@@ -108,6 +105,6 @@ mod tests {
     fn a_peer_that_sends_nothing_but_configurations_is_bounded_as_well() {
         let mut taps = Taps::new(1000);
         let taken = (0..1000).filter(|_| taps.take(1, &frame(Role::Config, 10)).is_some()).count();
-        assert_eq!(taken, 2000 / (10 + OVERHEAD));
+        assert_eq!(taken, 2000 / (10 + Frame::OVERHEAD));
     }
 }

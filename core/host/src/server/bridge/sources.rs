@@ -14,7 +14,6 @@ use crtmp_reactor::ToWorker;
 use crtmp_relay::ConnectionId;
 
 use super::lock;
-use crate::apps::FRAME_OVERHEAD;
 
 /// Sources that an instance of an application may have at once.
 pub(super) const SOURCES: usize = 4096;
@@ -86,7 +85,7 @@ impl Sources {
     ) -> Result<(), NotTaken> {
         let mut open = lock(&self.open);
         let source = open.by_id.get_mut(&id).ok_or(NotTaken::Gone)?;
-        let size = frame.body.len() + FRAME_OVERHEAD;
+        let size = frame.body.len() + Frame::OVERHEAD;
         let video = frame.kind == MediaKind::Video;
         let undecodable = source.needs_key && video && matches!(frame.role, Role::Delta | Role::Disposable);
         // One always fits, however large.
@@ -148,7 +147,7 @@ mod tests {
 
     #[test]
     fn frames_count_with_what_they_take_beside_their_bodies() {
-        let limits = Limits { worker_queue_bytes: 100 * (10 + FRAME_OVERHEAD), ..Limits::default() };
+        let limits = Limits { worker_queue_bytes: 100 * (10 + Frame::OVERHEAD), ..Limits::default() };
         let sources = Sources::default();
         assert!(sources.add(1));
         let mut count = None;
@@ -164,13 +163,13 @@ mod tests {
         let taken = (0..1000).filter(|_| send(Role::Key, 10).is_ok()).count();
         assert_eq!(taken, 100, "just the limit, and no more");
         // The worker has taken one.
-        count.fetch_sub(10 + FRAME_OVERHEAD, Ordering::Relaxed);
+        count.fetch_sub(10 + Frame::OVERHEAD, Ordering::Relaxed);
         assert_eq!(send(Role::Key, 11), Err(NotTaken::Full), "one byte too many");
         assert_eq!(send(Role::Key, 9), Ok(()), "one less");
         count.store(0, Ordering::Relaxed);
         assert_eq!(send(Role::Key, limits.worker_queue_bytes), Ok(()), "one fits, however large");
         assert_eq!(send(Role::Key, 0), Err(NotTaken::Full));
-        assert_eq!(sizes[0], 10 + FRAME_OVERHEAD, "the worker takes away what was added");
+        assert_eq!(sizes[0], 10 + Frame::OVERHEAD, "the worker takes away what was added");
     }
 
     #[test]
