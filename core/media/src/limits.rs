@@ -141,7 +141,8 @@ limits! {
     gop_bytes: usize = 32 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
     /// Media time that a log keeps for players that join.
     gop_time: Seconds = Seconds::new(30), 0.1..=3600.0;
-    /// Bytes of one stream that wait between two workers, 256 more for each frame; then the stream skips to its next key frame there.
+    /// Bytes of one stream that wait between two workers, 256 more for each frame; then the stream skips to its next
+    /// key frame there.
     worker_queue_bytes: usize = 16 * 1024 * 1024, 64 * 1024..=1024 * 1024 * 1024;
     /// Time for which a publisher may be silent before it is taken for dead.
     publisher_idle: Seconds = Seconds::new(10), 0.1..=86400.0;
