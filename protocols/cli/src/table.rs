@@ -166,7 +166,11 @@ impl Table {
             let mut row = vec![NOTHING.to_owned(); names.len()];
             for (name, text) in cells(members) {
                 if let Some(cell) = places.get(name.as_str()).and_then(|at| row.get_mut(*at)) {
-                    *cell = if name == DESCRIPTION { text } else { text::cut(&text, CELL_WIDTH) };
+                    *cell = match name.as_str() {
+                        DESCRIPTION if text == "\"\"" => NOTHING.to_owned(),
+                        DESCRIPTION => text,
+                        _ => text::cut(&text, CELL_WIDTH),
+                    };
                 }
             }
             rows.push(row);
