@@ -68,7 +68,17 @@ fn an_alias_for_one_play_is_used_up_and_real_names_are_none() {
         let (_folder, out) = file("often.flv");
         let player = players::rtmpdump(&server.url("often"), &out).start();
         wait_for("bytes by rtmpdump", SOON, || (fs::metadata(&out).ok()?.len() > 10_000).then_some(()));
+        let shown = |session: &mut Session| {
+            let streams = session.done("listStreams");
+            let play = streams.as_array().expect("a list").iter().find(|stream| stream["type"] == "ONR");
+            let of_play = play.map(|play| play["aliasName"].clone());
+            (session.done("listStreamAliases")[0]["aliasName"].clone(), of_play)
+        };
+        // Whoever knows an alias may play.
+        assert_eq!(shown(&mut commands), (json!("often"), Some(json!("often"))));
+        assert_eq!(shown(&mut Session::guest(&server)), (json!("***"), Some(json!("***"))));
         player.interrupt();
+        server.wait_for_log("stopped playing");
     }
 
     commands.done("addStreamAlias localStreamName=film aliasName=short expirePeriod=1");

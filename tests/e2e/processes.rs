@@ -267,6 +267,30 @@ fn what_ends_is_run_again_until_it_is_stopped() {
     stage.server.stop();
 }
 
+#[test]
+fn processes_are_removed_by_the_name_of_their_group() {
+    let stage = Stage::new(&[("wait", "exec sleep 1000")]);
+    let mut session = Session::new(&stage.server);
+    let program = stage.path("wait");
+    for group in ["one", "two", "one"] {
+        session.done("launchProcess", &[("fullBinaryPath", &program), ("groupName", group)]);
+    }
+    let groups = |session: &mut Session| {
+        let all = session.done("listProcesses", &[]);
+        all.as_array().expect("a list").iter().map(|entry| entry["groupName"].clone()).collect::<Vec<_>>()
+    };
+    assert!(session.refused("removeConfig", &[("groupName", "three")]).contains("no process has the group"));
+    assert_eq!(groups(&mut session), ["one", "two", "one"]);
+    assert_eq!(session.done("removeConfig", &[("groupName", "one")]).as_array().map(Vec::len), Some(2));
+    assert_eq!(groups(&mut session), ["two"]);
+    // Groups of `listConfig` are groups too, so no process may be named like one.
+    let taken = [("fullBinaryPath", program.as_str()), ("groupName", "limits")];
+    assert!(session.refused("launchProcess", &taken).contains("another name"));
+    session.done("removeConfig", &[("groupName", "process")]);
+    assert!(groups(&mut session).is_empty());
+    stage.server.stop();
+}
+
 /// EXE-05: it ignores SIGTERM, has children that do, and writes without end; the server ends it all the same.
 #[test]
 fn processes_end_with_the_server() {
