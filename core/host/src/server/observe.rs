@@ -73,10 +73,9 @@ fn of_stream(sight: Sight, seen: &SeenStream) -> Value {
         report: stream,
         publish: publish.as_ref(),
         play: play.as_ref(),
-        // The other ends of the stream may be on other workers.
-        reports: &[],
     };
-    stream.json()
+    // The other ends of the stream may be on other workers.
+    stream.json(None)
 }
 
 #[cfg(test)]

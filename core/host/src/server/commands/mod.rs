@@ -8,6 +8,7 @@ mod applications;
 mod config;
 pub(super) mod connections;
 mod document;
+mod ends;
 mod general;
 mod ingest;
 mod kept;

@@ -1,7 +1,7 @@
 //! Commands about streams. Each publish is an in-stream and each play an out-stream with a number of its own.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Builtin, Outcome, Run, Server,
+    ends::Ends,
     video::{add_picture, codec_number},
 };
 use crate::commands::{Access, Kind, Param, Params, Spec};
@@ -38,9 +39,7 @@ pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::gathering(
             Spec::new("listStreams", Access::Read, &[INTERNAL], "Lists all streams, published and played."),
-            |_, run| {
-                Outcome::Data(streams(run.reports).map(|stream| stream.shown(run.caller.rights)).collect())
-            },
+            |_, run| Outcome::Data(shown(run, streams(run.reports))),
         )
         .saying("Available streams"),
         Builtin::gathering(
@@ -55,14 +54,12 @@ pub(super) fn commands() -> Vec<Builtin> {
         .saying("Number of streams"),
         Builtin::gathering(
             Spec::new("getStreamInfo", Access::Read, &[ID, NAME, APPLICATION], "Describes one stream."),
-            |server, run| find(server, run).map(|stream| stream.shown(run.caller.rights)).into(),
+            |server, run| find(server, run).map(|stream| stream.shown(run)).into(),
         )
         .saying("Stream information"),
         Builtin::gathering(
             Spec::new("listInboundStreams", Access::Read, &[], "Lists the streams that are published."),
-            |_, run| {
-                Outcome::Data(inbound(run.reports).map(|stream| stream.shown(run.caller.rights)).collect())
-            },
+            |_, run| Outcome::Data(shown(run, inbound(run.reports))),
         )
         .saying("Available inbound streams"),
         Builtin::gathering(
@@ -140,38 +137,23 @@ pub(in crate::server) struct Stream<'a> {
     pub(in crate::server) report: &'a StreamReport,
     pub(in crate::server) publish: Option<&'a PublishReport>,
     pub(in crate::server) play: Option<&'a PlayerReport>,
-    /// Where the other ends of the stream are looked for; none: they are left out.
-    pub(in crate::server) reports: &'a [WorkerReport],
 }
 
 /// All streams, in the order in which they began.
 fn streams<'a>(reports: &'a [WorkerReport]) -> impl Iterator<Item = Stream<'a>> {
     let mut all: Vec<Stream<'a>> = Vec::new();
     for worker in reports {
-        let publish_of = |owner: ConnectionId, slot| {
-            worker.publishes.iter().find(|publish| publish.connection == owner && publish.slot == slot)
-        };
-        for (owner, report) in &worker.sources {
-            let publish = publish_of(*owner, report.slot);
-            let application = publish.map_or("", |publish| &*publish.key.application);
-            all.push(Stream {
-                inbound: true,
-                connection: None,
-                owner: Some(*owner),
-                application,
-                report,
-                publish,
-                play: None,
-                reports,
-            });
-        }
-    }
-    for worker in reports {
-        // A table instead of a search for each: there may be thousands.
-        let publishes: std::collections::HashMap<_, _> =
+        // Tables instead of a search for each: there may be thousands.
+        let publishes: HashMap<_, _> =
             worker.publishes.iter().map(|publish| ((publish.connection, publish.slot), publish)).collect();
-        let plays: std::collections::HashMap<_, _> =
+        let plays: HashMap<_, _> =
             worker.players.iter().map(|player| ((player.connection, player.slot), player)).collect();
+        for (source, report) in &worker.sources {
+            let publish = publishes.get(&(*source, report.slot)).copied();
+            let application = publish.map_or("", |publish| &*publish.key.application);
+            let (connection, owner) = (None, Some(*source));
+            all.push(Stream { inbound: true, connection, owner, application, report, publish, play: None });
+        }
         for connection in &worker.connections {
             let application = connection.application.as_deref().unwrap_or_default();
             let stream = |inbound, report: &'a StreamReport| {
@@ -179,7 +161,7 @@ fn streams<'a>(reports: &'a [WorkerReport]) -> impl Iterator<Item = Stream<'a>> 
                 let publish = publishes.get(&key).copied().filter(|_| inbound);
                 let play = plays.get(&key).copied().filter(|_| !inbound);
                 let (connection, owner) = (Some(connection), Some(connection.id));
-                Stream { inbound, connection, owner, application, report, publish, play, reports }
+                Stream { inbound, connection, owner, application, report, publish, play }
             };
             all.extend(connection.publishes.iter().map(|report| stream(true, report)));
             all.extend(connection.plays.iter().map(|report| stream(false, report)));
@@ -187,6 +169,12 @@ fn streams<'a>(reports: &'a [WorkerReport]) -> impl Iterator<Item = Stream<'a>> 
     }
     all.sort_by_key(|stream| stream.report.unique);
     all.into_iter()
+}
+
+/// Streams as the caller may see them.
+fn shown<'a>(run: &Run<'a>, streams: impl Iterator<Item = Stream<'a>>) -> Value {
+    let ends = Ends::of(run.reports);
+    streams.map(|stream| stream.shown_with(&ends, run.caller.rights)).collect()
 }
 
 fn inbound(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
@@ -288,7 +276,7 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
     };
     let stack = stream.connection.and_then(|connection| Some((connection, worker(connection)?)));
     let stack = stack.map(|(connection, worker)| super::connections::info(server, connection, worker, None));
-    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.shown(run.caller.rights) });
+    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.shown(run) });
     let text = if run.params.map().get("permanently").is_some_and(|flag| flag == true) {
         "the stream ends; `permanently` has nothing to forget: no configuration of a stream is stored"
     } else {
@@ -298,8 +286,9 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
 }
 
 impl Stream<'_> {
-    /// The keys that EvoStream and crtmpserver have, and ours beside them. Times are milliseconds.
-    pub(in crate::server) fn json(&self) -> Value {
+    /// The keys that EvoStream and crtmpserver have, and ours beside them. Times are milliseconds. Without `ends` the
+    /// other ends of the stream are left out.
+    pub(in crate::server) fn json(&self, ends: Option<&Ends<'_>>) -> Value {
         let now = unix_ms();
         let age = u64::try_from(self.report.age.as_millis()).unwrap_or(u64::MAX);
         let kind = match (self.inbound, self.connection.is_some()) {
@@ -329,24 +318,29 @@ impl Stream<'_> {
             map.insert("aliasName".into(), json!(self.report.alias));
         }
         if let Some(publish) = self.publish {
-            self.add_publish(map, publish);
+            self.add_publish(map, publish, ends);
         }
         if let Some(play) = self.play {
-            self.add_play(map, play);
+            self.add_play(map, play, ends);
         }
         json
     }
 
-    /// As a caller may see it: whoever knows an alias may play.
-    fn shown(&self, rights: Rights) -> Value {
-        let mut json = self.json();
+    /// As the caller may see it.
+    fn shown(&self, run: &Run<'_>) -> Value {
+        self.shown_with(&Ends::of(run.reports), run.caller.rights)
+    }
+
+    /// As a caller with these rights may see it: whoever knows an alias may play.
+    fn shown_with(&self, ends: &Ends<'_>, rights: Rights) -> Value {
+        let mut json = self.json(Some(ends));
         if rights < Rights::All && self.report.alias.is_some() {
             json["aliasName"] = crate::secrets::MASK.into();
         }
         json
     }
 
-    fn add_publish(&self, map: &mut Map<String, Value>, publish: &PublishReport) {
+    fn add_publish(&self, map: &mut Map<String, Value>, publish: &PublishReport, ends: Option<&Ends<'_>>) {
         let counters = &publish.counters;
         let got = |packets, bytes| Sent { packets, bytes, ..Sent::default() };
         let audio = media(counters.audio_codec, got(counters.audio_frames, counters.audio_bytes));
@@ -357,23 +351,14 @@ impl Stream<'_> {
         let seconds = self.report.age.as_secs_f64().max(0.001);
         // Bits in a second, over the stream's life.
         map.insert("bandwidth".into(), json!((counters.bytes as f64 * 8.0 / seconds).round() as u64));
-        if !self.reports.is_empty() {
-            let fed = streams_of(self.reports, publish);
-            map.insert("outStreamsUniqueIds".into(), fed.into());
+        if let Some(ends) = ends {
+            map.insert("outStreamsUniqueIds".into(), ends.plays(&publish.key).into());
         }
     }
 
-    fn add_play(&self, map: &mut Map<String, Value>, play: &PlayerReport) {
-        let fed_by = self.reports.iter().flat_map(|report| {
-            report
-                .publishes
-                .iter()
-                .filter(|publish| publish.key == play.key)
-                .map(move |publish| (report, publish))
-        });
-        let unique = fed_by.filter_map(|(report, publish)| unique_of(report, publish)).next();
-        if !self.reports.is_empty() {
-            map.insert("inStreamUniqueId".into(), json!(unique));
+    fn add_play(&self, map: &mut Map<String, Value>, play: &PlayerReport, ends: Option<&Ends<'_>>) {
+        if let Some(ends) = ends {
+            map.insert("inStreamUniqueId".into(), json!(ends.publish(&play.key)));
         }
         let mut video = media(play.video_codec, play.video);
         add_picture(&mut video, play.video_config.as_ref());
@@ -426,34 +411,6 @@ pub(super) fn add_connection(map: &mut Map<String, Value>, connection: &Connecti
     }
 }
 
-/// The numbers of the plays that a publish feeds.
-fn streams_of(reports: &[WorkerReport], publish: &PublishReport) -> Vec<u64> {
-    let mut ids = Vec::new();
-    for report in reports {
-        let feeds = report.players.iter().filter(|player| player.key == publish.key);
-        let feeds: std::collections::HashSet<_> =
-            feeds.map(|player| (player.connection, player.slot)).collect();
-        if feeds.is_empty() {
-            continue;
-        }
-        for connection in &report.connections {
-            let plays = connection.plays.iter().filter(|play| feeds.contains(&(connection.id, play.slot)));
-            ids.extend(plays.map(|play| play.unique));
-        }
-    }
-    ids
-}
-
-/// The number of a publish.
-fn unique_of(report: &WorkerReport, publish: &PublishReport) -> Option<u64> {
-    let source = report.sources.iter().find(|(source, _)| *source == publish.connection);
-    if let Some((_, source)) = source {
-        return Some(source.unique);
-    }
-    let connection = report.connections.iter().find(|connection| connection.id == publish.connection)?;
-    connection.publishes.iter().find(|stream| stream.slot == publish.slot).map(|stream| stream.unique)
-}
-
 /// A type as crtmpserver numbers it: its letters in the highest bytes.
 pub(super) fn numeric(kind: &str) -> u64 {
     let mut bytes = [0; 8];
@@ -468,3 +425,6 @@ pub(super) fn unix_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
