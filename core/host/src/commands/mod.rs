@@ -93,7 +93,8 @@ struct Inner {
     /// The server's own, by name in lower case.
     own: HashMap<String, usize>,
     specs: Vec<Spec>,
-    /// By name in lower case; of several instances of an application that have a command, the newest comes last.
+    /// By name in lower case; of several instances of an application that have a command, the newest comes last,
+    /// whichever has added it last.
     added: Mutex<BTreeMap<String, Vec<Added>>>,
     /// Calls that an application has not answered.
     asked: Mutex<HashMap<u64, Asked>>,
@@ -216,8 +217,8 @@ impl Control {
         });
     }
 
-    /// Adds a command of an instance of an application. While an older instance has it as well, the newer one is
-    /// asked; should that end first, the older one is asked again.
+    /// Adds a command of an instance of an application. While an older instance has it as well, or adds it later, the
+    /// newer one (with the greater number) is asked; should that end first, the older one is asked again.
     ///
     /// # Errors
     ///
@@ -242,7 +243,8 @@ impl Control {
         }
         let all = added.entry(key).or_default();
         all.retain(|other| other.instance != instance);
-        all.push(Added { application: application.to_owned(), instance, spec, ask });
+        let place = all.partition_point(|other| other.instance < instance);
+        all.insert(place, Added { application: application.to_owned(), instance, spec, ask });
         Ok(())
     }
 

@@ -206,6 +206,35 @@ fn a_command_is_taken_back_by_the_instance_that_has_it() {
 }
 
 #[test]
+fn an_older_instance_takes_no_command_from_a_newer_one() {
+    let control = control();
+    let asks = |instance: u64| -> Ask {
+        let answering = control.clone();
+        Arc::new(move |id, _, _| answering.answered(id, Ok(instance.into())))
+    };
+    let command = |description: &str| json!({ "name": "who", "readOnly": true, "description": description });
+    let who = || {
+        let by = run_as(&control, Rights::Read, "who", json!({}))["data"].clone();
+        (by, control.help_of("who").unwrap()["description"].clone())
+    };
+    control.add("app", 2, &command("new"), asks(2)).unwrap();
+    control.add("app", 1, &command("old"), asks(1)).unwrap();
+    assert_eq!(who(), (json!(2), json!("new")));
+    assert_eq!(
+        control.help().as_array().unwrap().iter().filter(|help| help["description"] == "new").count(),
+        1
+    );
+    control.add("app", 3, &command("newest"), asks(3)).unwrap();
+    // Each may change its own.
+    control.add("app", 2, &command("changed"), asks(2)).unwrap();
+    assert_eq!(who(), (json!(3), json!("newest")));
+    control.forget(3);
+    assert_eq!(who(), (json!(2), json!("changed")));
+    assert!(control.remove(2, "who"));
+    assert_eq!(who(), (json!(1), json!("old")));
+}
+
+#[test]
 fn an_application_that_ends_leaves_no_caller_waiting() {
     let control = control();
     control.add("app", 1, &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();
