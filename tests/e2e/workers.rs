@@ -3,8 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::numbered::Shape;
-use crtmp_tests::{Config, Counters, Kind, Program, Recording, Server, ffmpeg, fixture, poll};
+use crtmp_tests::wire::Client;
+use crtmp_tests::{
+    Config, Counters, Kind, Program, Recording, Server, ffmpeg, fixture, folder_of_programs, poll,
+};
 
 use crate::crowd::{Crowd, Pace};
 use crate::{SOON, file};
@@ -36,7 +40,7 @@ fn a_stream_hops_from_worker_to_worker() {
 fn connections_spread_over_the_workers() {
     let server = Server::start(&Config::new().workers(2));
     let address = server.address();
-    let clients: Vec<_> = (0..10).map(|_| crtmp_tests::wire::Client::connected(address, "live")).collect();
+    let clients: Vec<_> = (0..10).map(|_| Client::connected(address, "live")).collect();
     let shares = server.counters().connections_per_worker();
     assert_eq!(shares.iter().sum::<u64>(), 10, "{shares:?}");
     assert!(shares.iter().all(|share| (4..=6).contains(share)), "{shares:?}");
@@ -109,6 +113,69 @@ fn a_worker_sleeps_while_the_streams_of_another_go_on() {
     let frames = turns(&crowd.counters(), other) - turns(&before, other);
     assert!(frames > FEW, "{frames} turns with a player");
     crowd.assert_fast_are_whole();
+    server.stop();
+}
+
+#[test]
+fn what_a_silent_worker_has_is_not_said_to_be_missing() {
+    let broken = folder_of_programs().join("libbrokenlayers.so");
+    let config = Config::new()
+        .workers(2)
+        .limit("handshakeTimeout", "60")
+        .block(&administrator())
+        .top("plugins", &format!("{{ {broken:?} }}"))
+        .application("acceptors", "{ { ip = \"127.0.0.1\", port = 0, protocol = \"hangsRtmp\" } }");
+    let server = Server::start(&config);
+    let mut session = Session::operator(&server);
+    let mut worker_of = |of: &Client| {
+        let peer = of.socket().local_addr().expect("it is connected").port();
+        let all = session.done("listConnections");
+        let found = all.as_array().and_then(|all| all.iter().find(|connection| connection["port"] == peer));
+        found.expect("it is listed")["worker"].as_u64().expect("a number")
+    };
+    // New connections go where there are fewer: the publisher is not where the session is.
+    let publisher = Client::publisher(server.address(), "live", "news");
+    let home = worker_of(&publisher);
+    let mut on_worker = |worker: u64, open: &dyn Fn() -> Client| {
+        let mut all: Vec<Client> = Vec::new();
+        while all.last().is_none_or(|client| worker_of(client) != worker) {
+            all.push(open());
+        }
+        all
+    };
+    let players = on_worker(1 - home, &|| Client::player(server.address(), "live", "news"));
+    let mut hung = on_worker(home, &|| Client::open(server.address_of("hangsRtmp")));
+    let hung = hung.last_mut().expect("one is there");
+
+    // It hangs from its next turn on, for six seconds; a command may come before.
+    let mut partial = |session: &mut Session, line: &str| {
+        let text = poll(SOON, || {
+            hung.write(&[3; 3]);
+            let text = session.fails(line);
+            text.starts_with("partial:").then_some(text)
+        });
+        text.unwrap_or_else(|| panic!("{line} is never partial"))
+    };
+    let silent = "partial: 1 of 2 workers did not answer in time; the others have no";
+    assert_eq!(
+        partial(&mut session, "getStreamInfo id=999999"),
+        format!("{silent} stream 999999; try again")
+    );
+    // This would end a play instead of the publish.
+    assert_eq!(
+        session.fails("shutdownStream localStreamName=news"),
+        format!("{silent} published stream of the name \"news\"; try again, or give the `id` of a play")
+    );
+    assert_eq!(
+        partial(&mut session, "closeConnection id=999999"),
+        format!("{silent} connection 999999; try again")
+    );
+    let plays = poll(SOON, || {
+        let count = session.run("clientsConnected localStreamName=news");
+        (count["description"] == "Number of players").then(|| count["data"]["outboundCount"].clone())
+    });
+    assert_eq!(plays, Some(players.len().into()));
+    drop((publisher, players));
     server.stop();
 }
 

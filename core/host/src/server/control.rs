@@ -80,6 +80,24 @@ pub(super) struct Run<'a> {
     pub(super) caller: &'a Caller,
     /// Of the workers that answered in time; empty for commands that do not gather.
     pub(super) reports: &'a [WorkerReport],
+    /// How many workers were asked; 0 for commands that do not gather.
+    pub(super) asked: usize,
+}
+
+impl Run<'_> {
+    /// What an answer begins with that lacks what some workers know.
+    pub(super) fn partial(&self) -> Option<String> {
+        let silent = self.asked.saturating_sub(self.reports.len());
+        (silent > 0).then(|| format!("partial: {silent} of {} workers did not answer in time", self.asked))
+    }
+
+    /// That a thing is not there, as far as that is known.
+    pub(super) fn missing(&self, thing: &str) -> String {
+        match self.partial() {
+            None => format!("there is no {thing}"),
+            Some(partial) => format!("{partial}; the others have no {thing}; try again"),
+        }
+    }
 }
 
 /// Commands that wait for the workers' reports.
@@ -164,22 +182,42 @@ impl Server {
     fn run(&mut self, job: Job, reports: &[WorkerReport], wishes: &mut Vec<Wish>) {
         let Job { index, params, caller, reply } = job;
         let command = &COMMANDS[index];
-        let outcome = (command.run)(self, &Run { params: &params, caller: &caller, reports });
-        let silent = self.workers.count() - reports.len();
+        let asked = if command.gathers { self.workers.count() } else { 0 };
+        let run = Run { params: &params, caller: &caller, reports, asked };
+        let outcome = (command.run)(self, &run);
+        let described = |text: &str| match run.partial() {
+            None => text.to_owned(),
+            Some(partial) => format!("{partial}; {text}"),
+        };
         let value = match outcome {
             Outcome::Wish(wish) => return wishes.push(wish(reply, &params)),
-            Outcome::Done(text, data) => success(text, data),
-            Outcome::Data(data) if command.gathers && silent > 0 => success(
-                &format!(
-                    "partial: {silent} of {} workers did not answer in time; {}",
-                    self.workers.count(),
-                    command.says
-                ),
-                data,
-            ),
-            Outcome::Data(data) => success(command.says, data),
+            Outcome::Done(text, data) => success(&described(text), data),
+            Outcome::Data(data) => success(&described(command.says), data),
             Outcome::Fail(text) => fail(text),
         };
         reply(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crtmp_plugin::Rights;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::commands::{Access, Spec};
+
+    #[test]
+    fn what_silent_workers_may_have_is_not_said_to_be_missing() {
+        let params = Spec::new("find", Access::Read, &[], "Finds.").check(&Map::new()).unwrap();
+        let caller = Caller { name: "test".to_owned(), session: None, rights: Rights::All };
+        let missing = |asked| {
+            let run = Run { params: &params, caller: &caller, reports: &[], asked };
+            (run.partial(), run.missing("stream 7"))
+        };
+        assert_eq!(missing(0), (None, "there is no stream 7".to_owned()));
+        let partial = "partial: 2 of 2 workers did not answer in time";
+        let text = format!("{partial}; the others have no stream 7; try again");
+        assert_eq!(missing(2), (Some(partial.to_owned()), text));
     }
 }

@@ -119,6 +119,18 @@ impl Fault for Sleeps {
     }
 }
 
+/// Blocks its worker for longer than commands wait for its report.
+pub struct Hangs;
+
+impl Fault for Hangs {
+    const NAME: &'static str = "hangs";
+
+    fn commit(data: &[u8], _: &mut Cx<'_>) -> Result<usize, Error> {
+        thread::sleep(Duration::from_secs(6));
+        Ok(data.len())
+    }
+}
+
 /// A filter that panics at the tenth frame, fails, gives what is no frame, or is slow: as its settings say.
 pub struct Faulty {
     fault: String,
@@ -153,13 +165,14 @@ impl Filter for Faulty {
 
 export_plugin!(
     name: "brokenlayers",
-    layers: [Broken<Panics>, Broken<Overtakes>, Broken<Talks>, Broken<Asks>, Broken<Sleeps>],
+    layers: [Broken<Panics>, Broken<Overtakes>, Broken<Talks>, Broken<Asks>, Broken<Sleeps>, Broken<Hangs>],
     chains: [
         chain("panicsRtmp", "panics rtmp"),
         chain("overtakesRtmp", "overtakes rtmp"),
         chain("talksRtmp", "talks rtmp"),
         chain("asksRtmp", "asks rtmp"),
         chain("sleepsRtmp", "sleeps rtmp"),
+        chain("hangsRtmp", "hangs rtmp"),
     ],
     filters: [Faulty],
 );

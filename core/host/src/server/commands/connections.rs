@@ -95,7 +95,7 @@ fn find<'a>(run: &Run<'a>) -> Result<(&'a ConnectionReport, &'a WorkerReport), S
     let id = run.params.whole("id").unwrap_or_default();
     all(run.reports)
         .find(|(connection, _)| connection.id.0 == id)
-        .ok_or_else(|| format!("there is no connection {id}"))
+        .ok_or_else(|| run.missing(&format!("connection {id}")))
 }
 
 /// A connection as a stack of protocols, in EvoStream's shape, with ours beside it.

@@ -205,10 +205,10 @@ fn find<'a>(server: &Server, run: &Run<'a>) -> Result<Stream<'a>, String> {
     search(server, run)?.ok_or_else(|| {
         let of = run.params.given_text("appName").map(|name| format!(" of the application {name:?}"));
         let of = of.unwrap_or_default();
-        match (run.params.whole("id"), run.params.given_text("localStreamName")) {
-            (Some(id), _) => format!("there is no stream {id}{of}"),
-            (_, name) => format!("there is no stream of the name {:?}{of}", name.unwrap_or_default()),
-        }
+        run.missing(&match (run.params.whole("id"), run.params.given_text("localStreamName")) {
+            (Some(id), _) => format!("stream {id}{of}"),
+            (_, name) => format!("stream of the name {:?}{of}", name.unwrap_or_default()),
+        })
     })
 }
 
@@ -258,6 +258,12 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(stream) => stream,
         Err(text) => return Outcome::Fail(text),
     };
+    if !stream.inbound && run.params.whole("id").is_none() && run.partial().is_some() {
+        // A worker that is silent may have the publish that is meant.
+        let name = run.params.text("localStreamName");
+        let text = run.missing(&format!("published stream of the name {name:?}"));
+        return Outcome::Fail(format!("{text}, or give the `id` of a play"));
+    }
     let (Some(connection), publishes) = (stream.owner, stream.inbound) else {
         return Outcome::Fail("the stream is nobody's".to_owned());
     };
