@@ -279,3 +279,35 @@ fn mistakes_in_the_settings_are_named() {
         assert!(error.starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn the_document_lists_the_settings() {
+    const DOCUMENT: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md"));
+    let error = |settings: &str| FakeHost::new::<Admin>(settings).err().map(|error| error.to_string());
+    let table = DOCUMENT.split("Settings of `admin`").nth(1).unwrap().split("\n\n").nth(1).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .map(|row| row.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    let listed: Vec<&str> = rows.iter().map(|row| row[1]).collect();
+    let known = error(r#"{"x":1}"#).unwrap();
+    assert_eq!(known.split(": ").nth(1).unwrap(), listed.join(", "));
+
+    let Settings { secret, max_sessions, max_failures, lockout_seconds, auth_seconds } = Settings::default();
+    assert_eq!((secret, rows[0][3]), (None, "none"));
+    assert_eq!(rows[0][4], format!("{} bytes or more", guard::SHORTEST));
+    let defaults = [max_sessions as u64, max_failures as u64, lockout_seconds, auth_seconds];
+    for (row, default) in rows[1..].iter().zip(defaults) {
+        let (key, range) = (row[1], row[4]);
+        assert_eq!(row[3], default.to_string(), "{key}");
+        let fits = |value: u64| error(&format!("{{\"{key}\":{value}}}")).is_none();
+        let numbers: Vec<u64> = range.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let (least, most) = (numbers[0], numbers.get(1));
+        assert!(fits(least) && least.checked_sub(1).is_none_or(|less| !fits(less)), "{key}: {range}");
+        match most {
+            Some(&most) => assert!(fits(most) && !fits(most + 1), "{key}: {range}"),
+            None => assert!(fits(u64::from(u32::MAX)), "{key}: {range}"),
+        }
+    }
+}
