@@ -202,10 +202,7 @@ impl App for Admin {
         }
         let authenticated = conn.data::<Session>().authenticated;
         match self.rights(conn, authenticated) {
-            Some(rights) => {
-                self.places.heard(conn.id().0, self.host.now());
-                self.run(conn, &message, &params, (rights, self.lack(Lack::Line)))
-            }
+            Some(rights) => self.run(conn, &message, &params, (rights, self.lack(Lack::Line))),
             None => auth_required("this session must begin with `auth secret=…`"),
         }
     }
@@ -257,7 +254,6 @@ impl Admin {
         let Some(rights) = self.rights(conn, authenticated) else {
             return auth_required("show the secret: `Authorization: Bearer <secret>`");
         };
-        self.places.heard(conn.id().0, self.host.now());
         let is = |key: &str| http.get(key) == Some(&Value::Bool(true));
         // The proxy is on this machine; whoever it asks for need not be.
         let (rights, lack) = if !authenticated && is("proxied") && rights > Rights::Read {
@@ -351,7 +347,10 @@ impl Admin {
             let quits = quits && reply.as_ref().is_ok_and(|text| is_success(text));
             let reply = match reply {
                 Ok(text) if needs_more(&text, rights) => lack.reply(&description(&text)),
-                Ok(text) => Reply::Result(text.into()),
+                Ok(text) => {
+                    admin.places.heard(conn.0, admin.host.now());
+                    Reply::Result(text.into())
+                }
                 Err(error) => Reply::error("Call.Failed", &error.to_string()),
             };
             // Gone: the session has left.

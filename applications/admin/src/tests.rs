@@ -252,7 +252,18 @@ fn sessions_without_the_secret_make_room() {
 
     // Who does what it may stays; who waits goes, whatever it guesses.
     host.advance(Duration::from_secs(4));
-    assert_eq!(run(&mut host, &others[1], "version", json!({}), None), Reply::Later);
+    for (conn, command, answer) in [
+        (&others[1], "version", json!({ "status": "SUCCESS", "description": "", "data": null })),
+        (
+            &others[2],
+            "reload",
+            json!({ "status": "FAIL", "description": "no", "data": { "needsSecret": true } }),
+        ),
+    ] {
+        assert_eq!(run(&mut host, conn, command, json!({}), None), Reply::Later);
+        let call = host.calls().pop().unwrap();
+        host.answer_call(call.ticket, Ok(answer));
+    }
     run(&mut host, &others[2], "auth", json!({ "secret": "guess" }), None);
     host.advance(Duration::from_secs(1));
     host.timer(0);

@@ -1,9 +1,9 @@
 //! The counters as JSON.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crtmp_reactor::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
-use crtmp_relay::{Delays, Level, MergeReport, PlayerReport, PublishReport, ReplicaReport};
+use crtmp_relay::{Delays, Level, MergeReport, PlayerReport, PublishReport, ReplicaReport, StreamKey};
 use serde_json::{Value, json};
 
 use super::Server;
@@ -33,8 +33,9 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
     let connections = reports.iter().flat_map(|report| {
         report.connections.iter().map(|connection| connection_json(connection, report.worker))
     });
+    let players = players(reports);
     let streams = reports.iter().flat_map(|report| {
-        report.publishes.iter().map(|publish| stream_json(publish, report.worker, reports))
+        report.publishes.iter().map(|publish| stream_json(publish, report.worker, &players))
     });
     let waiting = reports
         .iter()
@@ -135,14 +136,22 @@ fn connection_json(connection: &ConnectionReport, worker: u16) -> Value {
     })
 }
 
-fn stream_json(publish: &PublishReport, worker: u16, reports: &[WorkerReport]) -> Value {
-    let players = reports.iter().flat_map(|report| {
-        report
-            .players
-            .iter()
-            .filter(|player| player.key == publish.key)
-            .map(|player| player_json(player, report.worker))
-    });
+/// The players of each stream, and their workers.
+type Players<'a> = HashMap<&'a StreamKey, Vec<(&'a PlayerReport, u16)>>;
+
+fn players(reports: &[WorkerReport]) -> Players<'_> {
+    let mut players = Players::new();
+    for report in reports {
+        for player in &report.players {
+            players.entry(&player.key).or_default().push((player, report.worker));
+        }
+    }
+    players
+}
+
+fn stream_json(publish: &PublishReport, worker: u16, players: &Players<'_>) -> Value {
+    let players = players.get(&publish.key).into_iter().flatten();
+    let players = players.map(|(player, worker)| player_json(player, *worker));
     let counters = publish.counters;
     json!({
         "application": &*publish.key.application,
