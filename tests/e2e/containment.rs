@@ -312,6 +312,38 @@ fn who_taps_and_is_slow_misses_frames_and_memory_stays() {
     server.stop();
 }
 
+/// What a connection has given up counts against it until the application has answered it.
+#[test]
+fn who_asks_and_gives_up_in_a_loop_takes_no_room_from_others() {
+    let server = stage();
+    let mut cli = Session::operator(&server);
+    // It is allowed one stream, so that commandsBefore does not count.
+    let mut peer = Client::publisher(server.address(), "misbehaving", "allowed");
+    peer.create_stream();
+    let before = server.counters().usage().allocated;
+    let give_up = Message::command(2, "closeStream", 0.0, &[amf::null()]).chunks(128);
+    for wish in [wire::publish(2, "sleep20"), wire::play(2, "sleep20")] {
+        let round = [wish.chunks(128), give_up.clone()].concat().repeat(500);
+        for _ in 0..40 {
+            peer.write(&round);
+        }
+        // All of it has been read.
+        peer.expect_open();
+        let known = application(&mut cli, "misbehaving");
+        assert_eq!(known["health"], "well");
+        assert!(known["waiting"].as_u64().is_some_and(|waiting| waiting <= 8), "{known}");
+        let asked = Instant::now();
+        publisher(&server, "another").client().expect_open();
+        assert!(asked.elapsed() < Duration::from_secs(2), "another is asked about at once");
+    }
+    let grown = server.counters().usage().allocated.saturating_sub(before);
+    assert!(grown < 2 << 20, "{grown} bytes more");
+    // It is served itself, too.
+    peer.send(&wire::publish(2, "in earnest"));
+    peer.expect("NetStream.Publish.Start");
+    server.stop();
+}
+
 #[test]
 fn it_is_disabled_while_hooks_wait_and_enabled_again() {
     let server = stage();

@@ -16,12 +16,13 @@ use slog::Logger;
 
 use crate::{
     admission::Ticket,
+    asked::Questions,
     control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
     observe::Sight,
     outbound::Done,
-    questions::{Asked, Contested},
+    questions::Contested,
     shared::Shared,
     streams::{Played, Published},
     taps::Taps,
@@ -64,7 +65,7 @@ pub(crate) struct Connection {
     pub(crate) outbound: bool,
     /// It is one of those that its application may have.
     pub(crate) counted: bool,
-    pub(crate) questions: Vec<Asked>,
+    pub(crate) questions: Questions,
     pub(crate) contested: Vec<Contested>,
     pub(crate) publishes: Vec<Published>,
     pub(crate) plays: Vec<Played>,
@@ -157,7 +158,7 @@ impl Connection {
             noted: false,
             counted: false,
             outbound: false,
-            questions: Vec::new(),
+            questions: Questions::default(),
             contested: Vec::new(),
             publishes: Vec::new(),
             plays: Vec::new(),
@@ -340,7 +341,7 @@ impl Connection {
                 if self.look_at_streams.is_some_and(|at| at <= shared.now) {
                     self.look_at_streams(shared);
                 }
-                let unread = !self.has_credit();
+                let unread = !self.questions.has_credit();
                 self.with_chain(shared, |chain, env| {
                     chain.set_unread(unread);
                     chain.on_timeout(env)
@@ -372,7 +373,7 @@ impl Connection {
 
     /// Deals with what the chain says, as far as there is credit for questions.
     pub(crate) fn drain_events(&mut self, shared: &mut Shared) {
-        while self.state == State::Open && self.has_credit() {
+        while self.state == State::Open && self.questions.has_credit() {
             let Some(event) = self.chain.poll_event() else { break };
             self.on_event(event, shared);
         }
@@ -483,7 +484,7 @@ impl Connection {
         }
     }
 
-    fn on_event(&mut self, event: Event, shared: &mut Shared) {
+    pub(crate) fn on_event(&mut self, event: Event, shared: &mut Shared) {
         match event {
             Event::Frame { slot, frame } => {
                 let Some(at) = self.publishes.iter().position(|published| published.slot == slot) else {
@@ -503,7 +504,7 @@ impl Connection {
             }
             Event::Connect { request, info } => self.on_connect(request, *info, shared),
             Event::Publish { request, slot, name, kind } => {
-                self.on_publish(request, slot, &name, kind, shared)
+                self.on_publish(request, slot, name, kind, shared)
             }
             Event::Play(play) => self.on_play(play, shared),
             Event::Message { request, slot, command, args } => {
@@ -678,7 +679,7 @@ impl Connection {
                     && !self.ended
                     && self.connecting.is_none()
                     && !self.chain.is_paused()
-                    && self.has_credit()
+                    && self.questions.has_credit()
             }
             State::Draining(_) => true,
             State::Flushing(_) | State::Gone => false,

@@ -322,7 +322,7 @@ pub enum Happened {
         /// What it said.
         values: Vec<(String, Value)>,
     },
-    /// A publish has ended.
+    /// A publish that was allowed has ended.
     Unpublish {
         /// On which message stream.
         slot: StreamSlot,
@@ -331,7 +331,7 @@ pub enum Happened {
         /// Who ended it.
         why: Why,
     },
-    /// A play has ended.
+    /// A play that was allowed has ended.
     Unplay {
         /// On which message stream.
         slot: StreamSlot,

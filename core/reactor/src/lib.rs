@@ -5,12 +5,13 @@
 //! Nothing on a worker blocks: decisions are asked for by messages and come back as messages.
 //!
 //! Start reading at `Worker::run`. `connection.rs` is a connection's life, `questions.rs` what it asks its
-//! application, `flush.rs` how bytes leave.
+//! application, `asked.rs` what waits for an answer, `flush.rs` how bytes leave.
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the clock of the data plane is read here, once per turn")]
 
 mod admission;
 mod aliases;
+mod asked;
 mod connection;
 mod control;
 mod filtering;

@@ -6,14 +6,15 @@ use std::{
 };
 
 use crtmp_media::{
-    Answer, Command, ConnectInfo, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot, Value,
+    Answer, Command, ConnectInfo, Event, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot, Value,
     split_query,
 };
 use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
 
 use crate::{
+    asked::{Asked, Subject, Wish, Withdrawn},
     connection::{Connection, State},
-    control::{Application, Caller, Happened, Question, ToApplication, Verdict},
+    control::{Application, Caller, Happened, Question, ToApplication, Verdict, Why},
     filtering::Filters,
     observe::{Sight, Watch},
     shared::Shared,
@@ -21,9 +22,6 @@ use crate::{
     streams::{Played, Published},
     taps::Taps,
 };
-
-/// Questions of one connection that its application may have unanswered; then nothing is read.
-const CREDIT: usize = 8;
 
 /// How often a connect may be handed from one application to another.
 const HANDS: u8 = 4;
@@ -38,40 +36,6 @@ pub(crate) const BAD_NAME: &str = "NetStream.Publish.BadName";
 pub(crate) const PLAY_FAILED: &str = "NetStream.Play.Failed";
 pub(crate) const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 
-/// A question that has not been answered.
-pub(crate) struct Asked {
-    pub(crate) request: RequestId,
-    subject: Subject,
-}
-
-enum Subject {
-    Accept,
-    Connect {
-        hands: u8,
-    },
-    Publish {
-        slot: StreamSlot,
-        name: StreamName,
-    },
-    Play {
-        play: Box<PlayRequest>,
-        name: StreamName,
-        /// The alias that led to the name.
-        alias: Option<String>,
-    },
-    /// The peer wants an answer, or not.
-    Message {
-        wants_answer: bool,
-    },
-}
-
-/// What a message stream may be waiting to be allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Publish,
-    Play,
-}
-
 /// A publish that waits for the name to become free.
 pub(crate) struct Contested {
     pub(crate) slot: StreamSlot,
@@ -82,11 +46,6 @@ pub(crate) struct Contested {
 }
 
 impl Connection {
-    /// Whether the application may be asked more.
-    pub(crate) fn has_credit(&self) -> bool {
-        self.questions.len() < CREDIT
-    }
-
     /// The connection as applications know it.
     fn caller_with(&self, info: ConnectInfo) -> Arc<Caller> {
         let chain = self.acceptor.chain.clone();
@@ -108,12 +67,11 @@ impl Connection {
     }
 
     pub(crate) fn on_connect(&mut self, request: RequestId, info: ConnectInfo, shared: &mut Shared) {
-        let asks = |asked: &Asked| matches!(asked.subject, Subject::Connect { .. });
         if self.outbound && self.owner.is_some() {
             // It is its application's from the start.
             return self.answer_connect(request, Answer::Accept, shared);
         }
-        if self.owner.is_some() || self.questions.iter().any(asks) {
+        if self.owner.is_some() || self.questions.connects() {
             let answer = |answer| Command::AnswerConnect { request, answer };
             let text = "the connection belongs to an application already, or has asked for one";
             return self.reject(answer, CONNECT_REJECTED, text, shared);
@@ -134,12 +92,16 @@ impl Connection {
         &mut self,
         request: RequestId,
         slot: StreamSlot,
-        name: &str,
+        name: String,
         kind: PublishKind,
         shared: &mut Shared,
     ) {
+        if let Some(place) = self.questions.place_behind(slot) {
+            *place = Some(Event::Publish { request, slot, name, kind });
+            return;
+        }
         let answer = |answer| Command::AnswerPublish { request, answer };
-        let (path, query) = split_query(name);
+        let (path, query) = split_query(&name);
         let name = match StreamName::new(&self.instance, path, &shared.limits) {
             Ok(name) => name,
             Err(error) => return self.reject(answer, BAD_NAME, &error.to_string(), shared),
@@ -163,6 +125,10 @@ impl Connection {
     }
 
     pub(crate) fn on_play(&mut self, play: PlayRequest, shared: &mut Shared) {
+        if let Some(place) = self.questions.place_behind(play.slot) {
+            *place = Some(Event::Play(play));
+            return;
+        }
         let request = play.request;
         let answer = |answer| Command::AnswerPlay { request, answer };
         let (path, query) = split_query(&play.name);
@@ -212,8 +178,7 @@ impl Connection {
 
     /// Takes an answer of the application.
     pub(crate) fn on_answer(&mut self, request: RequestId, verdict: Verdict, shared: &mut Shared) {
-        let Some(at) = self.questions.iter().position(|asked| asked.request == request) else { return };
-        let Asked { subject, .. } = self.questions.swap_remove(at);
+        let Some(subject) = self.questions.answered(request) else { return };
         self.decide(request, subject, verdict, shared);
         self.drain_events(shared);
         self.wants_flush(shared);
@@ -228,22 +193,16 @@ impl Connection {
         }
     }
 
-    /// Forgets what a message stream waits for; returns the name, where there was something.
-    pub(crate) fn take_wish(&mut self, slot: StreamSlot, wish: Wish) -> Option<String> {
+    /// Forgets what a message stream waits for; returns the name, where the application has allowed it already. Where
+    /// it has not yet, it is told when it does.
+    pub(crate) fn take_wish(&mut self, slot: StreamSlot, wish: Wish, why: Why) -> Option<String> {
         if wish == Wish::Publish
             && let Some(at) = self.contested.iter().position(|contested| contested.slot == slot)
         {
             return Some(self.contested.swap_remove(at).name.to_string());
         }
-        let at = self.questions.iter().position(|asked| match &asked.subject {
-            Subject::Publish { slot: other, .. } => wish == Wish::Publish && *other == slot,
-            Subject::Play { play, .. } => wish == Wish::Play && play.slot == slot,
-            _ => false,
-        })?;
-        match self.questions.swap_remove(at).subject {
-            Subject::Publish { name, .. } | Subject::Play { name, .. } => Some(name.to_string()),
-            _ => None,
-        }
+        self.questions.withdraw(slot, wish, why);
+        None
     }
 
     fn ask(
@@ -267,7 +226,7 @@ impl Connection {
     fn question(&mut self, application: &Application, asked: Asked, question: Question) {
         let Some(caller) = self.caller.clone() else { return };
         let request = asked.request;
-        self.questions.push(asked);
+        self.questions.add(asked);
         // Also one that has no hooks, and is asked because it is disabled.
         self.noted = true;
         (application.post)(ToApplication::Question { caller, request, question });
@@ -362,6 +321,26 @@ impl Connection {
                 };
                 self.order(Command::AnswerMessage { request, result }, shared);
             }
+            Subject::Withdrawn(withdrawn) => self.decide_withdrawn(*withdrawn, verdict, shared),
+        }
+    }
+
+    /// What the application has allowed has ended already, which it has to know; what it has refused never began.
+    fn decide_withdrawn(&mut self, withdrawn: Withdrawn, verdict: Verdict, shared: &mut Shared) {
+        let Withdrawn { slot, wish, name, why, next } = withdrawn;
+        if wish == Wish::Publish {
+            // Tapped by the hook that was asked.
+            self.taps.forget(slot);
+        }
+        if let Ok(name) = accepted_name(verdict, name, shared) {
+            let name = name.to_string();
+            self.notify(match wish {
+                Wish::Publish => Happened::Unpublish { slot, name, why },
+                Wish::Play => Happened::Unplay { slot, name, why },
+            });
+        }
+        if let Some(event) = next {
+            self.on_event(event, shared);
         }
     }
 

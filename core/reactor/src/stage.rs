@@ -13,7 +13,8 @@ use std::{
 };
 
 use crtmp_media::{
-    Chain, Command, ConnectInfo, Cx, Error, Layer, Limits, PublishKind, RequestId, StreamName, StreamSlot,
+    Chain, Command, ConnectInfo, Cx, Error, Format, Layer, Limits, PlayRequest, PublishKind, RequestId,
+    StreamName, StreamSlot,
 };
 use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, StreamKey, WorkerId};
 use mio::net::TcpStream;
@@ -23,7 +24,7 @@ use slotmap::SlotMap;
 use crate::{
     admission::Admission,
     connection::{Connection, State},
-    control::{Acceptor, Application, Happened, Hooks, Question, Routing, ToApplication, Verdict},
+    control::{Acceptor, Application, Happened, Hooks, Question, Routing, ToApplication, Verdict, Why},
     observe::Observer,
     outbound,
     shared::{SCRATCH, Shared},
@@ -97,7 +98,19 @@ fn application(
 fn words(message: &ToApplication) -> Option<String> {
     match message {
         ToApplication::Question { question: Question::Connect, .. } => Some("connect?".to_owned()),
+        ToApplication::Question { question: Question::Publish { name, .. }, .. } => {
+            Some(format!("publish {name}?"))
+        }
+        ToApplication::Question { question: Question::Play { name, .. }, .. } => {
+            Some(format!("play {name}?"))
+        }
         ToApplication::Question { .. } => Some("another question?".to_owned()),
+        ToApplication::Notice { event: Happened::Unpublish { name, .. }, .. } => {
+            Some(format!("unpublished {name}"))
+        }
+        ToApplication::Notice { event: Happened::Unplay { name, .. }, .. } => {
+            Some(format!("unplayed {name}"))
+        }
         ToApplication::Notice { event: Happened::Closed { .. }, .. } => Some("closed".to_owned()),
         ToApplication::Stream { name, live, .. } => Some(format!("{name} {live}")),
         _ => None,
@@ -152,8 +165,20 @@ impl Stage {
     }
 
     fn publish(&mut self, slot: u32, name: &str) {
-        let (request, slot) = (RequestId(slot), StreamSlot(slot));
-        self.connection.on_publish(request, slot, name, PublishKind::Live, &mut self.shared);
+        self.ask(slot, slot, name);
+    }
+
+    fn ask(&mut self, request: u32, slot: u32, name: &str) {
+        let (request, slot) = (RequestId(request), StreamSlot(slot));
+        self.connection.on_publish(request, slot, name.to_owned(), PublishKind::Live, &mut self.shared);
+    }
+
+    fn give_up(&mut self, slot: u32) {
+        self.connection.unpublish(StreamSlot(slot), Why::Peer, &mut self.shared);
+    }
+
+    fn answer(&mut self, request: u32, verdict: Verdict) {
+        self.connection.on_answer(RequestId(request), verdict, &mut self.shared);
     }
 
     fn told(&self) -> Vec<String> {
@@ -311,4 +336,72 @@ fn filters_are_made_for_a_name_that_is_granted() {
     stage.publish(2, "news");
     assert!(stage.orders("AnswerPublish").pop().is_some_and(|answer| answer.contains("Accept")));
     assert_eq!((made.load(Ordering::Relaxed), stage.told()), (2, vec!["news true".to_owned()]));
+}
+
+#[test]
+fn who_publishes_and_gives_up_in_a_loop_asks_once_and_has_no_credit_back_before_the_answer() {
+    let reject = || Verdict::Reject { code: String::new(), text: "does not answer".to_owned() };
+    let verdicts = [
+        (Verdict::Accept, Some("unpublished news 1")),
+        (Verdict::AcceptAs("other".to_owned()), Some("unpublished other")),
+        (reject(), None),
+    ];
+    for (verdict, end) in verdicts {
+        let mut stage = Stage::new(Hooks { publish: true, unpublish: true, ..Hooks::default() }, |_| {});
+        stage.connect(0);
+        for request in 1..1000 {
+            stage.ask(request, 1, &format!("news {request}"));
+            stage.give_up(1);
+        }
+        assert_eq!(stage.told(), ["publish news 1?"]);
+        // Other message streams take the rest of the credit, and giving up returns nothing.
+        for slot in 2..=8 {
+            assert!(stage.connection.questions.has_credit(), "{slot}");
+            stage.ask(1000 + slot, slot, "other");
+            stage.give_up(slot);
+        }
+        assert!(!stage.connection.questions.has_credit());
+        assert_eq!(stage.told().len(), 7);
+
+        // What the message stream wants last is asked when the first has its answer, and behind its end.
+        stage.ask(2000, 1, "last");
+        assert_eq!(stage.told(), Vec::<String>::new());
+        stage.answer(1, verdict);
+        let told: Vec<String> =
+            end.map(str::to_owned).into_iter().chain(["publish last?".to_owned()]).collect();
+        assert_eq!(stage.told(), told);
+        stage.orders("");
+        stage.answer(2000, Verdict::Accept);
+        assert!(stage.orders("AnswerPublish").pop().is_some_and(|order| order.contains("RequestId(2000)")));
+        for slot in 2..=8 {
+            stage.answer(1000 + slot, reject());
+        }
+        assert_eq!(stage.connection.questions.len(), 0);
+        stage.give_up(1);
+        assert_eq!(stage.told(), ["unpublished last"]);
+    }
+}
+
+#[test]
+fn a_play_that_was_given_up_ends_when_it_is_allowed() {
+    let mut stage = Stage::new(Hooks { play: true, unplay: true, ..Hooks::default() }, |_| {});
+    stage.connect(0);
+    let play = |request: u32| PlayRequest {
+        request: RequestId(request),
+        slot: StreamSlot(1),
+        name: "news".to_owned(),
+        start_ms: -2000,
+        duration_ms: -1,
+        format: Format { family: "test", variant: 1, chunk_size: 128 },
+        encoder: |_| panic!("nothing is played"),
+    };
+    for request in 1..100 {
+        stage.connection.on_play(play(request), &mut stage.shared);
+        stage.connection.unplay(StreamSlot(1), Why::Peer, &mut stage.shared);
+    }
+    assert_eq!(stage.told(), ["play news?"]);
+    stage.answer(1, Verdict::Accept);
+    assert_eq!(stage.told(), ["unplayed news"]);
+    assert_eq!(stage.connection.questions.len(), 0);
+    assert_eq!(stage.orders("AnswerPlay"), Vec::<String>::new(), "nobody waits for it");
 }

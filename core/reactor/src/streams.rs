@@ -6,11 +6,11 @@ use crtmp_media::{Command, StreamSlot};
 use crtmp_relay::{HomeId, PlayerId};
 
 use crate::{
+    asked::Wish,
     connection::Connection,
     control::{Happened, ToApplication, Why},
     filtering::Filters,
     observe::{Sight, Watch},
-    questions::Wish,
     shared::Shared,
     sources::tell_stream,
 };
@@ -58,7 +58,7 @@ impl Connection {
                 }
                 name
             }
-            None => match self.take_wish(slot, Wish::Publish) {
+            None => match self.take_wish(slot, Wish::Publish, why) {
                 Some(name) => name,
                 None => return,
             },
@@ -77,7 +77,7 @@ impl Connection {
                 slog::info!(self.log, "stopped playing"; "stream" => &name);
                 name
             }
-            None => match self.take_wish(slot, Wish::Play) {
+            None => match self.take_wish(slot, Wish::Play, why) {
                 Some(name) => name,
                 None => return,
             },

@@ -1,6 +1,7 @@
 //! The order in which an application gets its jobs: first in, first out for each connection, round-robin between
-//! connections. Requests are bounded; events are not, for the connections that they come from are, and streams that come
-//! and go while nobody listens cancel out.
+//! connections. Requests are bounded, and so are events that the application can do without. Events that it is owed are
+//! not: there are never more of them than it has allowed things, and streams that come and go while nobody listens
+//! cancel out.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,6 +9,9 @@ use std::sync::Arc;
 use crtmp_plugin::foreign::ConnInfo;
 
 use super::request::{MessageInfo, NoticeKind, RequestKind};
+
+/// Spare events of one connection that may wait: so much of an application's attention one peer may have.
+pub(super) const SPARE_OF_ONE: usize = 64;
 
 /// A hook to call.
 #[derive(Debug)]
@@ -44,8 +48,10 @@ impl What {
 pub(super) struct Mailbox {
     capacity: usize,
     requests: usize,
+    /// Spare events that wait.
+    spare: usize,
     /// Jobs by connection; no line is empty.
-    lines: HashMap<u64, VecDeque<Job>>,
+    lines: HashMap<u64, Line>,
     /// The connections that have a line, each once, in the order of their turns.
     turns: VecDeque<u64>,
     /// The publisher and name of each stream whose begin waits, and how many such begins do: who publishes a name anew
@@ -53,10 +59,24 @@ pub(super) struct Mailbox {
     begun: HashMap<(u64, String), usize>,
 }
 
+/// What waits of one connection.
+#[derive(Debug, Default)]
+struct Line {
+    jobs: VecDeque<Waiting>,
+    /// How many of them are spare.
+    spare: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: Job,
+    spare: bool,
+}
+
 impl Mailbox {
     pub(super) fn new(capacity: usize) -> Self {
         let (lines, turns, begun) = (HashMap::new(), VecDeque::new(), HashMap::new());
-        Self { capacity, requests: 0, lines, turns, begun }
+        Self { capacity, requests: 0, spare: 0, lines, turns, begun }
     }
 
     /// Whether the next request must be refused.
@@ -67,6 +87,11 @@ impl Mailbox {
     /// Requests that wait.
     pub(super) fn requests(&self) -> usize {
         self.requests
+    }
+
+    /// Whether anything of a connection waits.
+    pub(super) fn has_line(&self, conn: u64) -> bool {
+        self.lines.contains_key(&conn)
     }
 
     /// Adds a job to its connection's line. Behind `Close` there is no place but for a request: another application
@@ -82,25 +107,52 @@ impl Mailbox {
                 return self.forget_begin(id, &stream);
             }
         }
-        let line = self.lines.entry(id).or_default();
-        let closed = matches!(line.back(), Some(Job { what: What::Notice(NoticeKind::Close { .. }), .. }));
-        if closed && !job.what.is_request() {
-            return;
+        if let Some(job) = self.replace(job) {
+            self.put(job, false);
         }
-        if line.is_empty() {
+    }
+
+    /// [`push`](Self::push) of an event that the application can do without. Of all connections as many may wait as
+    /// requests, of one connection [`SPARE_OF_ONE`]; false: it is left out.
+    pub(super) fn push_spare(&mut self, job: Job) -> bool {
+        let Some(job) = self.replace(job) else { return true };
+        let of_one = self.lines.get(&job.conn.id).map_or(0, |line| line.spare);
+        let fits = self.spare < self.capacity && of_one < SPARE_OF_ONE;
+        if fits {
+            self.put(job, true);
+        }
+        fits
+    }
+
+    /// Puts a job into the place of one that it makes pointless; gives back what needs a place of its own.
+    fn replace(&mut self, job: Job) -> Option<Job> {
+        let Some(line) = self.lines.get_mut(&job.conn.id) else { return Some(job) };
+        if line.is_closed() && !job.what.is_request() {
+            return None;
+        }
+        newer_pong(line, job).and_then(|job| newer_description(line, job))
+    }
+
+    fn put(&mut self, job: Job, spare: bool) {
+        let id = job.conn.id;
+        self.requests += usize::from(job.what.is_request());
+        self.spare += usize::from(spare);
+        let line = self.lines.entry(id).or_default();
+        if line.jobs.is_empty() {
             self.turns.push_back(id);
         }
-        let Some(job) = newer_pong(line, job).and_then(|job| newer_description(line, job)) else { return };
-        self.requests += usize::from(job.what.is_request());
-        line.push_back(job);
+        line.spare += usize::from(spare);
+        line.jobs.push_back(Waiting { job, spare });
     }
 
     /// The next job.
     pub(super) fn pop(&mut self) -> Option<Job> {
         let id = self.turns.pop_front()?;
         let line = self.lines.get_mut(&id).expect("who has a turn has a line");
-        let job = line.pop_front().expect("no line is empty");
-        if line.is_empty() {
+        let Waiting { job, spare } = line.jobs.pop_front().expect("no line is empty");
+        line.spare -= usize::from(spare);
+        self.spare -= usize::from(spare);
+        if line.jobs.is_empty() {
             self.lines.remove(&id);
         } else {
             self.turns.push_back(id);
@@ -126,18 +178,18 @@ impl Mailbox {
     /// lately.
     fn forget_begin(&mut self, id: u64, (publisher, name): &(u64, String)) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let is_it = |job: &Job| {
-            matches!(&job.what, What::Notice(NoticeKind::Stream { publisher: of, name: called, live: true })
+        let is_it = |waiting: &Waiting| {
+            matches!(&waiting.job.what, What::Notice(NoticeKind::Stream { publisher: of, name: called, live: true })
                 if of == publisher && called == name)
         };
-        if let Some(at) = line.iter().rposition(is_it) {
-            line.remove(at);
+        if let Some(at) = line.jobs.iter().rposition(is_it) {
+            line.jobs.remove(at);
         }
         self.end_line_if_empty(id);
     }
 
     fn end_line_if_empty(&mut self, id: u64) {
-        if self.lines.get(&id).is_some_and(VecDeque::is_empty) {
+        if self.lines.get(&id).is_some_and(|line| line.jobs.is_empty()) {
             self.lines.remove(&id);
             self.turns.retain(|turn| *turn != id);
         }
@@ -146,17 +198,17 @@ impl Mailbox {
     /// Forgets the requests of one connection, but for messages that want no answer: what they say has happened.
     pub(super) fn drop_requests_of(&mut self, conn: u64) {
         let Some(line) = self.lines.get_mut(&conn) else { return };
-        let before = line.len();
-        line.retain(|job| !job.what.is_request() || job.what.is_news());
-        self.requests -= before - line.len();
+        let before = line.jobs.len();
+        line.jobs.retain(|Waiting { job, .. }| !job.what.is_request() || job.what.is_news());
+        self.requests -= before - line.jobs.len();
         self.end_line_if_empty(conn);
     }
 
     /// Forgets all requests.
     pub(super) fn drop_requests(&mut self) {
         self.lines.retain(|_, line| {
-            line.retain(|job| !job.what.is_request());
-            !line.is_empty()
+            line.jobs.retain(|waiting| !waiting.job.what.is_request());
+            !line.jobs.is_empty()
         });
         self.turns.retain(|turn| self.lines.contains_key(turn));
         self.requests = 0;
@@ -168,29 +220,37 @@ impl Mailbox {
     }
 }
 
+impl Line {
+    /// Whether the connection has left, and has not come back.
+    fn is_closed(&self) -> bool {
+        self.jobs.back().is_some_and(|last| matches!(last.job.what, What::Notice(NoticeKind::Close { .. })))
+    }
+}
+
 /// Puts a newer answer to a ping into the place of an older one; gives back any other job.
-fn newer_pong(line: &mut VecDeque<Job>, job: Job) -> Option<Job> {
+fn newer_pong(line: &mut Line, job: Job) -> Option<Job> {
     if !matches!(job.what, What::Notice(NoticeKind::Pong(_))) {
         return Some(job);
     }
-    match line.iter_mut().find(|waiting| matches!(waiting.what, What::Notice(NoticeKind::Pong(_)))) {
-        Some(waiting) => *waiting = job,
+    let older = |waiting: &&mut Waiting| matches!(waiting.job.what, What::Notice(NoticeKind::Pong(_)));
+    match line.jobs.iter_mut().find(older) {
+        Some(waiting) => waiting.job = job,
         None => return Some(job),
     }
     None
 }
 
 /// Puts a newer description into the place of an older one; gives back any other job.
-fn newer_description(line: &mut VecDeque<Job>, job: Job) -> Option<Job> {
+fn newer_description(line: &mut Line, job: Job) -> Option<Job> {
     let What::Notice(NoticeKind::Metadata { stream_id, .. }) = &job.what else { return Some(job) };
     // The message stream may have been used by another publication before; that one's description stays.
-    let same_publication = line.iter_mut().rev().take_while(
-        |job| !matches!(&job.what, What::Notice(NoticeKind::Unpublish { stream_id: ended, .. }) if ended == stream_id),
+    let same_publication = line.jobs.iter_mut().rev().take_while(
+        |waiting| !matches!(&waiting.job.what, What::Notice(NoticeKind::Unpublish { stream_id: ended, .. }) if ended == stream_id),
     );
     for waiting in same_publication {
-        if matches!(&waiting.what, What::Notice(NoticeKind::Metadata { stream_id: id, .. }) if id == stream_id)
+        if matches!(&waiting.job.what, What::Notice(NoticeKind::Metadata { stream_id: id, .. }) if id == stream_id)
         {
-            *waiting = job;
+            waiting.job = job;
             return None;
         }
     }
@@ -262,6 +322,42 @@ mod tests {
         assert!(mailbox.is_full());
         mailbox.pop();
         assert_eq!((mailbox.is_full(), mailbox.requests()), (false, 1));
+    }
+
+    #[test]
+    fn spare_events_are_bounded_for_each_connection_and_for_all_together() {
+        let mut mailbox = Mailbox::new(2 * SPARE_OF_ONE + 1);
+        let pushes = |mailbox: &mut Mailbox, conn: u64, count: usize| {
+            (0..count).filter(|_| mailbox.push_spare(notice(conn, unpublish()))).count()
+        };
+        assert_eq!(pushes(&mut mailbox, 1, SPARE_OF_ONE - 1), SPARE_OF_ONE - 1);
+        assert_eq!(pushes(&mut mailbox, 1, 1), 1, "just the limit of one");
+        assert_eq!(pushes(&mut mailbox, 1, 100_000), 0, "one more");
+        mailbox.push(notice(1, close()));
+        assert_eq!(
+            pushes(&mut mailbox, 2, SPARE_OF_ONE),
+            SPARE_OF_ONE,
+            "another connection has its own room"
+        );
+        assert_eq!(pushes(&mut mailbox, 3, 2), 1, "and all together no more than requests");
+        assert!(!mailbox.is_full(), "which have theirs");
+        assert!(
+            !mailbox.push_spare(notice(4, close())) && !mailbox.has_line(4),
+            "nothing is left of what does not fit"
+        );
+        assert_eq!(drain(&mut mailbox).len(), 2 * SPARE_OF_ONE + 2);
+        assert_eq!(pushes(&mut mailbox, 1, 100), SPARE_OF_ONE, "what has been taken makes room");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_another_needs_no_room() {
+        let mut mailbox = Mailbox::new(1);
+        for name in ["one", "two", "three"] {
+            assert!(mailbox.push_spare(metadata(1, 1, name)), "{name}");
+        }
+        assert!(!mailbox.push_spare(metadata(1, 2, "other stream")));
+        assert_eq!(drain(&mut mailbox), ["1:three"]);
+        assert!(mailbox.push_spare(metadata(1, 2, "other stream")));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | it | then |
 //! |---|---|
 //! | has more requests waiting than its mailbox holds | the next ones are refused at once |
+//! | has as many events waiting that it can do without | the next ones are left out, and counted in the log |
 //! | panics in a hook | that request is refused; the instance lives on |
 //! | panics [`Limits::panics`] times within [`Limits::panic_window`] | it is *disabled*: all is refused, the instance ends |
 //! | does not return from a hook within [`Limits::hook_timeout`] | it is *stuck*: all is refused, until the hook returns |
@@ -65,7 +66,8 @@ pub struct AppConfig {
 /// Limits of one application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that may wait for the application; events that must not be lost are not counted.
+    /// Requests that may wait for the application, and events that it can do without; events that it is owed are not
+    /// counted.
     pub mailbox: usize,
     /// How long one hook may take.
     pub hook_timeout: Duration,

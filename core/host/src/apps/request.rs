@@ -81,7 +81,8 @@ pub struct MessageInfo {
     pub wants_reply: bool,
 }
 
-/// Something that happened. Never refused, never lost, never answered.
+/// Something that happened. Never answered, and never lost where it ends what the application has decided; see the
+/// documentation of the module for the others.
 #[derive(Clone, Debug)]
 pub struct Notice {
     /// To whom.
@@ -159,7 +160,8 @@ pub enum NoticeKind {
         outcome: CallOutcome,
     },
     /// The connection is gone. Must be told for each connection that the application was asked or told about, and
-    /// is the last: what was asked before and not decided gets no answer any more.
+    /// is the last: what was asked before and not decided gets no answer any more. Where no hook was called for the
+    /// connection, it need not be told further.
     Close {
         /// Why, in words.
         reason: String,

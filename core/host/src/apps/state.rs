@@ -1,19 +1,22 @@
 //! What an application owes to whom. No thread, clock or lock in here: the actor and the watchdog bring them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crtmp_plugin::foreign::{ConnInfo, Failure, Outcome};
 use crtmp_plugin::{self as plugin, Hooks, NotTaken};
 use slog::{Logger, error, info, warn};
 
 use super::Limits;
-use super::mailbox::{Job, Mailbox, What};
+use super::mailbox::{Job, Mailbox, SPARE_OF_ONE, What};
 use super::request::{Answer, Asked, Decision, Effect, Notice, NoticeKind, Request};
 use super::taps::Taps;
 use super::timers::Timers;
+
+/// How often the log says that events were left out.
+const LEFT_OUT_PERIOD: Duration = Duration::from_secs(10);
 
 /// How an application is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,10 @@ pub(super) struct State {
     taps: Taps,
     /// Whom events come from that are of no connection.
     pub(super) nobody: Arc<ConnInfo>,
+    /// Connections that it has heard of, and whose end it is owed; looked at where it has a hook for that.
+    heard: HashSet<u64>,
+    /// Events that were left out since that was said, and when that was.
+    left_out: (u64, Option<Instant>),
     /// Requests without an answer, by ticket.
     open: BTreeMap<u64, Open>,
     running: Option<Running>,
@@ -90,6 +97,16 @@ struct Open {
     put_off: Option<Instant>,
 }
 
+/// What becomes of an event.
+enum Due {
+    /// It is told, whatever waits.
+    Owed,
+    /// It is told where there is room.
+    Spare,
+    /// It is not told.
+    Nothing,
+}
+
 /// The hook that runs.
 struct Running {
     conn: Arc<ConnInfo>,
@@ -114,6 +131,8 @@ impl State {
             timer_before: false,
             taps: Taps::new(limits.tap_bytes),
             nobody: Arc::default(),
+            heard: HashSet::new(),
+            left_out: (0, None),
             open: BTreeMap::new(),
             running: None,
             panics: VecDeque::new(),
@@ -177,8 +196,39 @@ impl State {
             self.call_off(&notice.conn);
             self.taps.forget(notice.conn.id);
         }
-        if wanted {
-            self.mailbox.push(Job { conn: notice.conn, what: What::Notice(notice.kind) });
+        if !wanted {
+            return;
+        }
+        let due = self.due(notice.conn.id, &notice.kind);
+        let job = Job { conn: notice.conn, what: What::Notice(notice.kind) };
+        match due {
+            Due::Owed => self.mailbox.push(job),
+            Due::Spare => self.left_out.0 += u64::from(!self.mailbox.push_spare(job)),
+            Due::Nothing => {}
+        }
+    }
+
+    /// Whether an event may be left out. The end of what the application was asked about is owed to it, and there are
+    /// no more such ends than it has given answers. Of all else a peer can make as much as it likes, also while the
+    /// application does not answer.
+    fn due(&self, conn: u64, kind: &NoticeKind) -> Due {
+        let owed_to = |hook: Hooks| if self.hooks.contains(hook) { Due::Owed } else { Due::Spare };
+        match kind {
+            NoticeKind::Metadata { .. } | NoticeKind::Unpublish { .. } => owed_to(Hooks::PUBLISH),
+            NoticeKind::Unplay { .. } => owed_to(Hooks::PLAY),
+            NoticeKind::Pong(_) => Due::Spare,
+            NoticeKind::Close { .. } if self.heard.contains(&conn) || self.mailbox.has_line(conn) => {
+                Due::Owed
+            }
+            // Its connect was refused, or called off, before the hook was called: it was never there.
+            NoticeKind::Close { .. } if self.hooks.contains(Hooks::CONNECT) => Due::Nothing,
+            NoticeKind::Close { .. } => Due::Spare,
+            // Each of these is bounded where it comes from.
+            NoticeKind::Frame { .. }
+            | NoticeKind::Stream { .. }
+            | NoticeKind::Source { .. }
+            | NoticeKind::Timer(_)
+            | NoticeKind::Result { .. } => Due::Owed,
         }
     }
 
@@ -224,6 +274,8 @@ impl State {
             if let What::Notice(NoticeKind::Frame { frame, .. }) = &job.what {
                 self.taps.taken(frame);
             }
+            self.hear(&job);
+            self.say_left_out(now);
             let ticket = match job.what {
                 What::Request { ticket, .. } => Some(ticket),
                 What::Notice(_) | What::Cancel { .. } => None,
@@ -233,6 +285,29 @@ impl State {
             self.running = Some(Running { conn, hook, ticket, since: now, deadline, called_off: false });
             return Next::Call(job, deadline);
         }
+    }
+
+    /// Whose end is owed from now on.
+    fn hear(&mut self, job: &Job) {
+        if matches!(job.what, What::Notice(NoticeKind::Close { .. })) {
+            self.heard.remove(&job.conn.id);
+        } else if job.conn.id != 0 && self.hooks.contains(Hooks::CLOSE) {
+            self.heard.insert(job.conn.id);
+        }
+    }
+
+    fn say_left_out(&mut self, now: Instant) {
+        let (count, said) = self.left_out;
+        if count == 0 || said.is_some_and(|said| now < said + LEFT_OUT_PERIOD) {
+            return;
+        }
+        self.left_out = (0, Some(now));
+        let (name, most) = (&self.name, self.limits.mailbox);
+        warn!(
+            self.logger,
+            "application `{name}` is too slow: {count} events were left out, of those of which mailbox = {most} may \
+             wait, and {SPARE_OF_ONE} of one connection"
+        );
     }
 
     /// Timers and what else waits take turns, so that neither can keep the other out.

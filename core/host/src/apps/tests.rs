@@ -12,7 +12,7 @@ use crtmp_plugin::{
 };
 use slog::{Discard, Logger, o};
 
-use super::mailbox::What;
+use super::mailbox::{SPARE_OF_ONE, What};
 use super::request::{Effect, MessageInfo, Notice, NoticeKind, PublishInfo, Request, RequestKind};
 use super::state::{Next, State};
 use super::{
@@ -553,4 +553,109 @@ fn frames_without_a_hook_take_no_room() {
     let kind = NoticeKind::Frame { stream_id: 1, name: "x".to_owned(), left_out: 0, frame };
     state.notify(Notice { conn: conn(1), kind });
     assert!(matches!(state.next(Instant::now(), &mut Vec::new()), Next::Wait(None)));
+}
+
+/// Takes all hooks that wait, each of which returns at once; gives what they were.
+fn drain(state: &mut State, now: Instant) -> Vec<String> {
+    let mut effects = Vec::new();
+    let mut hooks = Vec::new();
+    while let Next::Call(job, _) = state.next(now, &mut effects) {
+        hooks.push(match &job.what {
+            What::Request { .. } => format!("{} request", job.conn.id),
+            What::Cancel { .. } => format!("{} cancel", job.conn.id),
+            What::Notice(NoticeKind::Unpublish { .. }) => format!("{} unpublish", job.conn.id),
+            What::Notice(NoticeKind::Close { .. }) => format!("{} close", job.conn.id),
+            What::Notice(other) => format!("{} {other:?}", job.conn.id),
+        });
+        state.finished(Ok(Outcome::Done), now, &mut effects);
+    }
+    hooks
+}
+
+fn close(conn_id: u64) -> Notice {
+    Notice { conn: conn(conn_id), kind: NoticeKind::Close { reason: String::new() } }
+}
+
+fn unpublish(conn_id: u64) -> Notice {
+    let kind = NoticeKind::Unpublish { stream_id: 1, name: "x".to_owned(), why: Ended::ByPeer };
+    Notice { conn: conn(conn_id), kind }
+}
+
+#[test]
+fn who_was_refused_while_the_application_was_stuck_leaves_nothing_in_its_mailbox() {
+    let hooks = Hooks::CONNECT.and(Hooks::CLOSE);
+    let mut state = State::new("x", hooks, Limits::default(), quiet());
+    let connect = |id: u64| Request { conn: conn(id), id: 1, kind: RequestKind::Connect };
+    let start = Instant::now();
+    let mut effects = Vec::new();
+    assert_eq!(state.request(connect(1)), None);
+    assert!(matches!(state.next(start, &mut effects), Next::Call(..)));
+    // One that leaves while it waits for its hook was never there either.
+    assert_eq!(state.request(connect(2)), None);
+    state.notify(close(2));
+    let stuck = start + Limits::default().hook_timeout;
+    state.check(stuck, &mut effects);
+    assert_eq!(state.health(), Health::Stuck);
+    for id in 3..50_000 {
+        assert!(state.request(connect(id)).is_some(), "refused at once");
+        state.notify(close(id));
+    }
+    // The one whose hook runs is heard to its end.
+    state.notify(close(1));
+    state.finished(Ok(Outcome::Done), stuck, &mut effects);
+    assert_eq!(drain(&mut state, stuck), ["1 close"]);
+}
+
+#[test]
+fn ends_of_what_the_application_was_not_asked_about_are_bounded_and_what_was_left_out_is_logged() {
+    let (logger, lines) = heard();
+    let limits = Limits { mailbox: 100, ..Limits::default() };
+    let mut state = State::new("x", Hooks::UNPUBLISH.and(Hooks::CLOSE), limits, logger);
+    let now = Instant::now();
+    for _ in 0..50_000 {
+        state.notify(unpublish(1));
+    }
+    state.notify(close(1));
+    for id in 2..50_000 {
+        state.notify(close(id));
+    }
+    let hooks = drain(&mut state, now);
+    // Whoever is heard of is heard to the end, also where there is no room.
+    assert_eq!(hooks.iter().filter(|hook| *hook == "1 unpublish").count(), SPARE_OF_ONE);
+    assert_eq!(hooks.iter().filter(|hook| *hook == "1 close").count(), 1);
+    assert_eq!(hooks.len(), limits.mailbox + 1);
+    let said: Vec<String> = lines.try_iter().collect();
+    let left_out = 50_000 + 49_998 - limits.mailbox;
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains(&format!("{left_out} events were left out")), "{said:?}");
+
+    // Soon after it is not said again, and then with all that were left out meanwhile.
+    for later in [9, 11] {
+        for id in 1..=limits.mailbox as u64 + 1 {
+            state.notify(close(id));
+        }
+        drain(&mut state, now + Duration::from_secs(later));
+    }
+    let said: Vec<String> = lines.try_iter().collect();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains(": 2 events were left out"), "{said:?}");
+}
+
+#[test]
+fn ends_of_what_the_application_has_allowed_are_never_left_out() {
+    let limits = Limits { mailbox: 16, ..Limits::default() };
+    let hooks = Hooks::CONNECT.and(Hooks::PUBLISH).and(Hooks::UNPUBLISH).and(Hooks::CLOSE);
+    let mut state = State::new("x", hooks, limits, quiet());
+    let now = Instant::now();
+    for id in 1..=200 {
+        assert_eq!(state.request(Request { conn: conn(id), id: 1, kind: RequestKind::Connect }), None);
+        run_hook(&mut state, Ok(Outcome::Done), now);
+        assert_eq!(state.request(publish(id, 2, "x")), None);
+        run_hook(&mut state, Ok(Outcome::Done), now);
+    }
+    for id in 1..=200 {
+        state.notify(unpublish(id));
+        state.notify(close(id));
+    }
+    assert_eq!(drain(&mut state, now).len(), 400);
 }
