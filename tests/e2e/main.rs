@@ -8,7 +8,8 @@
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`events`]: what is told to files and other servers, and metrics.
-//! * [`commands`]: what operators ask for, through every face.
+//! * [`commands`]: what operators ask for.
+//! * [`faces`]: the same data through every face.
 //! * [`services`]: ports that commands open and close.
 //! * [`operators`]: command lines under attack and under load.
 //! * [`browser`]: a page in Chromium that tries to run commands.
@@ -35,6 +36,7 @@ mod commands;
 mod containment;
 mod crowd;
 mod events;
+mod faces;
 mod factories;
 mod hostile;
 mod limits;
