@@ -55,8 +55,11 @@ pub(crate) const ABOUT_THE_SESSIONS: [&str; 7] = [
     "quit",
 ];
 
-/// Commands to which any text is a good one: they may do what a hostile text asks for.
-const TAKE_ANY_TEXT: [&str; 2] = ["addStreamAlias", "createIngestPoint"];
+/// Commands that take every name that is one; which of theirs tells of it, and the command and key that remove it.
+const TAKE_NAMES: [(&str, &str, &str, &str); 2] = [
+    ("addStreamAlias", "listStreamAliases", "removeStreamAlias", "aliasName"),
+    ("createIngestPoint", "listIngestPoints", "removeIngestPoint", "privateStreamName"),
+];
 
 pub(crate) fn config() -> Config {
     let block = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));
@@ -207,6 +210,9 @@ fn state(session: &mut Session) -> Map<String, Value> {
     state
 }
 
+/// Commands that ask whether and how often: of a stream that is not there they say no, and none.
+const SAY_NO: [&str; 2] = ["isStreamRunning", "clientsConnected"];
+
 /// Texts that nobody means well with, as JSON.
 const HOSTILE: [&str; 7] = [
     "../..",
@@ -256,10 +262,36 @@ fn harmless(kind: &str) -> Value {
     }
 }
 
+/// Demands that a hostile text, as the parameter `key` of a command that takes names, is refused, or is kept as it is,
+/// listed so, and found again by it; tells which.
+fn assert_refused_or_kept(http: &Http, name: &str, key: &str, params: &Value) -> bool {
+    let of = |command: &str, params: &Value| {
+        let (status, answer) = http.post(command, &params.to_string());
+        assert_eq!(status, 200, "{command} {params}: {answer}");
+        answer
+    };
+    let taken = of(name, params);
+    if taken["status"] == "FAIL" {
+        return false;
+    }
+    let (_, list, remove, id) = TAKE_NAMES.iter().find(|row| row.0 == name).expect("one of these");
+    // Slashes around a name are none of it, as in an address.
+    let kept = text(params, key).trim_matches('/');
+    assert_eq!(taken["data"][key], kept, "{params}: {taken}");
+    let listed = of(list, &json!({}));
+    let listed: Vec<_> = listed["data"].as_array().expect("a list").iter().map(|entry| &entry[key]).collect();
+    assert_eq!(listed, [kept], "{params}");
+    let removed = of(remove, &json!({ *id: params[*id] }));
+    assert_eq!(removed["status"], "SUCCESS", "{params}: {removed}");
+    true
+}
+
 /// Acceptance 8.
 #[test]
 fn wrong_and_hostile_parameters_fail_and_change_nothing() {
-    let server = Server::start(&config());
+    let named =
+        "{ name = \"named\", library = \"flvplayback\", hasStreamAliases = true, hasIngestPoints = true }";
+    let server = Server::start(&config().block(named));
     let faces = Faces::of(&server);
     let mut canary = Canary::start(&server);
     let mut session = operator(faces);
@@ -296,9 +328,29 @@ fn wrong_and_hostile_parameters_fail_and_change_nothing() {
             let twice = format!("{name} {key}=1 {}=1", key.to_uppercase());
             assert!(session.fails(&twice).contains("twice"), "{twice}");
             wrong(kind).into_iter().for_each(|value| refuses(&given(key, value)));
-            if kind == "text" && command["readOnly"] == false && !TAKE_ANY_TEXT.contains(&name) {
-                // With an id that nobody has, where one is needed.
-                HOSTILE.iter().for_each(|text| refuses(&given(key, json!(text))));
+            if kind != "text" {
+                continue;
+            }
+            // With an id that nobody has, where one is needed.
+            let hostile = HOSTILE.map(|text| given(key, json!(text)));
+            if TAKE_NAMES.iter().any(|row| row.0 == name) {
+                let kept = |params: &&Value| assert_refused_or_kept(&http, name, key, params);
+                let (kept, all) = (hostile.iter().filter(kept).count(), hostile.len());
+                assert_eq!(kept > 0, key != "appName", "{name} {key}: {kept}");
+                assert!(kept < all, "{name} {key}: none was refused");
+            } else if command["readOnly"] == false {
+                hostile.iter().for_each(refuses);
+            } else {
+                // Nothing more is found by it than by any name that is not there.
+                let ask = |params: &Value| http.post(name, &params.to_string()).1;
+                let nothing = ask(&given(key, json!("nobody")));
+                let no_is_an_answer = key == "localStreamName" && SAY_NO.contains(&name);
+                assert_eq!(nothing["status"] == "SUCCESS", no_is_an_answer, "{name} {key}: {nothing}");
+                for params in &hostile {
+                    let answer = ask(params);
+                    assert_eq!(answer["status"], nothing["status"], "{name} {params}: {answer}");
+                    assert_eq!(still(&answer["data"]), still(&nothing["data"]), "{name} {params}");
+                }
             }
         }
         // JSON that is no object of parameters.
