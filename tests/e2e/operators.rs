@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -313,6 +314,33 @@ fn requests_of_browsers_run_nothing() {
     server.stop();
 }
 
+/// Streams that are there at once in [`sessions_at_once_see_one_truth`], and the threads that publish them.
+const CHURNING: usize = 1000;
+const THREADS: usize = 4;
+
+/// Publishes its part of them, and when there are all, that of others instead, one for one. Who is kicked is replaced
+/// in its turn.
+fn churn(address: SocketAddr, thread: usize, all_seen: &AtomicBool) {
+    let mut staying = VecDeque::new();
+    for round in 0..2 * CHURNING / THREADS {
+        let mut client = Client::shaken(address);
+        client.send(&connect("live", &format!("rtmp://{address}/live")));
+        client.send(&Message::command(0, "createStream", 4.0, &[amf::null()]));
+        client.send(&publish(1, &format!("stream \"{thread}\" <b>,{round}")));
+        // Half of them are not yet done when the next one comes.
+        if round % 2 == 0 {
+            while client.message(SOON).is_some_and(|message| !message.says("NetStream.Publish.Start")) {}
+        }
+        staying.push_back(client);
+        if round + 1 == CHURNING / THREADS {
+            wait_for("all streams to be seen", 2 * SOON, || all_seen.load(Ordering::Relaxed).then_some(()));
+        }
+        if staying.len() > CHURNING / THREADS {
+            staying.pop_front();
+        }
+    }
+}
+
 /// ADM-05.
 #[test]
 fn sessions_at_once_see_one_truth() {
@@ -344,55 +372,42 @@ fn sessions_at_once_see_one_truth() {
     }
     assert_eq!(without_counts(&first.done("listServices")), before);
 
-    // 200 streams come and go while they are listed and kicked.
+    // All streams are there at once, and each is replaced by another while they are listed and kicked.
     let mut kicker = operator();
-    let publishers: Vec<_> = (0..4)
-        .map(|thread| {
-            thread::spawn(move || {
-                let mut staying = VecDeque::new();
-                for round in 0..50 {
-                    let name = format!("stream \"{thread}\" <b>,{round}");
-                    let mut client = Client::shaken(address);
-                    client.send(&connect("live", &format!("rtmp://{address}/live")));
-                    client.send(&Message::command(0, "createStream", 4.0, &[amf::null()]));
-                    client.send(&publish(1, &name));
-                    // Half of them are not yet done when the next one comes.
-                    if round % 2 == 0 {
-                        while client
-                            .message(SOON)
-                            .is_some_and(|message| !message.says("NetStream.Publish.Start"))
-                        {
-                        }
-                    }
-                    staying.push_back(client);
-                    if staying.len() > 10 {
-                        staying.pop_front();
-                    }
-                }
+    let all_seen = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let publishers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let all_seen = &all_seen;
+                scope.spawn(move || churn(address, thread, all_seen))
             })
-        })
-        .collect();
-    let mut most = 0;
-    while !publishers.iter().all(thread::JoinHandle::is_finished) {
-        let streams = first.done("listStreams");
-        let streams = streams.as_array().expect("a list");
-        most = most.max(streams.len());
-        let mut ids: Vec<u64> = streams.iter().filter_map(|stream| stream["uniqueId"].as_u64()).collect();
-        assert_eq!(ids.len(), streams.len(), "each has a number");
-        assert!(ids.is_sorted());
-        ids.dedup();
-        assert_eq!(ids.len(), streams.len(), "none is there twice");
-        for stream in streams {
-            let (id, name) = (&stream["connectionId"], stream["name"].as_str().expect("a name"));
-            assert!(name.starts_with("stream \"") && name.contains("\" <b>,"), "{name:?}");
-            // Gone already, perhaps.
-            kicker.run(&format!("closeConnection id={id}"));
+            .collect();
+        while !publishers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            let streams = first.done("listStreams");
+            let streams = streams.as_array().expect("a list");
+            let mut ids: Vec<u64> = streams.iter().filter_map(|stream| stream["uniqueId"].as_u64()).collect();
+            assert_eq!(ids.len(), streams.len(), "each has a number");
+            assert!(ids.is_sorted());
+            ids.dedup();
+            assert_eq!(ids.len(), streams.len(), "none is there twice");
+            let mut names: Vec<&str> = streams.iter().filter_map(|stream| stream["name"].as_str()).collect();
+            assert!(names.iter().all(|name| name.starts_with("stream \"") && name.contains("\" <b>,")));
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), streams.len(), "no name is there twice");
+            if streams.len() == CHURNING {
+                all_seen.store(true, Ordering::Relaxed);
+            }
+            // Not before: else there would never be all of them.
+            if all_seen.load(Ordering::Relaxed) {
+                for stream in streams.iter().step_by(50) {
+                    // Gone already, perhaps.
+                    kicker.run(&format!("closeConnection id={}", stream["connectionId"]));
+                }
+            }
         }
-    }
-    for publisher in publishers {
-        publisher.join().expect("it may be kicked, not fail");
-    }
-    assert!(most > 0, "some were seen");
+    });
+    assert!(all_seen.into_inner(), "all {CHURNING} streams were seen at once");
     wait_for("no streams", SOON, || (first.done("getStreamsCount")["streamCount"] == 0).then_some(()));
     server.stop();
 }
