@@ -115,6 +115,95 @@ fn guesses_are_delayed_and_locked_out_by_address() {
     server.stop();
 }
 
+/// Shows wrong secrets over several connections, face by face; gives how many were compared, and demands that all the
+/// others were refused unseen.
+fn guess(faces: Faces, connections: usize, each: usize) -> usize {
+    const UNSEEN: &str = "too many wrong secrets";
+    let mut compared = 0;
+    for connection in 0..connections {
+        if connection % 4 == 3 {
+            // By HTTP each is a connection of its own.
+            for _ in 0..each {
+                let (status, answer) = Http::new(faces.http, Some("a guess")).post("version", "");
+                assert!([401, 429].contains(&status), "{status}: {answer}");
+                assert_eq!(status == 429, answer.to_string().contains(UNSEEN), "{answer}");
+                compared += usize::from(status == 401);
+            }
+            continue;
+        }
+        let mut session = Session::open([faces.json, faces.text, faces.ascii][connection % 4]);
+        session.write(format!("{}quit\n", "auth secret=a\\ guess\n".repeat(each)).as_bytes());
+        let heard = String::from_utf8(session.rest()).expect("UTF-8");
+        let (unseen, wrong) =
+            (heard.matches(UNSEEN).count(), heard.matches("that is not the secret").count());
+        assert_eq!(unseen + wrong, each, "{heard:.1000}");
+        compared += wrong;
+    }
+    compared
+}
+
+/// ADM-02: many guesses over many connections are compared as slowly as a few, cost no memory, and shut out neither who
+/// has shown the secret nor who comes from elsewhere.
+#[test]
+fn ten_thousand_guesses_are_few_and_lock_out_no_operator() {
+    const THREADS: usize = 8;
+    const CONNECTIONS: usize = 25;
+    const EACH: usize = 50;
+    let beyond = "{ ip = \"0.0.0.0\", port = 0, protocol = \"inboundJsonCli\" }";
+    let open = |chain| format!("{{ ip = \"127.0.0.1\", port = 0, protocol = \"{chain}\" }}");
+    let acceptors = ["inboundTxtCli", "inboundAsciiCli", "inboundHttpJsonCli"].map(open).join(", ");
+    let block = format!(
+        "{{ name = \"admin\", acceptors = {{ {beyond}, {acceptors} }}, maxSessions = 100, \
+         secret = \"{SECRET}\", maxFailures = 3, lockoutSeconds = 2 }}"
+    );
+    let server = Server::start(&Config::new().workers(2).block(&block));
+    let faces = Faces::of(&server);
+    let port = faces.json.port();
+    let faces = Faces { json: SocketAddr::from(([127, 0, 0, 1], port)), ..faces };
+    let mut operator = Session::open(faces.json);
+    operator.done(&format!("auth secret={SECRET}"));
+    let elsewhere = Namespace::new();
+    let mut canary = Canary::start(&server);
+    // What is kept from the first ones on is there.
+    guess(faces, 4, EACH);
+    let before = server.counters().usage();
+
+    let begun = Instant::now();
+    let compared: usize = thread::scope(|scope| {
+        let guessers: Vec<_> =
+            (0..THREADS).map(|_| scope.spawn(move || guess(faces, CONNECTIONS, EACH))).collect();
+        while !guessers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            operator.done("setLogLevel level=6");
+            if let Some(elsewhere) = &elsewhere {
+                let script =
+                    format!("printf 'auth secret={SECRET}\nquit\n' | nc -N {} {port}", elsewhere.host());
+                let outcome = crtmp_tests::Launch::new("sh").arg("-c").arg(script).inside(elsewhere).run();
+                assert!(outcome.stdout.contains("welcome"), "{outcome:?}");
+            }
+        }
+        guessers.into_iter().map(|guesser| guesser.join().expect("it is answered")).sum()
+    });
+    let periods = usize::try_from(begun.elapsed().as_secs() / 2).expect("a short time") + 2;
+    assert!(compared <= 3 * periods, "{compared} of {} were compared", THREADS * CONNECTIONS * EACH);
+
+    let after = server.wait_for_counters("the end of all guessers", SOON, |counters| {
+        let usage = counters.usage();
+        (usage.files <= before.files).then_some(usage)
+    });
+    assert!(after.threads == before.threads, "{before:?} {after:?}");
+    // Fifty bytes for each: the picture that the canary is at is in there too.
+    assert!(after.allocated <= before.allocated + (512 << 10), "{before:?} {after:?}");
+    let logged = server.log().matches("a wrong secret from").count();
+    assert!(logged <= 1 + periods / 5, "{logged} lines");
+    // Nobody guesses any more.
+    wait_for("the end of the lockout", SOON, || {
+        let answer = Session::open(faces.json).run(&format!("auth secret={SECRET}"));
+        (answer["status"] == "SUCCESS").then_some(())
+    });
+    canary.check(&server);
+    server.stop();
+}
+
 /// ADM-08: whoever does not know the secret shuts nobody out.
 #[test]
 fn strangers_do_not_shut_out_the_operator() {
