@@ -4,15 +4,16 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use crtmp_tests::cli::{Faces, Session};
 use crtmp_tests::numbered::{Shape, Source};
-use crtmp_tests::wire::{self, Client};
-use crtmp_tests::{Canary, Config, Launch, Server, ffmpeg, wait_for};
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Canary, Config, Counters, Launch, Server, ffmpeg, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ use crate::{SOON, file, free_port};
 enum Manner {
     /// Takes it.
     Takes,
+    /// Takes it, one each 20 milliseconds.
+    Slow,
     /// Never answers.
     Hangs,
 }
@@ -47,7 +50,7 @@ impl Receiver {
                     continue;
                 }
                 let taken = taken.clone();
-                thread::spawn(move || serve(socket, &taken));
+                thread::spawn(move || serve(socket, manner, &taken));
             }
         });
         Self { port, events }
@@ -71,7 +74,7 @@ impl Receiver {
 }
 
 /// Takes the requests of one connection.
-fn serve(socket: TcpStream, events: &Mutex<Vec<Value>>) {
+fn serve(socket: TcpStream, manner: Manner, events: &Mutex<Vec<Value>>) {
     let mut lines = BufReader::new(&socket);
     loop {
         let mut length = 0;
@@ -93,6 +96,9 @@ fn serve(socket: TcpStream, events: &Mutex<Vec<Value>>) {
         }
         let event = serde_json::from_slice(&body).expect("an event is JSON");
         events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        if manner == Manner::Slow {
+            thread::sleep(Duration::from_millis(20));
+        }
         let mut socket = &socket;
         if socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_err() {
             return;
@@ -256,6 +262,75 @@ fn what_is_too_much_is_dropped_by_pairs() {
     assert!(dropped >= 60, "{dropped} were dropped");
     // The newest are kept.
     assert!(told("stream39") && told("last") && !told("stream20"), "{events:?}");
+}
+
+/// HOOK-03: of 10 000 events while one receiver is down and another slow few wait, the rest is counted, and no worker
+/// waits for them.
+#[test]
+fn ten_thousand_events_hold_up_nobody() {
+    const CLIENTS: usize = 4;
+    const PUBLISHES: usize = 1250;
+    const EVENTS: u64 = 2 * (CLIENTS * PUBLISHES) as u64;
+    const QUEUE: u64 = 100;
+    let slow = Receiver::start(0, Manner::Slow);
+    let more = format!(
+        "queue = {QUEUE}, retryDelay = 0.1, retryDelayMax = 0.2, retries = 1000, \
+         enabledEvents = {{ \"inStreamCreated\", \"inStreamClosed\" }}"
+    );
+    let sinks = rpc(free_port(), &more) + &rpc(slow.port, &more);
+    // The canary began before the sinks, so that it is not one of those that are counted.
+    let server = Server::start(&logger("").log_level(3));
+    let mut canary = Canary::start(&server);
+    server.rewrite(&logger(&sinks).log_level(3));
+    server.signal(Signal::SIGHUP);
+    let sink = |counters: &Counters, index: usize| counters.json()["eventSinks"][index].clone();
+    let number = |sink: &Value, key: &str| sink[key].as_u64().unwrap_or_else(|| panic!("{key} of {sink}"));
+    let told = |sink: &Value| {
+        ["sent", "queued", "failed", "dropped"].map(|key| number(sink, key)).iter().sum::<u64>()
+    };
+    let both = |counters: &Counters, count: u64| {
+        let sinks = [0, 1].map(|index| sink(counters, index));
+        sinks.iter().all(|sink| sink.is_object() && told(sink) == count).then_some(sinks)
+    };
+    server.wait_for_counters("both sinks", SOON, |counters| both(counters, 0));
+
+    let address = server.address();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || publish_again_and_again(address, number, PUBLISHES)))
+            .collect();
+        while !clients.iter().all(thread::ScopedJoinHandle::is_finished) {
+            let counters = server.counters();
+            for index in [0, 1] {
+                let sink = sink(&counters, index);
+                // One is on its way.
+                assert!(number(&sink, "queued") <= QUEUE + 1, "{sink}");
+            }
+        }
+    });
+    let all = |counters: &Counters| both(counters, EVENTS);
+    let [down, slow_sink] = server.wait_for_counters("all to be counted", SOON, all);
+    assert!(number(&down, "sent") == 0 && number(&down, "dropped") >= EVENTS - QUEUE - 1, "{down}");
+    // If anybody had waited for it, it would have taken most of them.
+    assert!(number(&slow_sink, "sent") > 0 && number(&slow_sink, "dropped") > EVENTS / 2, "{slow_sink}");
+    canary.check(&server);
+    drop(canary);
+    server.stop();
+    let events = slow.events();
+    let of_canary = |event: &&Value| event["payload"]["name"] != Canary::STREAM;
+    assert_paired(&events.iter().filter(of_canary).cloned().collect::<Vec<_>>());
+}
+
+/// Begins and ends a publish again and again, each as soon as the server has taken the one before.
+fn publish_again_and_again(address: SocketAddr, number: usize, count: usize) {
+    let mut client = Client::connected(address, "live");
+    client.create_stream();
+    for round in 0..count {
+        client.send(&wire::publish(1, &format!("stream{number}-{}", round % 10)));
+        client.expect("NetStream.Publish.Start");
+        client.send(&Message::command(1, "closeStream", 0.0, &[amf::null()]));
+    }
+    client.expect_open();
 }
 
 /// HOOK-01: a receiver that never answers costs its own events, and no stream anything.
