@@ -23,6 +23,7 @@
 //! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
 //! * [`versions`]: a new version of an application; applications that are disabled and enabled.
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
+//! * [`scripts`]: scripts that ask web services which fail.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
@@ -48,6 +49,7 @@ mod operators;
 mod plugins;
 mod process;
 mod processes;
+mod scripts;
 mod services;
 mod slow;
 mod start;

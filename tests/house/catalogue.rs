@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 14] = [
+const GROUPS: [(&str, usize); 15] = [
     ("EXE", 5),
     ("HS", 13),
     ("CHK", 25),
@@ -19,6 +19,7 @@ const GROUPS: [(&str, usize); 14] = [
     ("WEB", 4),
     ("LOG", 3),
     ("HOOK", 5),
+    ("SSRF", 3),
     ("CFG", 5),
 ];
 

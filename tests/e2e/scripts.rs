@@ -1,0 +1,253 @@
+//! Scripts that ask web services which fail in every way.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crtmp_tests::cli;
+use crtmp_tests::wire::{self, Client, Message, amf};
+use crtmp_tests::{Config, Server, ffmpeg};
+use serde_json::{Value, json};
+use socket2::SockRef;
+
+use crate::containment::beside_canaries;
+use crate::free_port;
+
+/// A web service that does with each request what its path says, and remembers what it was asked. It ends with the
+/// test's process.
+struct Service {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+struct Asked {
+    path: String,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Service {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let remembered = asked.clone();
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let remembered = remembered.clone();
+                thread::spawn(move || answer(socket, address, &remembered));
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Reads one request, and answers it. Errors are no failure: the server may have enough before all is said.
+fn answer(socket: TcpStream, own: SocketAddr, remembered: &Mutex<Vec<Asked>>) {
+    let mut lines = BufReader::new(&socket);
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let from = head.len();
+        if matches!(lines.read_line(&mut head), Ok(0) | Err(_)) {
+            return;
+        }
+        if let Some(value) = head[from..].to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+    }
+    let mut body = vec![0; length];
+    if lines.read_exact(&mut body).is_err() {
+        return;
+    }
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let asked = Asked { path: path.clone(), head, body };
+    remembered.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    let mut socket = &socket;
+    let mut say = |text: &str| socket.write_all(text.as_bytes()).is_ok();
+    let whole = |status: &str, body: &str| {
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    match path.trim_matches('/') {
+        "hangs" => {
+            let _ = (&mut BufReader::new(socket)).read(&mut [0]);
+        }
+        "drips" => {
+            say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+            while say("x") {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "endless" => {
+            say("HTTP/1.1 200 OK\r\n\r\n");
+            while say(&"x".repeat(65536)) {}
+        }
+        "huge" => {
+            say("HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n");
+            while say(&"x".repeat(65536)) {}
+        }
+        "fails" => drop(say(&whole("500 Internal Server Error", "it is broken"))),
+        "redirects" => {
+            let to = format!("302 Found\r\nLocation: http://{own}/trap");
+            say(&whole(&to, r#"{"allow":true}"#));
+        }
+        "nonsense" => drop(say(&whole("200 OK", "{\"allow\":"))),
+        "short" => drop(say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"allow\":true}")),
+        "resets" => {
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+        "no-http" => drop(say("\0\u{1}\u{2} what is that?\r\n\r\n")),
+        "denies" => drop(say(&whole("200 OK", r#"{"allow":false}"#))),
+        _ => drop(say(&whole("200 OK", r#"{"allow":true}"#))),
+    }
+}
+
+/// A server with an application `lua` that runs this script and has an acceptor of its own, and the script's folder.
+fn server(script: &str, keys: &str) -> (Server, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("app.lua");
+    fs::write(&file, script).expect("a temporary file");
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundRtmp\" }";
+    let block = format!(
+        "{{ name = \"lua\", library = \"vmapp\", script = {file:?}, acceptors = {{ {acceptor} }}, {keys} }}"
+    );
+    let config = Config::new().workers(2).limit("webTimeout", "1");
+    (Server::start(&config.block(&block).block(&cli::administrator())), folder)
+}
+
+/// What a publish of this name is answered.
+fn publish(client: &mut Client, name: &str) -> Message {
+    client.create_stream();
+    client.send(&wire::publish(1, name));
+    client.expect("NetStream.Publish.")
+}
+
+/// HOOK-01: a script asks a service whether somebody may publish. Whatever the service does, who is not allowed hears
+/// why, and nobody else notices.
+#[test]
+fn a_web_service_that_fails_refuses_with_a_text_and_disturbs_nobody() {
+    let service = Service::start();
+    let script = r#"
+        local services = { refuses = "http://127.0.0.1:NOBODY/" }
+        function on_publish(client, id, name)
+          local answer, why = http.get((services[name] or "http://SERVICE/") .. name)
+          if not answer then return false, "the service does not say: " .. why end
+          if answer.status ~= 200 then return false, "the service says " .. answer.status end
+          local said, wrong = json.decode(answer.body)
+          if not said then return false, "the service talks nonsense: " .. wrong end
+          return said.allow, "the service does not allow it"
+        end"#;
+    let script = script.replace("NOBODY", &free_port().to_string());
+    let (server, _folder) = server(&script.replace("SERVICE", &service.address.to_string()), "");
+    let address = server.address();
+    let before = server.counters().usage();
+    beside_canaries(&server, "lua", || {
+        for (name, expected) in [
+            ("refuses", "does not say: the connection failed"),
+            ("hangs", "does not say: no answer came in time"),
+            ("drips", "does not say: no answer came in time"),
+            ("endless", "more than webBody = 65536 bytes"),
+            ("huge", "more than webBody = 65536 bytes"),
+            ("fails", "the service says 500"),
+            ("redirects", "the service says 302"),
+            ("nonsense", "the service talks nonsense: "),
+            ("short", "the service does not say: "),
+            ("resets", "does not say: the connection failed"),
+            ("no-http", "does not say: the answer is not HTTP"),
+            ("denies", "the service does not allow it"),
+        ] {
+            let mut refused = Client::connected(address, "lua");
+            refused.create_stream();
+            refused.send(&wire::publish(1, name));
+            // Meanwhile somebody else is allowed.
+            let mut other = Client::connected(address, "lua");
+            let allowed = publish(&mut other, &format!("beside-{name}"));
+            assert!(allowed.says("NetStream.Publish.Start"), "{name}: {allowed:?}");
+            let answer = refused.expect("NetStream.Publish.");
+            assert!(answer.says(expected) && !answer.says("Publish.Start"), "{name}: {answer:?}");
+        }
+        let refused = ffmpeg::publish_film(&format!("rtmp://{address}/lua/denies")).run();
+        assert!(refused.stderr.contains("the service does not allow it"), "{refused:?}");
+    });
+    let asked = service.asked();
+    assert!(asked.iter().all(|asked| asked.path != "/trap"), "a redirect was followed");
+    assert!(asked.iter().any(|asked| asked.path == "/redirects"));
+    let grown = server.counters().usage().resident.saturating_sub(before.resident);
+    assert!(grown < 64 << 20, "{grown} bytes");
+    assert!(!server.log().contains(" ERROR "), "the script itself did not fail");
+    server.stop();
+}
+
+/// HOOK-04: what a client chooses adds neither header fields nor members to what a script asks.
+#[test]
+fn what_a_script_sends_to_a_service_is_encoded() {
+    let service = Service::start();
+    let script = r#"
+        function on_publish(client, id, name, query)
+          local told = http.post_json("http://SERVICE/told", { name = name, query = query })
+          local plain, why = http.get("http://SERVICE/plain?" .. query)
+          local field, bad = http.request{ url = "http://SERVICE/field", headers = { ["X-Query"] = query } }
+          log.info("asked: " .. tostring(told and told.status) .. " " .. tostring(why) .. " " .. tostring(bad))
+          return told ~= nil
+        end"#;
+    let (server, _folder) = server(&script.replace("SERVICE", &service.address.to_string()), "");
+    let name = "say \"so\" & <b>,{}\u{fc}";
+    let query = "a=\"},{\"&b=1\r\nX-Evil: 1\r\n\r\nGET /evil HTTP/1.1";
+    let mut client = Client::connected(server.address(), "lua");
+    let answer = publish(&mut client, &format!("{name}?{query}"));
+    assert!(answer.says("NetStream.Publish.Start"), "{answer:?}");
+    server.wait_for_log("asked: 200 not a URL for this client");
+    server.wait_for_log("the request cannot be sent");
+    let asked = service.asked();
+    let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+    assert_eq!(paths, ["/told"]);
+    assert!(!asked[0].head.to_lowercase().contains("evil"), "{}", asked[0].head);
+    let body: Value = serde_json::from_slice(&asked[0].body).expect("JSON");
+    assert_eq!(body, json!({ "name": name, "query": query }));
+    assert!(!server.log().contains("\nX-Evil"));
+    server.stop();
+}
+
+/// SSRF-01: a request whose URL a peer has chosen does not lead to neighbours, if the script says so.
+#[test]
+fn a_url_of_a_peer_does_not_lead_to_neighbours() {
+    let service = Service::start();
+    let script = r#"
+        function on_message(client, id, command, object, url)
+          local answer, why = http.request{ url = url, public_only = command == "public" }
+          client:result("_result", id, { json.null, answer and "status " .. answer.status or why })
+        end"#;
+    let (server, _folder) = server(script, "");
+    let mut client = Client::connected(server.address(), "lua");
+    let mut ask = |command: &str, url: &str| {
+        client.send(&Message::command(0, command, 9.0, &[amf::null(), amf::string(url)]));
+        client.expect("_result")
+    };
+    let port = service.address.port();
+    for host in ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost", "0.0.0.0"] {
+        let answer = ask("public", &format!("http://{host}:{port}/trap"));
+        assert!(answer.says("not of the public Internet"), "{host}: {answer:?}");
+    }
+    for url in ["http://169.254.169.254/", "http://10.0.0.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/"]
+    {
+        let answer = ask("public", url);
+        assert!(answer.says("not of the public Internet") || answer.says("resolved"), "{url}: {answer:?}");
+    }
+    for url in ["file:///etc/passwd", "gopher://127.0.0.1/", "concat:a|b", "ftp://127.0.0.1/", "//127.0.0.1/"]
+    {
+        let answer = ask("any", url);
+        assert!(answer.says("not a URL for this client"), "{url}: {answer:?}");
+    }
+    assert!(service.asked().is_empty(), "{:?}", service.asked());
+    let answer = ask("any", &format!("http://127.0.0.1:{port}/"));
+    assert!(answer.says("status 200"), "{answer:?}");
+    server.stop();
+}
