@@ -23,7 +23,7 @@
 //! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
 //! * [`versions`]: a new version of an application; applications that are disabled and enabled.
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
-//! * [`scripts`]: scripts that ask web services which fail.
+//! * [`scripts`]: scripts that fail, and scripts that ask web services which do.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]

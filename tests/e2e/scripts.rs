@@ -1,4 +1,4 @@
-//! Scripts that ask web services which fail in every way.
+//! Scripts that ask web services which fail in every way, and scripts that fail themselves, in every callback.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crtmp_tests::cli;
+use crtmp_tests::cli::{self, Session};
 use crtmp_tests::wire::{self, Client, Message, amf};
-use crtmp_tests::{Config, Server, ffmpeg};
+use crtmp_tests::{Config, Kind, Recording, Server, ffmpeg, wait_for};
 use serde_json::{Value, json};
 use socket2::SockRef;
 
-use crate::containment::beside_canaries;
-use crate::free_port;
+use crate::containment::{application, beside_canaries};
+use crate::{SOON, free_port};
 
 /// A web service that does with each request what its path says, and remembers what it was asked. It ends with the
 /// test's process.
@@ -249,5 +249,169 @@ fn a_url_of_a_peer_does_not_lead_to_neighbours() {
     assert!(service.asked().is_empty(), "{:?}", service.asked());
     let answer = ask("any", &format!("http://127.0.0.1:{port}/"));
     assert!(answer.says("status 200"), "{answer:?}");
+    server.stop();
+}
+
+/// Fails in every callback; in those that answer requests only where it is asked to.
+const FAILING: &str = r#"
+local publisher
+function on_load() error("on_load fails") end
+function on_accept(client) error("on_accept fails") end
+function on_connect(client, info)
+  if client.query == "fail" then error("on_connect fails") end
+  return true
+end
+function on_publish(client, id, name)
+  if name == "bad" then error("on_publish fails") end
+  return true
+end
+function on_play(client, id, name)
+  if name == "bad" then error("on_play fails") end
+  return true
+end
+function on_metadata(client, values, name) error("on_metadata fails") end
+function on_unpublish(client, name) error("on_unpublish fails") end
+function on_unplay(client, name) error("on_unplay fails") end
+function on_play_stop(client, name) error("on_play_stop fails") end
+function on_pong(client, delay, bytes) error("on_pong fails") end
+function on_close(client, reason) error("on_close fails") end
+function on_stream(name, live, client)
+  if live and name == "film" then publisher = client end
+  error("on_stream fails")
+end
+local ways = {
+  fail = function() error("on_message fails") end,
+  wait = function() sleep(0.01) error("the rest fails") end,
+  index = function() local nothing return nothing.at.all end,
+  table = function() error({ "not a text" }) end,
+  after = function() timer.after(0, function() error("timer.after fails") end) end,
+  every = function() timer.every(0.05, function() error("timer.every fails") end) end,
+  http = function() http.send({ url = "http://127.0.0.1:1/" }, function() error("http.send fails") end) end,
+  ask = function() server.send_command("version", {}, function() error("send_command fails") end) end,
+  call = function(client) client:call("tellMe", { json.null }, function() error("call fails") end) end,
+  frames = function() publisher:enable_av_cb(function() error("enable_av_cb fails") end) end,
+  stop = function() publisher:unpublish() end,
+}
+function on_message(client, id, command)
+  ways[command](client)
+  client:result("_result", id, { json.null, "done" })
+end
+server.add_command("failing", { read_only = true }, function() error("the command fails") end)
+"#;
+
+fn line_of(text: &str) -> usize {
+    FAILING.lines().position(|line| line.contains(text)).expect("a line of the script") + 1
+}
+
+/// Waits until the log has this error, with the line of the script that it is in.
+fn expect_fault(server: &Server, text: &str) {
+    let fault = format!("app.lua:{}: {text}", line_of(text));
+    wait_for(&fault, SOON, || {
+        let log = server.log();
+        log.lines().any(|line| line.contains(" ERROR ") && line.contains(&fault)).then_some(())
+    });
+}
+
+/// FLT-26: an error in any callback of a script is logged with its place, refuses what it is about, and ends nothing.
+#[test]
+fn errors_in_every_callback_are_told_with_their_place_and_end_nothing() {
+    const REFUSED: &str = "the application failed";
+    let (server, _folder) = server(FAILING, "pingInterval = 0.1, publisherReturn = 0");
+    let address = server.address();
+    let mut session = Session::operator(&server);
+    expect_fault(&server, "on_load fails");
+    let url = |stream: &str| format!("rtmp://{address}/lua/{stream}");
+    let mut publisher = ffmpeg::publish_film(&url("film")).within(Duration::from_secs(300)).start();
+    server.wait_for_publisher("film");
+    let mut player = Recording::start(&url("film"));
+    let pictures = |more: usize| {
+        let seen = Recording::of_program(&player).of(Kind::Video).len();
+        wait_for("more pictures", SOON, || {
+            (Recording::of_program(&player).of(Kind::Video).len() >= seen + more).then_some(())
+        });
+    };
+    pictures(1);
+
+    // What is asked is refused.
+    let mut services = server.services().iter().filter(|service| service.application == "lua");
+    let own = services.find(|service| service.chain == "inboundRtmp").expect("its acceptor").address;
+    Client::open(own).expect_close(SOON);
+    expect_fault(&server, "on_accept fails");
+    let mut refused = Client::shaken(address);
+    refused.send(&wire::connect("lua?fail", "rtmp://localhost/lua?fail"));
+    assert!(refused.expect("_error").says(REFUSED));
+    expect_fault(&server, "on_connect fails");
+    let mut client = Client::connected(address, "lua");
+    let answer = publish(&mut client, "bad");
+    assert!(answer.says(REFUSED) && !answer.says("Publish.Start"), "{answer:?}");
+    expect_fault(&server, "on_publish fails");
+    let refused = ffmpeg::publish_film(&url("bad")).run();
+    assert!(refused.stderr.contains(REFUSED), "{refused:?}");
+    let answer = Client::player(address, "lua", "bad").expect("NetStream.Play.");
+    assert!(answer.says(REFUSED), "{answer:?}");
+    expect_fault(&server, "on_play fails");
+    let why = session.fails("failing");
+    assert!(why.contains(REFUSED), "{why}");
+    expect_fault(&server, "the command fails");
+
+    // What is called, and what it has left to be called later.
+    let mut caller = Client::connected(address, "lua");
+    let mut call = |name: &str, answer: &str| {
+        caller.send(&Message::command(0, name, 9.0, &[amf::null()]));
+        let answer = caller.expect(answer);
+        if name == "call" {
+            let values = [amf::null(), amf::string("the result")];
+            caller.send(&Message::command(0, "_result", 2.0, &values));
+        }
+        answer
+    };
+    for (name, fault) in [("fail", "on_message fails"), ("wait", "the rest fails")] {
+        assert!(call(name, "_error").says(REFUSED), "{name}");
+        expect_fault(&server, fault);
+    }
+    for name in ["index", "table", "nobody knows this"] {
+        assert!(call(name, "_error").says(REFUSED), "{name}");
+    }
+    server.wait_for_log("attempt to index a nil value (local 'nothing')");
+    server.wait_for_log("attempt to call a nil value");
+    // Its text says no place, so the trace does.
+    server.wait_for_log(&format!("app.lua:{}: in field", line_of("not a text")));
+    for (name, fault) in [
+        ("after", "timer.after fails"),
+        ("every", "timer.every fails"),
+        ("http", "http.send fails"),
+        ("ask", "send_command fails"),
+        ("call", "call fails"),
+        ("frames", "enable_av_cb fails"),
+    ] {
+        call(name, "_result");
+        expect_fault(&server, fault);
+    }
+    let every = || server.log().matches("timer.every fails").count();
+    let before = every();
+    wait_for("the timer to go on", SOON, || (every() > before + 2).then_some(()));
+
+    // What it is told.
+    for fault in ["on_metadata fails", "on_stream fails", "on_pong fails", "on_close fails"] {
+        expect_fault(&server, fault);
+    }
+    pictures(25);
+    let mut leaving = Recording::start(&url("film"));
+    wait_for("a picture", SOON, || {
+        (!Recording::of_program(&leaving).of(Kind::Video).is_empty()).then_some(())
+    });
+    leaving.kill();
+    expect_fault(&server, "on_unplay fails");
+
+    // Everything goes on.
+    assert!(publisher.runs() && player.runs());
+    let mut good = Client::connected(address, "lua");
+    assert!(publish(&mut good, "good").says("NetStream.Publish.Start"));
+    assert_eq!(application(&mut session, "lua")["health"], "well");
+    drop(good);
+    call("stop", "_result");
+    expect_fault(&server, "on_unpublish fails");
+    expect_fault(&server, "on_play_stop fails");
+    player.kill();
     server.stop();
 }

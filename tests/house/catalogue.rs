@@ -24,7 +24,7 @@ const GROUPS: [(&str, usize); 15] = [
 ];
 
 /// Cases of groups that are not all here.
-const SINGLE: [&str; 6] = ["LOAD-03", "LOAD-04", "FLT-05", "NAM-01", "NAM-02", "NAM-08"];
+const SINGLE: [&str; 7] = ["LOAD-03", "LOAD-04", "FLT-05", "FLT-26", "NAM-01", "NAM-02", "NAM-08"];
 
 /// What the beginnings of names stand for.
 const FOLDERS: [(&str, &str); 11] = [
