@@ -348,6 +348,7 @@ fn a_closed_connection_cancels_what_was_put_off() {
 fn a_full_mailbox_refuses_requests_and_keeps_events() {
     let mut server = start("{}", Limits { mailbox: 2, ..patient() }).unwrap();
     let far = conn(1, "live");
+    assert_eq!(server.ask(&conn(4, "live"), RequestKind::Connect), Decision::Accept);
     assert_eq!(server.post(&far, publish("sleep300")), None);
     until(|| server.app.waiting() == 0);
     assert_eq!(server.post(&far, publish("a")), None);
@@ -364,6 +365,7 @@ fn a_full_mailbox_refuses_requests_and_keeps_events() {
 fn stopping_finishes_the_mailbox_first() {
     let mut server = start("{}", patient()).unwrap();
     let far = conn(1, "live");
+    assert_eq!(server.ask(&conn(2, "live"), RequestKind::Connect), Decision::Accept);
     for name in ["later", "sleep100", "last"] {
         assert_eq!(server.post(&far, publish(name)), None);
     }
