@@ -3,7 +3,7 @@
 //! not: there are never more of them than it has allowed things, and streams that come and go while nobody listens
 //! cancel out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crtmp_plugin::foreign::ConnInfo;
@@ -52,31 +52,36 @@ pub(super) struct Mailbox {
     spare: usize,
     /// Jobs by connection; no line is empty.
     lines: HashMap<u64, Line>,
-    /// The connections that have a line, each once, in the order of their turns.
-    turns: VecDeque<u64>,
-    /// The publisher and name of each stream whose begin waits, and how many such begins do: who publishes a name anew
+    /// The connections that have a line, each once, by the number of their turn.
+    turns: BTreeMap<u64, u64>,
+    /// The last number that was given: to a turn or to a job.
+    number: u64,
+    /// The publisher and name of each stream whose begin waits, and the numbers of these jobs: who publishes a name anew
     /// before it gives it up begins twice.
-    begun: HashMap<(u64, String), usize>,
+    begun: HashMap<(u64, String), VecDeque<u64>>,
 }
 
 /// What waits of one connection.
 #[derive(Debug, Default)]
 struct Line {
+    /// In the order of their numbers.
     jobs: VecDeque<Waiting>,
     /// How many of them are spare.
     spare: usize,
+    turn: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    number: u64,
     job: Job,
     spare: bool,
 }
 
 impl Mailbox {
     pub(super) fn new(capacity: usize) -> Self {
-        let (lines, turns, begun) = (HashMap::new(), VecDeque::new(), HashMap::new());
-        Self { capacity, requests: 0, spare: 0, lines, turns, begun }
+        let (lines, turns, begun) = (HashMap::new(), BTreeMap::new(), HashMap::new());
+        Self { capacity, requests: 0, spare: 0, lines, turns, number: 0, begun }
     }
 
     /// Whether the next request must be refused.
@@ -102,9 +107,11 @@ impl Mailbox {
         if let What::Notice(NoticeKind::Stream { publisher, name, live }) = &job.what {
             let stream = (*publisher, name.clone());
             if *live {
-                *self.begun.entry(stream).or_default() += 1;
-            } else if self.take_begun(&stream) {
-                return self.forget_begin(id, &stream);
+                let number = self.put(job, false);
+                return self.begun.entry(stream).or_default().push_back(number);
+            }
+            if let Some(number) = self.take_begun(&stream, VecDeque::pop_back) {
+                return self.forget_begin(id, number);
             }
         }
         if let Some(job) = self.replace(job) {
@@ -133,66 +140,75 @@ impl Mailbox {
         newer_pong(line, job).and_then(|job| newer_description(line, job))
     }
 
-    fn put(&mut self, job: Job, spare: bool) {
+    /// Puts a job at the end of its line; gives its number.
+    fn put(&mut self, job: Job, spare: bool) -> u64 {
         let id = job.conn.id;
         self.requests += usize::from(job.what.is_request());
         self.spare += usize::from(spare);
+        let number = self.next_number();
         let line = self.lines.entry(id).or_default();
         if line.jobs.is_empty() {
-            self.turns.push_back(id);
+            line.turn = number;
+            self.turns.insert(number, id);
         }
         line.spare += usize::from(spare);
-        line.jobs.push_back(Waiting { job, spare });
+        line.jobs.push_back(Waiting { number, job, spare });
+        number
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
     }
 
     /// The next job.
     pub(super) fn pop(&mut self) -> Option<Job> {
-        let id = self.turns.pop_front()?;
+        let (_, id) = self.turns.pop_first()?;
+        let number = self.next_number();
         let line = self.lines.get_mut(&id).expect("who has a turn has a line");
-        let Waiting { job, spare } = line.jobs.pop_front().expect("no line is empty");
+        let Waiting { job, spare, .. } = line.jobs.pop_front().expect("no line is empty");
         line.spare -= usize::from(spare);
         self.spare -= usize::from(spare);
         if line.jobs.is_empty() {
             self.lines.remove(&id);
         } else {
-            self.turns.push_back(id);
+            line.turn = number;
+            self.turns.insert(number, id);
         }
         self.requests -= usize::from(job.what.is_request());
         if let What::Notice(NoticeKind::Stream { publisher, name, live: true }) = &job.what {
-            self.take_begun(&(*publisher, name.clone()));
+            self.take_begun(&(*publisher, name.clone()), VecDeque::pop_front);
         }
         Some(job)
     }
 
-    /// One begin less waits; whether there was one.
-    fn take_begun(&mut self, stream: &(u64, String)) -> bool {
-        let Some(count) = self.begun.get_mut(stream) else { return false };
-        *count -= 1;
-        if *count == 0 {
+    /// Takes the first or last begin of a stream that waits; gives its number.
+    fn take_begun(
+        &mut self,
+        stream: &(u64, String),
+        which: impl FnOnce(&mut VecDeque<u64>) -> Option<u64>,
+    ) -> Option<u64> {
+        let numbers = self.begun.get_mut(stream)?;
+        let number = which(numbers);
+        if numbers.is_empty() {
             self.begun.remove(stream);
         }
-        true
+        number
     }
 
-    /// Takes the begin of a stream out of a line. It is looked for from the back: who comes and goes in a loop has come
-    /// lately.
-    fn forget_begin(&mut self, id: u64, (publisher, name): &(u64, String)) {
+    /// Takes the begin of a stream out of a line.
+    fn forget_begin(&mut self, id: u64, number: u64) {
         let Some(line) = self.lines.get_mut(&id) else { return };
-        let is_it = |waiting: &Waiting| {
-            matches!(&waiting.job.what, What::Notice(NoticeKind::Stream { publisher: of, name: called, live: true })
-                if of == publisher && called == name)
-        };
-        if let Some(at) = line.jobs.iter().rposition(is_it) {
+        if let Ok(at) = line.jobs.binary_search_by_key(&number, |waiting| waiting.number) {
             line.jobs.remove(at);
         }
         self.end_line_if_empty(id);
     }
 
     fn end_line_if_empty(&mut self, id: u64) {
-        if self.lines.get(&id).is_some_and(|line| line.jobs.is_empty()) {
-            self.lines.remove(&id);
-            self.turns.retain(|turn| *turn != id);
-        }
+        let Some(line) = self.lines.get(&id).filter(|line| line.jobs.is_empty()) else { return };
+        self.turns.remove(&line.turn);
+        self.lines.remove(&id);
     }
 
     /// Forgets the requests of one connection, but for messages that want no answer: what they say has happened.
@@ -210,7 +226,7 @@ impl Mailbox {
             line.jobs.retain(|waiting| !waiting.job.what.is_request());
             !line.jobs.is_empty()
         });
-        self.turns.retain(|turn| self.lines.contains_key(turn));
+        self.turns.retain(|_, conn| self.lines.contains_key(conn));
         self.requests = 0;
     }
 
@@ -433,6 +449,34 @@ mod tests {
         mailbox.push(stream(4, "alone", true));
         mailbox.push(stream(4, "alone", false));
         assert!(mailbox.pop().is_none() && mailbox.begun.is_empty());
+    }
+
+    /// How many wait is no matter for who leaves: each step below would otherwise walk over all of them.
+    #[test]
+    fn of_very_many_lines_and_streams_those_that_end_go() {
+        const COUNT: u64 = 50_000;
+        let mut mailbox = Mailbox::new(COUNT as usize);
+        let stream =
+            |publisher, live| notice(0, NoticeKind::Stream { publisher, name: "x".to_owned(), live });
+        for id in 1..=COUNT {
+            mailbox.push(request(id, id));
+            mailbox.push(stream(id, true));
+        }
+        for id in (1..=COUNT).filter(|id| id % 10_000 != 0) {
+            mailbox.drop_requests_of(id);
+            mailbox.push(stream(id, false));
+        }
+        assert_eq!((mailbox.requests(), mailbox.turns.len(), mailbox.begun.len()), (5, 6, 5));
+        let left: Vec<u64> = std::iter::from_fn(|| mailbox.pop())
+            .map(|job| match job.what {
+                What::Request { ticket, .. } => ticket,
+                What::Notice(NoticeKind::Stream { publisher, live: true, .. }) => publisher,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        // The line of the streams is one of six that take turns, and the first: it is there since the first stream.
+        assert_eq!(left, [1, 1, 2, 3, 4, 5, 2, 3, 4, 5].map(|at| at * 10_000));
+        assert!(mailbox.lines.is_empty() && mailbox.turns.is_empty() && mailbox.begun.is_empty());
     }
 
     #[test]

@@ -21,11 +21,12 @@
 //! # Reading order
 //!
 //! `request` has the words, `mailbox` the order of jobs (no thread in it), `state` what an application owes to whom
-//! (no thread either), `actor` the thread, `handle` the outside, `watchdog` the clock.
+//! (no thread either), `open` the requests that it has not answered, `actor` the thread, `handle` the outside, `watchdog` the clock.
 
 mod actor;
 mod handle;
 mod mailbox;
+mod open;
 mod request;
 mod state;
 mod taps;

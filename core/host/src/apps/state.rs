@@ -1,6 +1,6 @@
 //! What an application owes to whom. No thread, clock or lock in here: the actor and the watchdog bring them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use slog::{Logger, error, info, warn};
 
 use super::Limits;
 use super::mailbox::{Job, Mailbox, SPARE_OF_ONE, What};
+use super::open::{Open, OpenRequests};
 use super::request::{Answer, Asked, Decision, Effect, Notice, NoticeKind, Request};
 use super::taps::Taps;
 use super::timers::Timers;
@@ -64,8 +65,7 @@ pub(super) struct State {
     heard: HashSet<u64>,
     /// Events that were left out since that was said, and when that was.
     left_out: (u64, Option<Instant>),
-    /// Requests without an answer, by ticket.
-    open: BTreeMap<u64, Open>,
+    open: OpenRequests,
     running: Option<Running>,
     /// When the latest hooks panicked.
     panics: VecDeque<Instant>,
@@ -84,17 +84,6 @@ enum Life {
     Disabled,
     Stopping,
     Ended,
-}
-
-/// A request without an answer: in the mailbox, in its hook, or put off.
-struct Open {
-    conn: Arc<ConnInfo>,
-    id: u64,
-    asked: Asked,
-    /// The far end waits for an answer.
-    awaited: bool,
-    /// Set once it is put off: until when.
-    put_off: Option<Instant>,
 }
 
 /// What becomes of an event.
@@ -133,7 +122,7 @@ impl State {
             nobody: Arc::default(),
             heard: HashSet::new(),
             left_out: (0, None),
-            open: BTreeMap::new(),
+            open: OpenRequests::default(),
             running: None,
             panics: VecDeque::new(),
             panics_ever: 0,
@@ -173,7 +162,7 @@ impl State {
         }
         let ticket = NEXT_TICKET.fetch_add(1, Ordering::Relaxed);
         let awaited = kind.is_awaited();
-        self.open.insert(ticket, Open { conn: conn.clone(), id, asked, awaited, put_off: None });
+        self.open.add(ticket, Open::new(conn.clone(), id, asked, awaited));
         self.mailbox.push(Job { conn, what: What::Request { ticket, kind } });
         None
     }
@@ -235,10 +224,7 @@ impl State {
     /// The connection has left: nobody waits for its answers.
     fn call_off(&mut self, conn: &Arc<ConnInfo>) {
         self.mailbox.drop_requests_of(conn.id);
-        let left: Vec<u64> =
-            self.open.iter().filter(|(_, open)| open.conn.id == conn.id).map(|(ticket, _)| *ticket).collect();
-        for ticket in left {
-            let open = self.open.remove(&ticket).expect("just found");
+        while let Some((ticket, open)) = self.open.take_of(conn.id) {
             self.tell_cancelled(ticket, &open);
         }
     }
@@ -249,7 +235,7 @@ impl State {
             && running.ticket == Some(ticket)
         {
             running.called_off = true;
-        } else if open.put_off.is_some() && self.hooks.contains(Hooks::CANCEL) {
+        } else if open.is_put_off() && self.hooks.contains(Hooks::CANCEL) {
             self.mailbox.push(Job { conn: open.conn.clone(), what: What::Cancel { ticket } });
         }
     }
@@ -345,15 +331,14 @@ impl State {
                 "application `{}` answers again: `{}` took {seconds:.1} s", self.name, running.hook
             );
         }
-        let open = running.ticket.and_then(|ticket| self.open.get_mut(&ticket));
         match result {
             Ok(Outcome::Later) => {
-                if let Some(open) = open {
-                    open.put_off = Some(now + self.limits.later_timeout);
+                if let Some(ticket) = running.ticket {
+                    self.open.put_off(ticket, now + self.limits.later_timeout);
                 }
             }
             Ok(Outcome::Done) => {
-                if let Some(open) = open {
+                if let Some(open) = running.ticket.and_then(|ticket| self.open.get(ticket)) {
                     // What nobody waits for, the hook may leave unanswered.
                     if open.awaited {
                         error!(
@@ -386,12 +371,12 @@ impl State {
         ticket: u64,
         answer: Option<plugin::Answer>,
     ) -> Result<Effect, NotTaken> {
-        let open = self.open.get(&ticket).ok_or(NotTaken::Gone)?;
+        let open = self.open.get(ticket).ok_or(NotTaken::Gone)?;
         let decision = open.asked.decide(answer).map_err(|fault| {
             error!(self.logger, "application `{}` answered {fault}", self.name);
             NotTaken::Invalid
         })?;
-        let open = self.open.remove(&ticket).expect("just found");
+        let open = self.open.take(ticket).expect("just found");
         Ok(effect_of(Answer { conn: open.conn.id, id: open.id, decision }, open.asked))
     }
 
@@ -412,19 +397,12 @@ impl State {
             self.stuck = true;
             self.refuse_all("does not answer", effects);
         }
-        let late: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|(_, open)| open.put_off.is_some_and(|until| until <= now))
-            .map(|(ticket, _)| *ticket)
-            .collect();
-        for ticket in late {
-            let open = self.open.remove(&ticket).expect("just found");
+        while let Some((ticket, open)) = self.open.take_late(now) {
             self.tell_cancelled(ticket, &open);
             effects.push(open.refusal(self.says("did not decide in time")));
         }
         let running = self.running.as_ref().filter(|_| !self.stuck).map(|running| running.deadline);
-        self.open.values().filter_map(|open| open.put_off).chain(running).min()
+        self.open.next_late().into_iter().chain(running).min()
     }
 
     /// Finish what waits, then end.
@@ -489,14 +467,14 @@ impl State {
     }
 
     fn refuse(&mut self, ticket: Option<u64>, trouble: &str, effects: &mut Vec<Effect>) {
-        if let Some(open) = ticket.and_then(|ticket| self.open.remove(&ticket)) {
+        if let Some(open) = ticket.and_then(|ticket| self.open.take(ticket)) {
             effects.push(open.refusal(self.says(trouble)));
         }
     }
 
     fn refuse_all(&mut self, trouble: &str, effects: &mut Vec<Effect>) {
         self.mailbox.drop_requests();
-        for (ticket, open) in std::mem::take(&mut self.open) {
+        for (ticket, open) in self.open.take_all() {
             self.tell_cancelled(ticket, &open);
             effects.push(open.refusal(self.says(trouble)));
         }

@@ -659,3 +659,42 @@ fn ends_of_what_the_application_has_allowed_are_never_left_out() {
     }
     assert_eq!(drain(&mut state, now).len(), 400);
 }
+
+/// How many are put off is no matter for who leaves: each step below would otherwise walk over all of them.
+#[test]
+fn of_very_many_requests_that_are_put_off_those_of_who_leaves_are_called_off() {
+    const COUNT: u64 = 50_000;
+    let limits = Limits { later_timeout: Duration::from_secs(30), ..Limits::default() };
+    let mut state = State::new("x", Hooks::PUBLISH.and(Hooks::CANCEL), limits, quiet());
+    let start = Instant::now();
+    let mut effects = Vec::new();
+    for id in 1..=COUNT {
+        for request in [1, 2] {
+            assert_eq!(state.request(publish(id, request, "x")), None);
+            let now = start + Duration::from_micros(id);
+            run_hook(&mut state, Ok(Outcome::Later), now);
+            let first = start + Duration::from_micros(1) + limits.later_timeout;
+            assert_eq!(state.check(now, &mut effects), Some(first));
+        }
+    }
+    // Every second one leaves, those who came first last.
+    for id in (1..=COUNT).rev().filter(|id| id % 2 == 1) {
+        state.notify(close(id));
+    }
+    let expected: Vec<String> =
+        (1..=COUNT).rev().filter(|id| id % 2 == 1).map(|id| format!("{id} cancel")).collect();
+    assert_eq!(drain(&mut state, start), [expected.clone(), expected].concat());
+    assert!(effects.is_empty(), "nobody waits for these answers");
+
+    // The others are refused when their time is up, the first of them first.
+    let late = start + limits.later_timeout + Duration::from_micros(4);
+    assert_eq!(state.check(late, &mut effects), Some(late + Duration::from_micros(2)));
+    let refused: Vec<(u64, u64)> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Answer(answer) => (answer.conn, answer.id),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(refused, [(2, 1), (2, 2), (4, 1), (4, 2)]);
+}
