@@ -78,7 +78,7 @@ fn answer(socket: TcpStream, own: SocketAddr, remembered: &Mutex<Vec<Asked>>) {
     };
     match path.trim_matches('/') {
         "hangs" => {
-            let _ = (&mut BufReader::new(socket)).read(&mut [0]);
+            let _ = BufReader::new(socket).read(&mut [0]);
         }
         "drips" => {
             say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
@@ -119,7 +119,7 @@ fn server(script: &str, keys: &str) -> (Server, tempfile::TempDir) {
     let block = format!(
         "{{ name = \"lua\", library = \"vmapp\", script = {file:?}, acceptors = {{ {acceptor} }}, {keys} }}"
     );
-    let config = Config::new().workers(2).limit("webTimeout", "1");
+    let config = Config::new().workers(2).limit("webTimeout", "2");
     (Server::start(&config.block(&block).block(&cli::administrator())), folder)
 }
 
