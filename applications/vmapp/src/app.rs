@@ -13,10 +13,12 @@ use mlua::{IntoLua, Lua, MultiValue, Table, Value};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use self::complaints::Complaints;
 use crate::desk::{Asked, Desk, Open, Then};
 use crate::vm::{Limits, Machine, Outcome, Task, from_lua, to_lua};
 use crate::{api, client};
 
+mod complaints;
 mod reload;
 mod testing;
 
@@ -25,9 +27,6 @@ const WATCH: TimerId = TimerId(0);
 
 /// How often it looks.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
-
-/// Refusals for want of budget are logged once in this time.
-const COMPLAINT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The settings of the application.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,7 +78,7 @@ pub struct VmApp {
     seen: Option<(SystemTime, u64)>,
     generation: u64,
     script: Script,
-    complained: Option<Instant>,
+    complaints: Complaints,
 }
 
 /// A script that runs, with all that belongs to it.
@@ -118,7 +117,8 @@ impl App for VmApp {
         let file = host.folder().join(&settings.script);
         let seen = reload::look(&file);
         let script = Script::start(&host, &settings, &file, 1, |_| Ok(()))?;
-        let mut app = Self { host, settings, file, seen, generation: 1, script, complained: None };
+        let mut app =
+            Self { host, settings, file, seen, generation: 1, script, complaints: Complaints::default() };
         app.offer_commands()?;
         if app.settings.watch && !app.settings.test {
             let set = app.host.set_timer(WATCH, WATCH_PERIOD, Some(WATCH_PERIOD));
@@ -412,19 +412,22 @@ impl VmApp {
             Outcome::Refused(refused, task) => {
                 // Dropped here, it is closed before the next call.
                 drop(task);
-                let now = Instant::now();
-                if self.complained.is_none_or(|last| now.duration_since(last) >= COMPLAINT_PERIOD) {
-                    self.complained = Some(now);
-                    self.host.error(format_args!("{}: {refused}", self.file.display()));
-                }
+                self.complain(&format!("{}: {refused}", self.file.display()));
                 self.refuse(request, "the application is busy");
             }
         }
     }
 
     fn fail(&mut self, name: &str, request: Option<u64>, text: &str) {
-        self.host.error(format_args!("{name}: {text}"));
+        self.complain(&format!("{name}: {text}"));
         self.refuse(request, "the application failed");
+    }
+
+    /// Logs an error, unless the same one has just been logged.
+    fn complain(&mut self, text: &str) {
+        if let Some(text) = self.complaints.note(text, Instant::now()) {
+            self.host.error(text);
+        }
     }
 
     /// Refuses a request that has no answer yet.
@@ -449,7 +452,7 @@ impl VmApp {
             Ok(Some(Returned::Reply(reply))) => drop(self.script.desk.answer(request, &[asked], reply)),
             Ok(None) => {}
             Err(text) => {
-                self.host.error(format_args!("{}: {text}", self.file.display()));
+                self.complain(&format!("{}: {text}", self.file.display()));
                 self.refuse(Some(request), "the application failed");
             }
         }
