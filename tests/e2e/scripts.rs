@@ -174,6 +174,18 @@ fn a_web_service_that_fails_refuses_with_a_text_and_disturbs_nobody() {
             let answer = refused.expect("NetStream.Publish.");
             assert!(answer.says(expected) && !answer.says("Publish.Start"), "{name}: {answer:?}");
         }
+        // More than there are threads: the time in the queue counts, so that none waits longer than the others.
+        let mut many: Vec<Client> = (0..20).map(|_| Client::connected(address, "lua")).collect();
+        for client in &mut many {
+            client.create_stream();
+            client.send(&wire::publish(1, "hangs"));
+        }
+        for client in &mut many {
+            let answer = client.expect("NetStream.Publish.");
+            assert!(answer.says("does not say: no answer came in time"), "{answer:?}");
+        }
+        let answer = publish(&mut Client::connected(address, "lua"), "afterwards");
+        assert!(answer.says("NetStream.Publish.Start"), "{answer:?}");
         let refused = ffmpeg::publish_film(&format!("rtmp://{address}/lua/denies")).run();
         assert!(refused.stderr.contains("the service does not allow it"), "{refused:?}");
     });
