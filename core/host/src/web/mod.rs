@@ -9,6 +9,7 @@
 //! connected for one policy is never used for another.
 
 pub mod address;
+mod queue;
 mod resolve;
 mod send;
 #[cfg(test)]
@@ -26,14 +27,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use crtmp_media::Limits;
 use ureq::tls::Certificate;
 
-use self::send::Agents;
-
-/// Threads that send requests.
-pub const THREADS: usize = 4;
+use self::{
+    queue::{Queue, server_of},
+    send::Agents,
+};
 
 /// The longest time of a request, whatever it asks for.
 pub const LONGEST: Duration = Duration::from_secs(3600);
@@ -170,7 +170,7 @@ impl Client {
 
     /// Like [`start`](Self::start), trusting these certificates instead of the system's.
     fn with_roots(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> std::io::Result<Self> {
-        let (jobs, queue) = crossbeam_channel::bounded(limits.web_queue);
+        let jobs = Arc::new(Queue::new(limits.web_threads, limits.web_queue));
         let context = Arc::new(Context {
             agents: OnceLock::new(),
             roots,
@@ -179,11 +179,13 @@ impl Client {
             timeout: limits.web_timeout.get(),
             over: AtomicBool::new(false),
         });
-        for number in 1..=THREADS {
-            let (context, queue) = (context.clone(), queue.clone());
+        // If a thread cannot be had, those that are there end.
+        let shared = Arc::new(Shared { context, jobs });
+        for number in 1..=limits.web_threads {
+            let (context, queue) = (shared.context.clone(), shared.jobs.clone());
             thread::Builder::new().name(format!("web {number}")).spawn(move || context.run(&queue))?;
         }
-        Ok(Self { shared: Arc::new(Shared { context, jobs }) })
+        Ok(Self { shared })
     }
 
     /// Asks on one of the client's threads, which calls `reply` exactly once; a `reply` that takes long holds that
@@ -194,10 +196,8 @@ impl Client {
     /// [`Full`]: nothing will be sent, `reply` is dropped.
     pub fn request(&self, request: Request, reply: Box<dyn FnOnce(Outcome) + Send>) -> Result<(), Full> {
         let until = self.shared.context.until(&request);
-        match self.shared.jobs.try_send(Job { request, until, reply }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Full),
-        }
+        let server = server_of(&request.url);
+        if self.shared.jobs.put(&server, Job { request, until, reply }) { Ok(()) } else { Err(Full) }
     }
 
     /// Asks on this thread, and waits.
@@ -222,12 +222,13 @@ pub fn check_url(url: &str) -> Result<(), WebError> {
 
 struct Shared {
     context: Arc<Context>,
-    jobs: Sender<Job>,
+    jobs: Arc<Queue<Job>>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.context.over.store(true, Ordering::Relaxed);
+        self.jobs.close();
     }
 }
 
@@ -252,8 +253,8 @@ struct Context {
 }
 
 impl Context {
-    fn run(&self, queue: &Receiver<Job>) {
-        for Job { request, until, reply } in queue {
+    fn run(&self, queue: &Queue<Job>) {
+        while let Some((Job { request, until, reply }, _place)) = queue.take() {
             let outcome = if self.over.load(Ordering::Relaxed) {
                 Err(WebError::Stopped)
             } else {
