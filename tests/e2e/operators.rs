@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crtmp_tests::cli::{Faces, Http, Session, without_counts};
+use crtmp_tests::cli::{Faces, Http, Session, administrator, without_counts};
 use crtmp_tests::wire::{Client, Message, amf, connect, publish};
 use crtmp_tests::{Canary, Config, Namespace, Server, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::SOON;
+use crate::commands::ask;
 
 const SECRET: &str = "open-sesame";
 
@@ -304,6 +305,24 @@ fn a_reload_with_another_secret_ends_sessions() {
     assert!(client.message(SOON).is_some(), "the publisher is still there");
     server.signal(nix::sys::signal::Signal::SIGTERM);
     server.ended();
+}
+
+/// A setting of this name may mean anything to other applications, and lets nobody in.
+#[test]
+fn another_secret_takes_nothing_from_what_an_application_asks_itself() {
+    let config = |secret: &str| {
+        let block = format!("{{ name = \"asker\", secret = \"{secret}\" }}");
+        Config::new().block(&block).block(&administrator())
+    };
+    let server = Server::start(&config("the first"));
+    let mut operator = Session::operator(&server);
+    let mut client = Client::connected(server.address(), "asker");
+    let mut level = || ask(&mut client, "setLogLevel", &json!({ "level": 6 }))["status"].clone();
+    assert_eq!(level(), "SUCCESS");
+    server.rewrite(&config("the second"));
+    assert_eq!(operator.done("reload")["started"], json!(["asker"]));
+    assert_eq!(level(), "SUCCESS");
+    server.stop();
 }
 
 /// ADM-03: many lines in one packet are answered in their order, and lines without end are not kept.

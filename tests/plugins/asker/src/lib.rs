@@ -3,10 +3,9 @@
 //! It also adds two commands of its own: `addAskerEntry` and `listAskerEntries`.
 
 use crtmp_plugin::{
-    App, CallError, Command, CommandCall, Conn, Hooks, Host, Message, NoSettings, ParamKind, Reply, Rights,
-    export_plugin,
+    App, CallError, Command, CommandCall, Conn, Hooks, Host, Message, ParamKind, Reply, Rights, export_plugin,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The application.
 pub struct Asker {
@@ -17,9 +16,10 @@ pub struct Asker {
 impl App for Asker {
     const NAME: &'static str = "asker";
     const HOOKS: Hooks = Hooks::MESSAGE.and(Hooks::COMMAND);
-    type Settings = NoSettings;
+    /// Whatever a test sets.
+    type Settings = Map<String, Value>;
 
-    fn new(host: Host, _settings: NoSettings) -> Result<Self, String> {
+    fn new(host: Host, _settings: Map<String, Value>) -> Result<Self, String> {
         let add = Command::new("addAskerEntry", "Adds an entry.")
             .required("name", ParamKind::Text, "one to 32 small letters")
             .optional("count", ParamKind::Whole, json!(1), "how many")

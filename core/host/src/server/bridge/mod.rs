@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -84,7 +84,7 @@ impl Running {
         }
     }
 
-    /// What sessions have shown it does not count any more: they may only end.
+    /// What sessions of command lines have shown it does not count any more: they may only end.
     pub(super) fn outdate(&mut self) {
         self.reach.outdate();
         self.outdated.get_or_insert_with(Instant::now);
@@ -264,6 +264,8 @@ struct State {
     calls: Mutex<HashMap<u64, Vec<u64>>>,
     headers: Headers,
     sources: Sources,
+    /// Sessions of command lines have come: one that is not known any more may have been such.
+    has_command_lines: AtomicBool,
 }
 
 /// What a connection's peer said, in the words of applications; made once for what it said, gone with the
@@ -273,11 +275,33 @@ struct Known {
     info: Arc<ConnInfo>,
 }
 
+impl Known {
+    /// Whether it is a session that is let in by a secret.
+    fn is_command_line(&self) -> bool {
+        self.info.chain.ends_with("Cli")
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {
+    fn know(&self, callers: &mut HashMap<u64, Known>, known: Known) {
+        if known.is_command_line() {
+            self.has_command_lines.store(true, Ordering::Release);
+        }
+        callers.insert(known.caller.connection.0, known);
+    }
+
+    /// Whether commands that come now are those of a command line; also of one that has left, as far as can be told.
+    fn is_command_line(&self, session: u64) -> bool {
+        match lock(&self.callers).get(&session) {
+            Some(known) => known.is_command_line(),
+            None => self.has_command_lines.load(Ordering::Acquire),
+        }
+    }
+
     /// Takes a call that has its result; false: it had it already.
     fn end_call(&self, conn: u64, ticket: u64) -> bool {
         let mut calls = lock(&self.calls);
@@ -378,7 +402,7 @@ impl Bridge {
         // It has said more since; the application's place stays the same.
         let user = known.map(|known| known.info.user.clone()).unwrap_or_default();
         let info = Arc::new(self.conn_info(caller, user));
-        callers.insert(caller.connection.0, Known { caller: caller.clone(), info: info.clone() });
+        self.state.know(&mut callers, Known { caller: caller.clone(), info: info.clone() });
         info
     }
 
@@ -455,5 +479,30 @@ fn called(outcome: Called, args: &[crtmp_media::Value]) -> CallOutcome {
         Called::Refused => CallOutcome::failed(
             "the peer cannot be called: its protocol has no calls, or more than openCalls wait for it",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_by_line_is_known_as_long_as_it_matters() {
+        let state = State::default();
+        let know = |session: u64, chain: &str| {
+            let address = "127.0.0.1:1".parse().unwrap();
+            let (connection, info) = (ConnectionId(session), crtmp_media::ConnectInfo::default());
+            let caller = Caller { connection, peer: address, local: address, chain: chain.into(), info };
+            let info = ConnInfo { chain: chain.into(), ..ConnInfo::default() };
+            let known = Known { caller: Arc::new(caller), info: Arc::new(info) };
+            state.know(&mut lock(&state.callers), known);
+        };
+        know(1, "inboundRtmp");
+        // Where there are no command lines, who has left was none.
+        assert!(!state.is_command_line(1) && !state.is_command_line(9));
+        know(2, "inboundHttpJsonCli");
+        assert!(state.is_command_line(2) && !state.is_command_line(1));
+        lock(&state.callers).clear();
+        assert!(state.is_command_line(2) && state.is_command_line(1));
     }
 }

@@ -26,6 +26,9 @@ use crate::{
 /// What may wait for an application to run, before it can ask for one more connection.
 const WAITING: usize = 256;
 
+/// What a session hears whose secret does not count any more.
+const OUTDATED: &str = "the secret has changed, or the application is gone: connect again";
+
 /// The way from an application to the server.
 #[derive(Clone)]
 pub(super) struct Reach(Arc<Inner>);
@@ -35,7 +38,7 @@ struct Inner {
     ground: Ground,
     state: Arc<State>,
     running: OnceLock<Instance>,
-    /// What its sessions were allowed does not hold any more.
+    /// What its sessions of command lines were allowed does not hold any more.
     outdated: AtomicBool,
     /// What needs the application in force, until it is: it may ask for things before the workers know it.
     waiting: Mutex<Option<Vec<Deferred>>>,
@@ -59,7 +62,8 @@ impl Reach {
         Self(Arc::new(Inner { name: name.to_owned(), ground, state, running, outdated, waiting }))
     }
 
-    /// From now on its sessions may do nothing but end.
+    /// From now on its sessions of command lines may do nothing but end. What it asks for itself, or for other
+    /// connections, it was not allowed by a secret that it was shown.
     pub(super) fn outdate(&self) {
         self.0.outdated.store(true, Ordering::Release);
     }
@@ -67,10 +71,9 @@ impl Reach {
     /// Ends the sessions that it takes commands from.
     pub(super) fn end_sessions(&self) {
         let callers = lock(&self.0.state.callers);
-        let sessions = callers.iter().filter(|(_, known)| known.info.chain.ends_with("Cli"));
+        let sessions = callers.iter().filter(|(_, known)| known.is_command_line());
         for (session, _) in sessions {
-            let text = "the secret has changed, or the application is gone: connect again".to_owned();
-            self.0.ground.workers.close(ConnectionId(*session), String::new(), text);
+            self.0.ground.workers.close(ConnectionId(*session), String::new(), OUTDATED.to_owned());
         }
     }
 
@@ -234,11 +237,17 @@ impl Reach {
     fn run(&self, name: String, params: Map<String, Value>, caller: Caller, ticket: u64) {
         let owed = self.owed(ticket);
         let reply: Reply = Box::new(move |reply| owed.settle(CallOutcome::done(reply.to_string())));
-        if self.0.outdated.load(Ordering::Acquire) && !name.eq_ignore_ascii_case("quit") {
-            let why = "this session is of an older configuration, whose secret was another: connect again";
-            return reply(fail(why));
+        if self.is_outdated(&caller) && !name.eq_ignore_ascii_case("quit") {
+            return reply(fail(OUTDATED));
         }
         self.0.ground.control.run(Call { name, params, caller, reply });
+    }
+
+    /// Whether what the caller has shown does not count any more.
+    fn is_outdated(&self, caller: &Caller) -> bool {
+        let Inner { outdated, state, .. } = &*self.0;
+        let asks_by_line = |(session, _): &(u64, String)| state.is_command_line(*session);
+        outdated.load(Ordering::Acquire) && caller.session.as_ref().is_some_and(asks_by_line)
     }
 
     fn add_command(&self, command: &Value) -> Result<(), String> {
