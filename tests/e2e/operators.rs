@@ -307,6 +307,36 @@ fn a_reload_with_another_secret_ends_sessions() {
     server.ended();
 }
 
+/// Also where the port by which they came was closed before.
+#[test]
+fn sessions_of_a_removed_application_have_no_rights_left() {
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }";
+    let other = format!(
+        "{{ name = \"admin2\", library = \"admin\", secret = \"{SECRET}\", acceptors = {{ {acceptor} }} }}"
+    );
+    let config = Config::new().workers(2).block(&administrator());
+    let server = Server::start(&config.clone().block(&other));
+    let mut operator = Session::operator(&server);
+    let of_other = |service: &&crtmp_tests::Service| service.application == "admin2";
+    let address = server.services().iter().find(of_other).expect("its port").address;
+    let mut session = Session::open(address);
+    session.done(&format!("auth secret={SECRET}"));
+    session.done("setLogLevel level=5");
+    let services = operator.done("listServices");
+    let mut services = services.as_array().expect("a list").iter();
+    let service = services.find(|service| service["appName"] == "admin2").expect("its port");
+    operator.done(&format!("shutdownService id={}", service["id"]));
+    session.done("setLogLevel level=6");
+    server.rewrite(&config);
+    operator.done("reload");
+    // Closed already, or refused.
+    session.write(b"setLogLevel level=5\n");
+    assert!(session.answer().is_none_or(|answer| answer["status"] == "FAIL"));
+    session.rest();
+    operator.done("version");
+    server.stop();
+}
+
 /// A setting of this name may mean anything to other applications, and lets nobody in.
 #[test]
 fn another_secret_takes_nothing_from_what_an_application_asks_itself() {

@@ -276,11 +276,9 @@ impl Server {
 
         let other_secret = |name: &&String| secret_of(&old, name) != secret_of(&self.configuration, name);
         let mut outdated: Vec<String> = reloaded.started.iter().filter(other_secret).cloned().collect();
+        // Whichever port sessions came by, it may be closed by now.
+        outdated.extend_from_slice(&diff.removed_applications);
         for name in &diff.removed_applications {
-            let commands = |port: &Port| port.wanted.acceptor.protocol.ends_with("Cli");
-            if self.ports.iter().any(|port| port.wanted.application == *name && commands(port)) {
-                outdated.push(name.clone());
-            }
             self.retired.extend(self.applications.remove(name));
         }
         self.put_in_force(started);
