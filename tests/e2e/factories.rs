@@ -373,6 +373,33 @@ fn a_source_goes_on_with_the_next_instance_of_its_application() {
     assert!(!log.contains("is being published already"), "{log}");
 }
 
+/// Connections keep their instance, and only that.
+#[test]
+fn a_removed_application_publishes_no_more() {
+    let film = fixture::film();
+    let block = format!(
+        "{{ name = \"samplefactory\", publishFile = {{ name = \"film\", file = {film:?}, loop = true }} }}"
+    );
+    let without = Config::new().workers(2).block(&administrator());
+    let with = without.clone().block(&block);
+    let server = Server::start(&with);
+    let mut session = Session::operator(&server);
+    server.wait_for_log(" published by its application");
+    let mut client = Client::connected(server.address(), "samplefactory");
+    server.rewrite(&without);
+    session.done("reload");
+    server.wait_for_log("no longer published by its application");
+    client.expect_open();
+    server.rewrite(&with);
+    session.done("reload");
+    // Twice it has begun, and once it has ended.
+    let enough = || server.log().matches("published by its application").count() >= 3;
+    wait_for("the stream of the new instance", SOON, || enough().then_some(()));
+    client.expect_open();
+    let log = server.stop();
+    assert!(!log.contains("is being published already"), "{log}");
+}
+
 /// A library that is made outside of this tree, as anybody would.
 const OUTSIDE: &str = r###"
 use std::time::Instant;

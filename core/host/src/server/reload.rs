@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use crtmp_reactor::{ConnectionReport, WorkerReport};
 
 use super::{
-    Port, Server, bind::bind_one, commands::services::may_stay, libraries::Libraries, tell_application,
+    Port, Server, bind::bind_one, bridge::Running, commands::services::may_stay, libraries::Libraries,
+    tell_application,
 };
 use crate::{
     config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
@@ -279,7 +280,9 @@ impl Server {
         // Whichever port sessions came by, it may be closed by now.
         outdated.extend_from_slice(&diff.removed_applications);
         for name in &diff.removed_applications {
-            self.retired.extend(self.applications.remove(name));
+            let removed = self.applications.remove(name);
+            removed.iter().for_each(Running::remove);
+            self.retired.extend(removed);
         }
         self.put_in_force(started);
         // Older instances too: they were let be while the secret stayed.

@@ -84,6 +84,11 @@ impl Running {
         }
     }
 
+    /// No instance takes its place: its sources end. Connections that have it keep it for themselves alone.
+    pub(super) fn remove(&self) {
+        self.reach.end_sources(None);
+    }
+
     /// What sessions of command lines have shown it does not count any more: they may only end.
     pub(super) fn outdate(&mut self) {
         self.reach.outdate();
