@@ -143,3 +143,38 @@ fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     wait_for("a closed port", SOON, || TcpStream::connect(address(claimed)).is_err().then_some(()));
     server.stop();
 }
+
+/// Also the one at the address of a port that a command has closed.
+#[test]
+fn a_reload_that_changes_nothing_closes_nothing() {
+    let port = crate::free_port();
+    let acceptor = format!("{{ ip = \"127.0.0.1\", port = {port}, protocol = \"inboundJsonCli\" }}");
+    let block = format!("{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {acceptor} }} }}");
+    let server = Server::start(&Config::new().block(&block));
+    let open = || {
+        let mut session = Session::open(SocketAddr::from(([127, 0, 0, 1], port)));
+        session.done(&format!("auth secret={}", SECRET.replace(' ', "\\ ")));
+        session
+    };
+    let mut session = open();
+    let create = |port: u16| {
+        format!("createService ip=127.0.0.1 port={port} protocol=inboundJsonCli application=admin")
+    };
+    let other = session.done(&create(0))["id"].clone();
+    let services = session.done("listServices");
+    let mut services = services.as_array().expect("a list").iter();
+    let own = services.find(|one| one["port"] == port).expect("it is there")["id"].clone();
+    session.done(&format!("shutdownService id={own}"));
+    // Its worker lets go of it in its own time.
+    let again = || (session.run(&create(port))["status"] == "SUCCESS").then_some(());
+    wait_for("the port to be free", SOON, again);
+    session.done(&format!("shutdownService id={other}"));
+
+    let before = still(&session.done("listServices"));
+    let plan = session.done("reload plan=1");
+    assert_eq!((&plan["open"], &plan["close"]), (&json!([]), &json!([])), "{plan}");
+    assert_eq!(session.done("reload")["closed"], 0);
+    assert_eq!(still(&session.done("listServices")), before);
+    open().done("version");
+    server.stop();
+}

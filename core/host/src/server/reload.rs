@@ -123,7 +123,8 @@ impl Server {
         };
         let acceptor = |wanted: &ApplicationAcceptor| shown(wanted.acceptor.address(), wanted);
         let created = self.ports.iter().filter(|port| port.created);
-        let orphans = created.filter(|port| !may_stay(port, new, &libraries.catalogue));
+        let orphans =
+            created.filter(|port| !may_stay(port, new, &libraries.catalogue, &diff.added_acceptors));
         let start = diff.added_applications.iter().chain(&diff.changed_applications);
         let start: Vec<String> = start.map(|application| application.name.clone()).collect();
         let touched: Vec<&String> = start.iter().chain(&diff.removed_applications).collect();
@@ -223,7 +224,7 @@ impl Server {
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
         // Those whose port is open and is given up; where one stays open, binding says so.
         let given_up = |port: &Port| port.created || diff.removed_acceptors.contains(&port.wanted);
-        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff.added_acceptors.into_iter().partition(|added| {
+        let (taken_over, fresh): (Vec<_>, Vec<_>) = diff.added_acceptors.iter().cloned().partition(|added| {
             let address = added.acceptor.address();
             self.position_of(|port| port.address == address && given_up(port)).is_some()
         });
@@ -299,7 +300,8 @@ impl Server {
             }
         }
         while let Some(at) = self.position_of(|port| {
-            port.created && !may_stay(port, &self.configuration, &self.libraries.catalogue)
+            port.created
+                && !may_stay(port, &self.configuration, &self.libraries.catalogue, &diff.added_acceptors)
         }) {
             kept.push(self.close_port(at));
             reloaded.closed += 1;

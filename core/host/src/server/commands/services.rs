@@ -49,7 +49,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                     Param::optional("keys", Kind::Json, "{}", "keys for the layers of the chain"),
                 ],
                 "Listens on one more port, until the server ends, or a reload after which its application or chain is not \
-                 there any more or the configuration has its address.",
+                 there any more or which brings an acceptor of its address.",
             ),
             create_service,
         ),
@@ -151,11 +151,17 @@ fn check(application: &Application, acceptor: &Acceptor, catalogue: &Catalogue) 
     errors.first().map_or(Ok(()), |error| Err(error.to_string()))
 }
 
-/// Whether a port that a command opened may stay under another configuration, which may have its address itself.
-pub(in crate::server) fn may_stay(port: &Port, configuration: &Configuration, catalogue: &Catalogue) -> bool {
+/// Whether a port that a command opened may stay under another configuration. That needs its address for what is
+/// `added` to it; acceptors that it had before may have been closed by command, and are not opened again.
+pub(in crate::server) fn may_stay(
+    port: &Port,
+    configuration: &Configuration,
+    catalogue: &Catalogue,
+    added: &[ApplicationAcceptor],
+) -> bool {
     let Port { wanted, address, .. } = port;
+    let claimed = added.iter().any(|other| other.acceptor.address() == *address);
     let mut list = configuration.applications.list.iter();
-    let claimed = list.clone().flat_map(|other| &other.acceptors).any(|other| other.address() == *address);
     let application = list.find(|application| application.name == wanted.application);
     !claimed && application.is_some_and(|found| check(found, &wanted.acceptor, catalogue).is_ok())
 }
