@@ -117,6 +117,7 @@ fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     let address = |port: u64| format!("127.0.0.1:{port}").parse().expect("an address");
 
     let acceptor = format!("{{ ip = \"127.0.0.1\", port = {claimed}, protocol = \"inboundRtmp\" }}");
+    let mut client = Client::connected(address(orphaned), "asker");
     let admin = Faces::block(&format!("secret = \"{SECRET}\", maxSessions = 200"));
     let without_asker = Config::new().workers(2).block(&admin);
     server.rewrite(&without_asker.clone().application("acceptors", &format!("{{ {acceptor} }}")));
@@ -125,10 +126,14 @@ fn services_outlive_a_reload_that_leaves_them_their_application_and_address() {
     assert_eq!(plan["open"], shown(claimed, "flvplayback"), "{plan}");
     let closed = [shown(claimed, "appselector")[0].clone(), shown(orphaned, "asker")[0].clone()];
     assert_eq!(plan["close"], json!(closed), "{plan}");
+    let sessions = plan["sessionsOfClosed"].as_array().expect("a list");
+    let sessions: Vec<_> = sessions.iter().map(|one| (&one["of"], &one["count"])).collect();
+    assert_eq!(sessions, [(&closed[1], &json!(1))], "{plan}");
 
     let done = session.done("reload");
     assert_eq!((&done["opened"], &done["closed"]), (&json!(1), &json!(2)), "{done}");
     wait_for("a closed port", SOON, || TcpStream::connect(address(orphaned)).is_err().then_some(()));
+    client.expect_open();
     assert!(is_served(address(claimed)) && is_served(address(kept)));
     let services = session.done("listServices");
     let of = |port: u64| {

@@ -122,13 +122,20 @@ impl Server {
             format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
         };
         let acceptor = |wanted: &ApplicationAcceptor| shown(wanted.acceptor.address(), wanted);
-        let created = self.ports.iter().filter(|port| port.created);
-        let orphans =
-            created.filter(|port| !may_stay(port, new, &libraries.catalogue, &diff.added_acceptors));
+        let of_configuration = |wanted: &ApplicationAcceptor| {
+            let port = self.ports.iter().find(|port| !port.created && port.wanted == *wanted);
+            (acceptor(wanted), port)
+        };
+        let orphans = self
+            .ports
+            .iter()
+            .filter(|port| port.created && !may_stay(port, new, &libraries.catalogue, &diff.added_acceptors))
+            .map(|port| (shown(port.address, &port.wanted), Some(port)));
+        let closed: Vec<_> = diff.removed_acceptors.iter().map(of_configuration).chain(orphans).collect();
         let start = diff.added_applications.iter().chain(&diff.changed_applications);
         let start: Vec<String> = start.map(|application| application.name.clone()).collect();
         let touched: Vec<&String> = start.iter().chain(&diff.removed_applications).collect();
-        let reports = if touched.is_empty() && diff.removed_acceptors.is_empty() {
+        let reports = if touched.is_empty() && closed.is_empty() {
             Vec::new()
         } else {
             self.workers.report(super::REPORT_TIME)
@@ -137,23 +144,19 @@ impl Server {
             sessions(&reports, name, |connection| connection.application.as_deref() == Some(name.as_str()))
         };
         let sessions_with_old_application = touched.iter().map(of_application).filter(has_some).collect();
-        let of_acceptor = |wanted: &ApplicationAcceptor| {
-            let address = self.ports.iter().find(|port| port.wanted == *wanted).map(|port| port.address);
-            sessions(&reports, &acceptor(wanted), |connection| {
+        let of_port = |(shown, port): &(String, Option<&Port>)| {
+            sessions(&reports, shown, |connection| {
                 !connection.outbound
-                    && connection.chain == wanted.acceptor.protocol
-                    && address.is_some_and(|address| came_by(connection.local, address))
+                    && port.is_some_and(|port| {
+                        connection.chain == port.wanted.acceptor.protocol
+                            && came_by(connection.local, port.address)
+                    })
             })
         };
-        let sessions_of_closed = diff.removed_acceptors.iter().map(of_acceptor).filter(has_some).collect();
+        let sessions_of_closed = closed.iter().map(of_port).filter(has_some).collect();
         Ok(Plan {
             open: diff.added_acceptors.iter().map(acceptor).collect(),
-            close: diff
-                .removed_acceptors
-                .iter()
-                .map(acceptor)
-                .chain(orphans.map(|port| shown(port.address, &port.wanted)))
-                .collect(),
+            close: closed.into_iter().map(|(shown, _)| shown).collect(),
             start,
             end: diff.removed_applications,
             retune: diff.retuned_applications,
