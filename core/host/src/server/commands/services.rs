@@ -9,7 +9,7 @@ use super::{
     Builtin, Outcome, Run, Server, State,
 };
 use crate::{
-    apps::Health,
+    apps::{Health, Hooks},
     chains::Catalogue,
     commands::{Access, Kind, Param, Spec},
     config::{Acceptor, Application, ApplicationAcceptor, Configuration, secret_needed},
@@ -178,8 +178,10 @@ fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
 /// Whether sessions of command lines can come by this port now.
 pub(super) fn takes_commands(server: &Server, port: &Port) -> bool {
     let application = server.applications.get(&port.wanted.application);
-    let well = application.is_some_and(|running| running.handle.health() == Health::Well);
-    port.enabled && port.wanted.acceptor.protocol.ends_with("Cli") && well
+    // Others refuse each line, whatever the chain of their port.
+    let takes_lines = application
+        .is_some_and(|running| running.handle.health() == Health::Well && running.handle.has(Hooks::MESSAGE));
+    port.enabled && port.wanted.acceptor.protocol.ends_with("Cli") && takes_lines
 }
 
 /// Whether nobody could give a command any more without this port.
