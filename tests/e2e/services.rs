@@ -1,13 +1,14 @@
 //! Ports that commands open and close.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crtmp_tests::cli::{Faces, Session, administrator};
 use crtmp_tests::wire::Client;
-use crtmp_tests::{Config, Server, wait_for};
-use serde_json::json;
+use crtmp_tests::{Config, Launch, Server, wait_for};
+use serde_json::{Value, json};
 
 use crate::SOON;
 use crate::commands::{SECRET, config, operator, still};
@@ -184,5 +185,50 @@ fn a_reload_that_changes_nothing_closes_nothing() {
     assert_eq!(session.done("reload")["closed"], 0);
     assert_eq!(still(&session.done("listServices")), before);
     open().done("version");
+    server.stop();
+}
+
+/// Leaves the server so many files that it could open, and those that are open.
+fn leave_descriptors(server: &Server, count: usize) {
+    let open = fs::read_dir(format!("/proc/{}/fd", server.id())).expect("it runs");
+    let open: Vec<usize> = open
+        .filter_map(|entry| entry.expect("an entry").file_name().to_str().and_then(|name| name.parse().ok()))
+        .collect();
+    let limit = (0..).filter(|number| !open.contains(number)).nth(count).expect("numbers do not end");
+    allow_descriptors(server, limit);
+}
+
+fn allow_descriptors(server: &Server, limit: usize) {
+    let launch = Launch::new("prlimit").args("--pid").arg(server.id().to_string());
+    launch.arg(format!("--nofile={limit}:")).run().success();
+}
+
+#[test]
+fn a_lack_of_descriptors_costs_no_port() {
+    let server = Server::start(&config());
+    let mut session = operator(Faces::of(&server));
+    let create = "createService ip=127.0.0.1 port=0 protocol=inboundRtmp application=appselector";
+    let services: Vec<Value> = (0..20).map(|_| session.done(create)).collect();
+    let (id, enabled) = (services[7]["id"].clone(), still(&session.done("listServices")));
+    session.done(&format!("enableService id={id} enable=0"));
+    let disabled = still(&session.done("listServices"));
+    leave_descriptors(&server, 0);
+    let why = session.fails(&format!("enableService id={id} enable=1"));
+    assert!(why.contains("stays disabled"), "{why}");
+    assert_eq!(still(&session.done("listServices")), disabled);
+    allow_descriptors(&server, 1000);
+    session.done(&format!("enableService id={id} enable=1"));
+    assert_eq!(still(&session.done("listServices")), enabled);
+
+    // One is for the file of the configuration.
+    server.rewrite(&config().top("chains", "{ inboundMine = { \"rtmp\" } }"));
+    leave_descriptors(&server, 1);
+    session.done("reload");
+    assert_eq!(still(&session.done("listServices")), enabled);
+    allow_descriptors(&server, 1000);
+    for service in &services {
+        let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        assert!(is_served(SocketAddr::from(([127, 0, 0, 1], port))), "{service}");
+    }
     server.stop();
 }

@@ -396,28 +396,34 @@ impl Server {
         self.open(Port { id, enabled: true, created, wanted, address, listener, counts: Arc::default() });
     }
 
-    fn open(&mut self, port: Port) {
-        if !port.enabled {
-            return self.ports.push(port);
-        }
-        let Some(application) =
-            self.configuration.applications.list.iter().find(|other| other.name == port.wanted.application)
-        else {
-            return;
-        };
-        let listener = match port.listener.try_clone() {
-            Ok(listener) => listener,
-            Err(error) => {
-                slog::error!(self.environment.log, "cannot listen at {}: {error}", port.address);
-                return;
+    /// Adds a port and has the workers accept there. Where that fails it is there all the same, and not enabled.
+    fn open(&mut self, mut port: Port) {
+        if port.enabled {
+            match self.ready(&port) {
+                Ok((listener, acceptor)) => self.workers.listen(listener, acceptor),
+                Err(error) => {
+                    slog::error!(self.environment.log, "cannot listen at {}: {error}", port.address);
+                    port.enabled = false;
+                }
             }
-        };
-        let chain = port.wanted.acceptor.protocol.clone();
+        }
+        self.ports.push(port);
+    }
+
+    /// What the workers need to accept at a port, by the configuration in force.
+    fn ready(&self, port: &Port) -> Result<(TcpListener, Arc<Acceptor>), String> {
+        let wanted = &port.wanted;
+        let mut list = self.configuration.applications.list.iter();
+        let application = list
+            .find(|other| other.name == wanted.application)
+            .ok_or_else(|| format!("there is no application {:?}", wanted.application))?;
+        let listener = port.listener.try_clone().map_err(|error| error.to_string())?;
+        let chain = wanted.acceptor.protocol.clone();
         let settings = LayerSettings {
             limits: self.limits.clone(),
             validate_handshake: application.validate_handshake,
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
-            keys: layer_keys(&port.wanted.acceptor.keys),
+            keys: layer_keys(&wanted.acceptor.keys),
         };
         let (catalogue, name) = (self.libraries.catalogue.clone(), chain.clone());
         // However full the server is, its operator still gets in.
@@ -430,8 +436,7 @@ impl Server {
             application: application.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
         };
-        self.workers.listen(listener, Arc::new(acceptor));
-        self.ports.push(port);
+        Ok((listener, Arc::new(acceptor)))
     }
 }
 

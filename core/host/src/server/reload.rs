@@ -330,10 +330,20 @@ impl Server {
     }
 
     /// Who waits to be accepted goes on waiting at the same socket.
-    fn reopen_ports(&mut self) {
-        for port in std::mem::take(&mut self.ports) {
-            self.workers.unlisten(port.address);
-            self.open(port);
+    fn reopen_ports(&self) {
+        for port in self.ports.iter().filter(|port| port.enabled) {
+            match self.ready(port) {
+                Ok((listener, acceptor)) => {
+                    self.workers.unlisten(port.address);
+                    self.workers.listen(listener, acceptor);
+                }
+                Err(error) => slog::error!(
+                    self.environment.log,
+                    "{} goes on with the chain of before: {error}; `enableService` with `enable=0` and then with \
+                     `enable=1` tries again",
+                    port.address
+                ),
+            }
         }
     }
 

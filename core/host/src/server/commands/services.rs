@@ -133,10 +133,10 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     }
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
-    let others = server.ports.len();
     server.open_bound(bound, true);
-    match server.ports.last() {
-        Some(port) if server.ports.len() > others => Ok(service(port, &mut server.state)),
+    let port = server.ports.pop_if(|port| !port.enabled);
+    match (port, server.ports.last()) {
+        (None, Some(port)) => Ok(service(port, &mut server.state)),
         _ => Err("the service cannot be opened; the log says why".to_owned()),
     }
 }
@@ -205,22 +205,18 @@ fn enable_service(server: &mut Server, run: &Run<'_>) -> Outcome {
     }
     let opens = enable && !port.enabled;
     port.enabled = enable;
-    let others = server.ports.len();
     if opens {
         server.open(port);
     } else {
         server.ports.push(port);
     }
-    if server.ports.len() == others {
-        return Outcome::Fail("the service cannot be opened again and is gone; the log says why".to_owned());
-    }
     // It keeps its place in the list.
-    if let Some(port) = server.ports.pop() {
-        let at = at.min(server.ports.len());
-        server.ports.insert(at, port);
-    }
+    server.ports[at..].rotate_right(1);
     let Server { ports, state, .. } = server;
-    Outcome::Data(ports.get(at).map(|port| service(port, state)).unwrap_or_default())
+    if ports[at].enabled != enable {
+        return Outcome::Fail("the service cannot be opened and stays disabled; the log says why".to_owned());
+    }
+    Outcome::Data(service(&ports[at], state))
 }
 
 fn shutdown_service(server: &mut Server, run: &Run<'_>) -> Outcome {
