@@ -123,6 +123,18 @@ fn a_loaded_version_stays_over_reloads_until_the_file_names_another_library() {
 }
 
 #[test]
+fn a_reload_that_fails_leaves_no_thread_behind() {
+    let server = stage();
+    let mut cli = Session::operator(&server);
+    let sinks = "{ sinks = { { type = \"file\", filename = \"/nowhere/events\", format = \"json\" } } }";
+    let more = "{ name = \"misbehaving\", drop = \"sleep300\" }";
+    server.rewrite(&config(1, "").top("eventLogger", sinks).block(more));
+    assert!(cli.fails("reload").contains("eventLogger.sinks[1].filename"));
+    let log = server.stop();
+    assert!(!log.contains("left behind"), "{log}");
+}
+
+#[test]
 fn a_disabled_application_lets_its_streams_go_on_and_an_enabled_one_is_new() {
     let server = stage();
     let mut cli = Session::operator(&server);

@@ -51,6 +51,10 @@ const REPORT_TIME: Duration = Duration::from_secs(2);
 /// How long a replaced application without connections may take to end; then its thread is left behind.
 const RETIRE: Duration = Duration::from_secs(10);
 
+/// How long an application may take to end that was started for nothing, because another part of a start or reload has
+/// failed.
+const WITHDRAW: Duration = Duration::from_secs(1);
+
 /// How often replaced applications are looked at while some still have connections.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -325,7 +329,7 @@ impl Server {
             return Ok(running);
         }
         for (_, started) in running {
-            started.handle.stop(Duration::from_secs(1));
+            started.handle.stop(WITHDRAW);
         }
         Err(errors)
     }

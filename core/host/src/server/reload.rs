@@ -1,6 +1,6 @@
 //! From one configuration to the next.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf};
 
 use crtmp_reactor::{ConnectionReport, WorkerReport};
 
@@ -253,7 +253,7 @@ impl Server {
             && let Err(errors) = self.events.configure(logger)
         {
             for (_, running) in started {
-                running.handle.stop(Duration::ZERO);
+                running.handle.stop(super::WITHDRAW);
                 tell_application(&self.events, Kind::ApplicationStop, &running);
             }
             return Err(errors);
