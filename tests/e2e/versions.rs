@@ -1,5 +1,6 @@
 //! A new version of an application beside the one that runs, and applications that are disabled and enabled.
 
+use std::fs;
 use std::net::Shutdown;
 
 use crtmp_tests::cli::{self, Session};
@@ -28,7 +29,11 @@ fn stage_with(keys: &str) -> Server {
 }
 
 fn config(version: u32, keys: &str) -> Config {
-    let block = format!("{{ name = \"versioned\", library = {:?}, {keys} }}", library(version));
+    config_with(&library(version), keys)
+}
+
+fn config_with(library: &str, keys: &str) -> Config {
+    let block = format!("{{ name = \"versioned\", library = {library:?}, {keys} }}");
     Config::new().workers(2).block(&block).block(&cli::administrator())
 }
 
@@ -119,6 +124,33 @@ fn a_loaded_version_stays_over_reloads_until_the_file_names_another_library() {
     server.rewrite(&config(1, ""));
     assert_eq!(cli.done("reload")["keptLoaded"], kept);
     drop(client);
+    server.stop();
+}
+
+/// It is in memory; the configuration file names another one.
+#[test]
+fn a_loaded_version_stays_over_reloads_without_its_file() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let keys = format!("loadFrom = {{ {:?} }},", folder.path());
+    let server = stage_with(&keys);
+    let mut cli = Session::operator(&server);
+    let file = folder.path().join("version2.so");
+    fs::copy(library(2), &file).expect("the library");
+    cli.done(&format!("loadApplication name=versioned library={}", file.display()));
+    fs::remove_file(&file).expect("it is there");
+    for (keys, started) in [(keys.clone(), 0), (format!("{keys} maxConnections = 5"), 1)] {
+        server.rewrite(&config(1, &keys));
+        let plan = cli.done("reload plan=1");
+        assert_eq!(plan["start"].as_array().map(Vec::len), Some(started), "{plan}");
+        assert_eq!(cli.done("reload")["keptLoaded"][0]["library"], json!(file));
+        assert_eq!(cli.done("whichVersion")[0], 2);
+    }
+    // What the configuration file names must be there.
+    let missing = folder.path().join("missing.so").display().to_string();
+    server.rewrite(&config_with(&missing, ""));
+    assert!(cli.fails("reload").contains("missing.so"));
+    server.rewrite(&config(1, "maxConnections = 6"));
+    cli.done("reload");
     server.stop();
 }
 

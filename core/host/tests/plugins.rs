@@ -76,6 +76,26 @@ fn a_file_that_is_missing_or_no_library_is_refused() {
     );
 }
 
+#[test]
+fn a_path_means_what_was_loaded_from_it_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap().join("libcopy.so");
+    assert!(Library::loaded(&path).is_none());
+    std::fs::copy(file("flvplayback"), &path).unwrap();
+    assert_eq!(Library::load(&path).unwrap().name(), "flvplayback");
+    std::fs::remove_file(&path).unwrap();
+    assert!(refusal(&path).contains("No such file"));
+    assert_eq!(Library::loaded(&path).unwrap().name(), "flvplayback");
+    std::fs::copy(file("appselector"), &path).unwrap();
+    assert_eq!(Library::load(&path).unwrap().name(), "flvplayback");
+    // A file that could not be loaded may be mended.
+    let mended = path.with_file_name("libmended.so");
+    std::fs::write(&mended, "not a library").unwrap();
+    refusal(&mended);
+    std::fs::copy(file("appselector"), &mended).unwrap();
+    assert_eq!(Library::load(&mended).unwrap().name(), "appselector");
+}
+
 /// The misbehaving application with everything around it.
 struct Server {
     app: AppHandle,

@@ -1,13 +1,16 @@
 //! Loads libraries that bring applications.
 //!
 //! A library is opened with all its symbols bound and kept to itself, and is **never unloaded**: threads,
-//! thread-locals and descriptors of it may be in use for as long as the process lives. A new version is a new file.
+//! thread-locals and descriptors of it may be in use for as long as the process lives. A new version is a new file:
+//! what was loaded from a path is what the path means from then on, also where another file has taken its place.
 //! Loading runs code of the library, so what is loaded is trusted like the server itself; the checks here find
 //! mistakes, not attacks.
 
+use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crtmp_media::{ChainRow, LayerRow};
 use crtmp_plugin::Reply;
@@ -25,6 +28,9 @@ const RTLD_NODELETE: c_int = 0x80;
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 const RTLD_NODELETE: c_int = 0;
 
+/// All that were loaded, by their full paths: systems differ in what they give for the same path a second time.
+static LOADED: Mutex<BTreeMap<PathBuf, Library>> = Mutex::new(BTreeMap::new());
+
 /// A loaded library.
 #[derive(Clone, Debug)]
 pub struct Library {
@@ -33,12 +39,15 @@ pub struct Library {
 }
 
 impl Library {
-    /// Opens the library at `path` and reads what it brings.
+    /// Opens the library at `path` and reads what it brings; one that was loaded before is that.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
         // A name without a slash would be looked for in the system's folders; a full one never is.
         let full = fs::canonicalize(path)
             .map_err(|error| LoadError::Missing { library: path.to_owned(), reason: error.to_string() })?;
+        if let Some(library) = Self::loaded(&full) {
+            return Ok(library);
+        }
         let flags = unix::RTLD_NOW | unix::RTLD_LOCAL | RTLD_NODELETE;
         // SAFETY: this runs the library's initialisers: it is trusted, as the module's documentation says.
         let library = unsafe { unix::Library::open(Some(&full), flags) }
@@ -50,9 +59,18 @@ impl Library {
         std::mem::forget(library);
         // SAFETY: a static of this name is a descriptor by the rules of the ABI, and lives for ever: see `forget`.
         match unsafe { Descriptor::read(table) } {
-            Ok(descriptor) => Ok(Self { path: full, descriptor }),
+            Ok(descriptor) => {
+                let library = Self { path: full.clone(), descriptor };
+                all_loaded().insert(full, library.clone());
+                Ok(library)
+            }
             Err(reason) => Err(LoadError::Unfit { library: full, reason }),
         }
+    }
+
+    /// What was loaded from this full path, whether or not there is a file any more.
+    pub fn loaded(path: &Path) -> Option<Self> {
+        all_loaded().get(path).cloned()
     }
 
     /// The file.
@@ -102,6 +120,10 @@ impl Library {
             }),
         }
     }
+}
+
+fn all_loaded() -> MutexGuard<'static, BTreeMap<PathBuf, Library>> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs the tests of a script with the application `vmapp` of `library`, without a server. Each test is a name, and a

@@ -9,6 +9,7 @@ use std::{
 use crtmp_media::ChainRow;
 use crtmp_plugin::foreign::FilterEntry;
 
+use super::KeptLibrary;
 use crate::{
     chains::Catalogue,
     config::{Application, ConfigError, Configuration, find_library},
@@ -25,7 +26,8 @@ pub(super) struct Libraries {
 }
 
 impl Libraries {
-    /// Loads them all and checks what needs to be known of them: chains and filters.
+    /// Loads them all and checks what needs to be known of them: chains and filters. What `loadApplication` has
+    /// loaded, `kept`, does not need its file any more.
     ///
     /// # Errors
     ///
@@ -34,6 +36,7 @@ impl Libraries {
         configuration: &Configuration,
         program: &Catalogue,
         program_folder: Option<&Path>,
+        kept: &[KeptLibrary],
     ) -> Result<Self, Vec<ConfigError>> {
         let mut loading = Loading {
             libraries: Self {
@@ -48,8 +51,12 @@ impl Libraries {
         for (index, file) in configuration.plugins.iter().enumerate() {
             loading.plugin(&format!("configuration.plugins[{}]", index + 1), file);
         }
-        for index in 0..configuration.applications.list.len() {
-            loading.application(configuration, index, program_folder);
+        for (index, application) in configuration.applications.list.iter().enumerate() {
+            let kept = kept.iter().find(|kept| kept.name == application.name);
+            match kept.and_then(|kept| Library::loaded(&kept.library)) {
+                Some(library) => loading.take_application(index, application, library),
+                None => loading.application(configuration, index, program_folder),
+            }
         }
         loading.finish(configuration)
     }
@@ -98,6 +105,11 @@ impl Loading {
             }
             Err(error) => self.errors.push(*error),
         }
+    }
+
+    fn take_application(&mut self, index: usize, application: &Application, library: Library) {
+        self.take(&format!("configuration.applications[{}]", index + 1), &library);
+        self.libraries.by_application.insert(application.name.clone(), library);
     }
 
     fn take(&mut self, path: &str, library: &Library) {

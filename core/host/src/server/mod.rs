@@ -149,8 +149,12 @@ impl Server {
         bound: Vec<Bound>,
         environment: Environment,
     ) -> Result<Self, Vec<ConfigError>> {
-        let libraries =
-            Libraries::load(&configuration, &environment.catalogue, environment.program_folder.as_deref())?;
+        let libraries = Libraries::load(
+            &configuration,
+            &environment.catalogue,
+            environment.program_folder.as_deref(),
+            &[],
+        )?;
         let state = commands::State::load(configuration.state_file.as_deref())?;
         let allowed = commands::processes::allowed(&configuration)?;
         let limits = Arc::new(configuration.limits.clone());
@@ -456,7 +460,17 @@ pub fn check(
     folder: &Path,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
-    let libraries = Libraries::load(configuration, catalogue, program_folder)?;
+    let libraries = Libraries::load(configuration, catalogue, program_folder, &[])?;
+    check_with(&libraries, configuration, folder, log)
+}
+
+/// [`check`], with libraries that are loaded.
+fn check_with(
+    libraries: &Libraries,
+    configuration: &Configuration,
+    folder: &Path,
+    log: &Logger,
+) -> Result<(), Vec<ConfigError>> {
     let mut errors = commands::processes::allowed(configuration).err().unwrap_or_default();
     for (index, application) in configuration.applications.list.iter().enumerate() {
         let path = format!("configuration.applications[{}]", index + 1);

@@ -97,6 +97,12 @@ pub(super) struct Loaded {
     library: PathBuf,
 }
 
+impl Loaded {
+    fn kept(&self, application: &str) -> KeptLibrary {
+        KeptLibrary { name: application.to_owned(), library: self.library.clone() }
+    }
+}
+
 impl Server {
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
@@ -115,8 +121,8 @@ impl Server {
         let mut new = new.clone();
         let keep_loaded = self.keep_loaded(&mut new);
         let new = &new;
-        super::check(new, &environment.catalogue, program_folder, &environment.folder, &environment.log)?;
-        let libraries = Libraries::load(new, &environment.catalogue, program_folder)?;
+        let libraries = Libraries::load(new, &environment.catalogue, program_folder, &keep_loaded)?;
+        super::check_with(&libraries, new, &environment.folder, &environment.log)?;
         let diff = diff(&self.configuration, new);
         let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
             format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
@@ -180,7 +186,7 @@ impl Server {
     /// What is wrong with it; then nothing has changed.
     pub fn reload(&mut self, mut new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
         let kept_loaded = self.keep_loaded(&mut new);
-        let done = self.go_over_to(new)?;
+        let done = self.go_over_to(new, &kept_loaded)?;
         // Of the others the configuration file has spoken.
         self.state.loaded.retain(|name, _| kept_loaded.iter().any(|kept| kept.name == *name));
         Ok(Reloaded { kept_loaded, ..done })
@@ -200,7 +206,9 @@ impl Server {
         let mut configuration = self.configuration.clone();
         let entry = configuration.applications.list.iter_mut().find(|entry| entry.name == name);
         let before = entry.and_then(|entry| entry.library.replace(library.clone()));
-        let done = self.go_over_to(configuration)?;
+        let others = self.state.loaded.iter().filter(|(other, _)| *other != name);
+        let others: Vec<KeptLibrary> = others.map(|(other, loaded)| loaded.kept(other)).collect();
+        let done = self.go_over_to(configuration, &others)?;
         let in_file = self.state.loaded.remove(name).map_or(before, |loaded| loaded.in_file);
         self.state.loaded.insert(name.to_owned(), Loaded { in_file, library });
         Ok(done)
@@ -215,14 +223,17 @@ impl Server {
                 && entry.library == loaded.in_file
             {
                 entry.library = Some(loaded.library.clone());
-                kept.push(KeptLibrary { name: entry.name.clone(), library: loaded.library.clone() });
+                kept.push(loaded.kept(&entry.name));
             }
         }
         kept
     }
 
-    /// Goes over to a configuration as it is, whatever commands have loaded.
-    fn go_over_to(&mut self, new: Configuration) -> Result<Reloaded, Vec<ConfigError>> {
+    /// Goes over to a configuration as it is, whatever commands have loaded; `kept` is what of that is in it.
+    fn go_over_to(&mut self, new: Configuration, kept: &[KeptLibrary]) -> Result<Reloaded, Vec<ConfigError>> {
+        let environment = &self.environment;
+        let program_folder = environment.program_folder.as_deref();
+        let libraries = Libraries::load(&new, &environment.catalogue, program_folder, kept)?;
         let diff = diff(&self.configuration, &new);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
         // Those whose port is open and is given up; where one stays open, binding says so.
@@ -234,8 +245,6 @@ impl Server {
 
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();
-        let environment = &self.environment;
-        let libraries = Libraries::load(&new, &environment.catalogue, environment.program_folder.as_deref())?;
         let allowed = super::commands::processes::allowed(&new)?;
         let mut errors = Vec::new();
         for acceptor in fresh {

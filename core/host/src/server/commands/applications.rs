@@ -66,8 +66,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                     ),
                 ],
                 "Loads another version of an application beside the one that runs; new connections go to it. It stays over \
-                 reloads until `library` of the application in the configuration file changes, and their plan and log \
-                 say so; a restart starts what the file names.",
+                 reloads, with or without its file, until `library` of the application in the configuration file changes, \
+                 and their plan and log say so; a restart starts what the file names.",
             ),
             load,
         ),
