@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::Shutdown;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use crtmp_tests::cli::{self, Session};
 use crtmp_tests::numbered::Shape;
@@ -151,6 +153,41 @@ fn a_loaded_version_stays_over_reloads_without_its_file() {
     assert!(cli.fails("reload").contains("missing.so"));
     server.rewrite(&config(1, "maxConnections = 6"));
     cli.done("reload");
+    server.stop();
+}
+
+/// What the plan does not name does not change.
+#[test]
+fn a_path_means_what_was_loaded_and_a_link_what_it_leads_to() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    // As installers do it: in one step, by a new name for what is ready.
+    let copy = |version: u32, name: &str| {
+        fs::copy(library(version), path("draft")).expect("the library");
+        fs::rename(path("draft"), path(name)).expect("the same folder");
+    };
+    let link = |to: &Path| {
+        symlink(to, path("draft")).expect("a link");
+        fs::rename(path("draft"), path("current.so")).expect("the same folder");
+    };
+    copy(1, "one.so");
+    copy(2, "two.so");
+    link(&path("one.so"));
+    let server = Server::start(&config_with(&path("current.so").display().to_string(), ""));
+    let mut cli = Session::operator(&server);
+    let mut client = client(&server);
+    let mut reload = |planned: &[&str], version: u32| {
+        assert_eq!(cli.done("reload plan=1")["start"], json!(planned));
+        assert_eq!(cli.done("reload")["started"], json!(planned));
+        assert_eq!(cli.done("whichVersion")[0], version);
+        application(&mut cli, "versioned")["library"].clone()
+    };
+    copy(2, "one.so");
+    assert_eq!(reload(&[], 1), json!(path("one.so").canonicalize().expect("a file")));
+    link(&path("two.so"));
+    assert_eq!(reload(&["versioned"], 2), json!(path("two.so").canonicalize().expect("a file")));
+    reload(&[], 2);
+    assert_version(&mut client, 1);
     server.stop();
 }
 

@@ -12,7 +12,7 @@ use crtmp_plugin::foreign::FilterEntry;
 use super::KeptLibrary;
 use crate::{
     chains::Catalogue,
-    config::{Application, ConfigError, Configuration, find_library},
+    config::{Application, ConfigError, Configuration, Diff, find_library},
     plugins::Library,
 };
 
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Libraries {
     by_application: HashMap<String, Library>,
+    /// The files that `plugins` means, in its order.
+    plugins: Vec<PathBuf>,
     filters: HashMap<String, FilterEntry>,
     /// The layers and chains of the program, of the libraries, and of the configuration.
     pub(super) catalogue: Arc<Catalogue>,
@@ -41,6 +43,7 @@ impl Libraries {
         let mut loading = Loading {
             libraries: Self {
                 by_application: HashMap::new(),
+                plugins: Vec::new(),
                 filters: HashMap::new(),
                 catalogue: Arc::default(),
             },
@@ -49,7 +52,8 @@ impl Libraries {
             errors: Vec::new(),
         };
         for (index, file) in configuration.plugins.iter().enumerate() {
-            loading.plugin(&format!("configuration.plugins[{}]", index + 1), file);
+            let library = loading.plugin(&format!("configuration.plugins[{}]", index + 1), file);
+            loading.libraries.plugins.extend(library.map(|library| library.path().to_owned()));
         }
         for (index, application) in configuration.applications.list.iter().enumerate() {
             let kept = kept.iter().find(|kept| kept.name == application.name);
@@ -59,6 +63,28 @@ impl Libraries {
             }
         }
         loading.finish(configuration)
+    }
+
+    /// Adds to the difference of two configurations what is no difference of them: the same name may mean another
+    /// file since these libraries were loaded, by a link that leads elsewhere or a file that came to a place which is
+    /// looked at earlier.
+    pub(super) fn add_replaced(&self, now: &Self, new: &Configuration, diff: &mut Diff) {
+        let path = |libraries: &Self, name: &str| {
+            libraries.by_application.get(name).map(|library| library.path().to_owned())
+        };
+        let plugins = self.plugins != now.plugins;
+        diff.chains |= plugins;
+        for application in &new.applications.list {
+            let named = |other: &Application| other.name == application.name;
+            if diff.added_applications.iter().chain(&diff.changed_applications).any(named) {
+                continue;
+            }
+            let refiltered = plugins && !application.filters.is_empty();
+            if refiltered || path(self, &application.name) != path(now, &application.name) {
+                diff.retuned_applications.retain(|name| *name != application.name);
+                diff.changed_applications.push(application.clone());
+            }
+        }
     }
 
     /// The library of an application.

@@ -123,7 +123,8 @@ impl Server {
         let new = &new;
         let libraries = Libraries::load(new, &environment.catalogue, program_folder, &keep_loaded)?;
         super::check_with(&libraries, new, &environment.folder, &environment.log)?;
-        let diff = diff(&self.configuration, new);
+        let mut diff = diff(&self.configuration, new);
+        self.libraries.add_replaced(&libraries, new, &mut diff);
         let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
             format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
         };
@@ -234,7 +235,8 @@ impl Server {
         let environment = &self.environment;
         let program_folder = environment.program_folder.as_deref();
         let libraries = Libraries::load(&new, &environment.catalogue, program_folder, kept)?;
-        let diff = diff(&self.configuration, &new);
+        let mut diff = diff(&self.configuration, &new);
+        self.libraries.add_replaced(&libraries, &new, &mut diff);
         let wanted = [diff.added_applications.as_slice(), &diff.changed_applications].concat();
         // Those whose port is open and is given up; where one stays open, binding says so.
         let given_up = |port: &Port| port.created || diff.removed_acceptors.contains(&port.wanted);
