@@ -188,6 +188,9 @@ fn a_path_means_what_was_loaded_and_a_link_what_it_leads_to() {
     assert_eq!(reload(&["versioned"], 2), json!(path("two.so").canonicalize().expect("a file")));
     reload(&[], 2);
     assert_version(&mut client, 1);
+    server.wait_for_log("one.so has changed since it was loaded");
+    let again = cli.fails(&format!("loadApplication name=versioned library={}", path("one.so").display()));
+    assert!(again.contains("a file of another name"), "{again}");
     server.stop();
 }
 

@@ -85,15 +85,18 @@ fn a_path_means_what_was_loaded_from_it_first() {
     assert_eq!(Library::load(&path).unwrap().name(), "flvplayback");
     std::fs::remove_file(&path).unwrap();
     assert!(refusal(&path).contains("No such file"));
+    assert!(!Library::loaded(&path).unwrap().is_replaced(), "there is no other");
     assert_eq!(Library::loaded(&path).unwrap().name(), "flvplayback");
     std::fs::copy(file("appselector"), &path).unwrap();
     assert_eq!(Library::load(&path).unwrap().name(), "flvplayback");
+    assert!(Library::loaded(&path).unwrap().is_replaced());
     // A file that could not be loaded may be mended.
     let mended = path.with_file_name("libmended.so");
     std::fs::write(&mended, "not a library").unwrap();
     refusal(&mended);
     std::fs::copy(file("appselector"), &mended).unwrap();
-    assert_eq!(Library::load(&mended).unwrap().name(), "appselector");
+    let mended = Library::load(&mended).unwrap();
+    assert!(mended.name() == "appselector" && !mended.is_replaced());
 }
 
 /// The misbehaving application with everything around it.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,8 +36,13 @@ static LOADED: Mutex<BTreeMap<PathBuf, Library>> = Mutex::new(BTreeMap::new());
 #[derive(Clone, Debug)]
 pub struct Library {
     path: PathBuf,
+    /// What tells the file from another one of its name.
+    mark: Option<Mark>,
     descriptor: Descriptor,
 }
+
+/// Device, number, size and time of change of a file.
+type Mark = [i64; 5];
 
 impl Library {
     /// Opens the library at `path` and reads what it brings; one that was loaded before is that.
@@ -48,6 +54,7 @@ impl Library {
         if let Some(library) = Self::loaded(&full) {
             return Ok(library);
         }
+        let mark = mark(&full);
         let flags = unix::RTLD_NOW | unix::RTLD_LOCAL | RTLD_NODELETE;
         // SAFETY: this runs the library's initialisers: it is trusted, as the module's documentation says.
         let library = unsafe { unix::Library::open(Some(&full), flags) }
@@ -60,7 +67,7 @@ impl Library {
         // SAFETY: a static of this name is a descriptor by the rules of the ABI, and lives for ever: see `forget`.
         match unsafe { Descriptor::read(table) } {
             Ok(descriptor) => {
-                let library = Self { path: full.clone(), descriptor };
+                let library = Self { path: full.clone(), mark, descriptor };
                 all_loaded().insert(full, library.clone());
                 Ok(library)
             }
@@ -71,6 +78,11 @@ impl Library {
     /// What was loaded from this full path, whether or not there is a file any more.
     pub fn loaded(path: &Path) -> Option<Self> {
         all_loaded().get(path).cloned()
+    }
+
+    /// Whether there is another file at its path by now, which cannot be loaded any more.
+    pub fn is_replaced(&self) -> bool {
+        mark(&self.path).is_some_and(|now| Some(now) != self.mark)
     }
 
     /// The file.
@@ -120,6 +132,12 @@ impl Library {
             }),
         }
     }
+}
+
+fn mark(file: &Path) -> Option<Mark> {
+    let metadata = fs::metadata(file).ok()?;
+    let [device, number, size] = [metadata.dev(), metadata.ino(), metadata.size()].map(u64::cast_signed);
+    Some([device, number, size, metadata.mtime(), metadata.mtime_nsec()])
 }
 
 fn all_loaded() -> MutexGuard<'static, BTreeMap<PathBuf, Library>> {

@@ -87,6 +87,13 @@ impl Libraries {
         }
     }
 
+    /// The files that have been replaced since they were loaded, each once.
+    pub(super) fn replaced(&self) -> BTreeSet<PathBuf> {
+        let plugins = self.plugins.iter().filter_map(|path| Library::loaded(path));
+        let all = self.by_application.values().cloned().chain(plugins);
+        all.filter(Library::is_replaced).map(|library| library.path().to_owned()).collect()
+    }
+
     /// The library of an application.
     pub(super) fn of(&self, application: &Application) -> Option<&Library> {
         self.by_application.get(&application.name)

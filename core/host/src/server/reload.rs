@@ -269,6 +269,14 @@ impl Server {
             }
             return Err(errors);
         }
+        for library in libraries.replaced() {
+            slog::warn!(
+                self.environment.log,
+                "{} has changed since it was loaded, and what was loaded goes on: a new version needs a file of another \
+                 name, or a restart",
+                library.display()
+            );
+        }
         self.libraries = libraries;
 
         let mut reloaded = Reloaded {

@@ -11,6 +11,7 @@ use super::{super::Port, Builtin, Outcome, Run, Server, services::takes_commands
 use crate::{
     apps::Health,
     commands::{Access, Kind, Param, Spec},
+    plugins::Library,
 };
 
 const NAME: Param = Param::required("name", Kind::Text, "the application's name, or an alias");
@@ -169,9 +170,9 @@ fn load(server: &mut Server, run: &Run<'_>) -> Outcome {
         Ok(file) => file,
         Err(text) => return Outcome::Fail(text),
     };
-    if same.as_ref() == Some(&file) {
-        let text = "that file is loaded already, and the system gives it again whatever is in it now; \
-                    put the new version into a file of another name";
+    if same.as_ref() == Some(&file) || Library::loaded(&file).is_some_and(|before| before.is_replaced()) {
+        let text = "that file is loaded already, and what was loaded counts whatever is in it now; put the new version \
+                    into a file of another name";
         return Outcome::Fail(text.to_owned());
     }
     match server.load_library(&name, file) {
