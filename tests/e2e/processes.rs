@@ -282,12 +282,12 @@ fn processes_are_removed_by_the_name_of_their_group() {
     assert!(session.refused("removeConfig", &[("groupName", "three")]).contains("no process has the group"));
     assert_eq!(groups(&mut session), ["one", "two", "one"]);
     assert_eq!(session.done("removeConfig", &[("groupName", "one")]).as_array().map(Vec::len), Some(2));
-    assert_eq!(groups(&mut session), ["two"]);
+    wait_for("the end of the others", SOON, || (groups(&mut session) == ["two"]).then_some(()));
     // Groups of `listConfig` are groups too, so no process may be named like one.
     let taken = [("fullBinaryPath", program.as_str()), ("groupName", "limits")];
     assert!(session.refused("launchProcess", &taken).contains("another name"));
     session.done("removeConfig", &[("groupName", "process")]);
-    assert!(groups(&mut session).is_empty());
+    wait_for("the end of all", SOON, || groups(&mut session).is_empty().then_some(()));
     stage.server.stop();
 }
 

@@ -93,8 +93,9 @@ fn the_last_command_line_stays_open() {
         assert!(session.fails(&line).contains("last command line"), "{line}");
     }
     session.done(&format!("enableService id={media} enable=0"));
-    // At this one nobody answers.
-    session.done("createService ip=127.0.0.1 port=0 protocol=inboundJsonCli application=flvplayback");
+    // At this one nobody would answer.
+    let deaf = "createService ip=127.0.0.1 port=0 protocol=inboundJsonCli application=flvplayback";
+    assert!(session.fails(deaf).contains("takes no commands"));
     assert!(session.fails(&format!("shutdownService id={own}")).contains("last command line"));
     session.done("createService ip=127.0.0.1 port=0 protocol=inboundTxtCli application=admin");
     session.done(&format!("shutdownService id={own}"));

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{Port, bind::bind_one},
+    super::{Port, bind::bind_one, bridge::Running},
     Builtin, Outcome, Run, Server, State,
 };
 use crate::{
@@ -131,6 +131,13 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             "commands have opened {created} ports (`limits.services` = {most}); `shutdownService` closes one"
         ));
     }
+    let has_lines = server.applications.get(&application.name).is_some_and(takes_lines);
+    if acceptor.protocol.ends_with("Cli") && !has_lines {
+        let name = &application.name;
+        return Err(format!(
+            "the application {name:?} takes no commands: `application` must name one that does"
+        ));
+    }
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
     server.open_bound(bound, true);
@@ -178,10 +185,12 @@ fn position(server: &Server, run: &Run<'_>) -> Result<usize, String> {
 /// Whether sessions of command lines can come by this port now.
 pub(super) fn takes_commands(server: &Server, port: &Port) -> bool {
     let application = server.applications.get(&port.wanted.application);
-    // Others refuse each line, whatever the chain of their port.
-    let takes_lines = application
-        .is_some_and(|running| running.handle.health() == Health::Well && running.handle.has(Hooks::MESSAGE));
-    port.enabled && port.wanted.acceptor.protocol.ends_with("Cli") && takes_lines
+    port.enabled && port.wanted.acceptor.protocol.ends_with("Cli") && application.is_some_and(takes_lines)
+}
+
+/// Others refuse each line, whatever the chain of their port.
+fn takes_lines(running: &Running) -> bool {
+    running.handle.health() == Health::Well && running.handle.has(Hooks::MESSAGE)
 }
 
 /// Whether nobody could give a command any more without this port.
