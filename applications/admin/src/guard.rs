@@ -37,8 +37,9 @@ pub(crate) struct Guard {
     max_failures: usize,
     lockout: Duration,
     failures: HashMap<IpAddr, Failures>,
-    /// When the wrong secrets so far would be through, were one compared each [`INTERVAL`].
-    through: Duration,
+    /// When the wrong secrets so far would be through, were one compared each [`INTERVAL`]: those from elsewhere, and
+    /// those from this machine, so that nobody elsewhere can lock out who sits at it.
+    through: [Duration; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -56,7 +57,7 @@ impl Guard {
         let failures = HashMap::new();
         let secret = secret.map(|_| mac);
         let code = code.unwrap_or_default();
-        Ok(Self { secret, code, max_failures, lockout, failures, through: Duration::ZERO })
+        Ok(Self { secret, code, max_failures, lockout, failures, through: [Duration::ZERO; 2] })
     }
 
     pub(crate) fn has_secret(&self) -> bool {
@@ -69,8 +70,9 @@ impl Guard {
         let source = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), source);
         let before = self.failures.get(&source).copied();
         let before = before.filter(|failures| now.saturating_sub(failures.last) < self.lockout);
-        // Those of this machine are one source, whose own lockout does; so nobody elsewhere can lock them out.
-        let many = !source.is_loopback() && self.through.saturating_sub(now) > INTERVAL * (AT_ONCE - 1);
+        let [elsewhere, here] = &mut self.through;
+        let through = if source.is_loopback() { here } else { elsewhere };
+        let many = through.saturating_sub(now) > INTERVAL * (AT_ONCE - 1);
         if many || before.is_some_and(|failures| failures.count >= self.max_failures) {
             return Shown::LockedOut;
         }
@@ -78,7 +80,7 @@ impl Guard {
             self.failures.remove(&source);
             return Shown::Right;
         }
-        self.through = self.through.max(now) + INTERVAL;
+        *through = now.max(*through) + INTERVAL;
         if self.failures.len() >= SOURCES && !self.failures.contains_key(&source) {
             let oldest =
                 self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(source, _)| *source);
@@ -195,5 +197,16 @@ mod tests {
         assert_eq!(guard.show(here, "open sesame", now), Shown::Right);
         assert_eq!(guard.show(here, "guess", now), Shown::Wrong);
         assert_eq!(guard.show(here, "open sesame", now), Shown::LockedOut);
+    }
+
+    #[test]
+    fn guesses_at_the_machine_are_slow_and_lock_out_nobody_elsewhere() {
+        let mut guard = Guard::new(Some("open sesame"), 1000, MINUTE).unwrap();
+        let (start, here) = (Duration::from_secs(1000), Some(Ipv4Addr::LOCALHOST.into()));
+        let wrong = (0..200).filter(|_| guard.show(here, "guess", start) == Shown::Wrong).count();
+        assert_eq!(wrong, AT_ONCE as usize);
+        assert_eq!(guard.show(here, "open sesame", start), Shown::LockedOut);
+        assert_eq!(guard.show(address(7), "open sesame", start), Shown::Right);
+        assert_eq!(guard.show(here, "open sesame", start + INTERVAL), Shown::Right);
     }
 }

@@ -162,7 +162,8 @@ limits! {
     http_body: usize = 1024 * 1024, 1024..=64 * 1024 * 1024;
     /// Time for which an HTTP connection may be silent between requests, or need for one request.
     http_idle: Seconds = Seconds::new(30), 0.05..=86400.0;
-    /// Threads of the server's own HTTP client; one server that does not answer holds three quarters of them at most.
+    /// Threads of the server's own HTTP client. Of these and of `webQueue` one server that does not answer holds three
+    /// quarters at most.
     web_threads: usize = 16, 1..=256;
     /// Requests of the server's own HTTP client that wait for one of its threads; more are refused.
     web_queue: usize = 256, 1..=100_000;

@@ -644,7 +644,9 @@ impl Connection {
         while let Some(slot) = self.plays.first().map(|played| played.slot) {
             self.unplay(slot, Why::Peer, shared);
         }
-        self.contested.clear();
+        for contested in std::mem::take(&mut self.contested) {
+            self.notify(contested.ended());
+        }
         self.questions.clear();
         self.notify(Happened::Closed { reason: reason.to_owned() });
         if self.owner.is_some() {

@@ -45,6 +45,13 @@ pub(crate) struct Contested {
     since: Instant,
 }
 
+impl Contested {
+    /// The application has allowed it, so it has to know that nothing has come of it.
+    pub(crate) fn ended(&self) -> Happened {
+        Happened::Unpublish { slot: self.slot, name: self.name.to_string(), why: Why::Peer }
+    }
+}
+
 impl Connection {
     /// The connection as applications know it.
     fn caller_with(&self, info: ConnectInfo) -> Arc<Caller> {
@@ -437,6 +444,7 @@ impl Connection {
                         self.taps.forget(slot);
                         slog::error!(self.log, "publish refused: {reason}");
                         let text = "the filters of the application cannot be made";
+                        self.never_began(&owner, slot, Wish::Publish, &name);
                         return self.reject(answer, BAD_NAME, text, shared);
                     }
                 };
@@ -462,8 +470,19 @@ impl Connection {
                 let text = format!("the stream {:?} is being published already", name.as_str());
                 slog::info!(self.log, "publish refused: {text}");
                 self.taps.forget(slot);
+                self.never_began(&owner, slot, Wish::Publish, &name);
                 self.reject(answer, BAD_NAME, &text, shared);
             }
+        }
+    }
+
+    /// What the application has allowed, if it was asked, it hears the end of, also where it could not begin.
+    fn never_began(&self, owner: &Application, slot: StreamSlot, wish: Wish, name: &StreamName) {
+        let (name, why) = (name.to_string(), Why::Server);
+        match wish {
+            Wish::Publish if owner.hooks.publish => self.notify(Happened::Unpublish { slot, name, why }),
+            Wish::Play if owner.hooks.play => self.notify(Happened::Unplay { slot, name, why }),
+            _ => {}
         }
     }
 
@@ -474,6 +493,7 @@ impl Connection {
         let answer = |answer| Command::AnswerPlay { request, answer };
         if owner.play_wait.is_zero() && !shared.relay.is_live(&key) {
             let text = format!("nobody publishes the stream {:?}", alias.as_deref().unwrap_or(name.as_str()));
+            self.never_began(&owner, play.slot, Wish::Play, &name);
             return self.reject(answer, NOT_FOUND, &text, shared);
         }
         self.order(answer(Answer::Accept), shared);

@@ -339,6 +339,28 @@ fn filters_are_made_for_a_name_that_is_granted() {
 }
 
 #[test]
+fn what_was_allowed_and_cannot_begin_ends_too() {
+    let hooks = Hooks { publish: true, unpublish: true, play: true, unplay: true, ..Hooks::default() };
+    for policy in [DuplicatePublisher::Reject, DuplicatePublisher::ReplaceIfIdle] {
+        let mut stage = Stage::new(hooks, |application| application.duplicate_publisher = policy);
+        stage.connect(1);
+        let name = StreamName::new("", "news", &stage.shared.limits).unwrap();
+        let key = StreamKey { application: "live".into(), name };
+        stage.shared.relay.publish(key, ConnectionId(8), StreamSlot(1), policy, stage.shared.now).unwrap();
+        stage.publish(1, "news");
+        assert_eq!(stage.told(), ["publish news?"]);
+        stage.connection.on_answer(RequestId(1), Verdict::Accept, &mut stage.shared);
+        if policy == DuplicatePublisher::Reject {
+            assert_eq!(stage.told(), ["unpublished news"], "the name is taken");
+        } else {
+            assert_eq!(stage.told(), Vec::<String>::new(), "it waits for the name");
+            stage.connection.end(&mut stage.shared, "closed by the peer");
+            assert_eq!(stage.told(), ["unpublished news", "closed"]);
+        }
+    }
+}
+
+#[test]
 fn who_publishes_and_gives_up_in_a_loop_asks_once_and_has_no_credit_back_before_the_answer() {
     let reject = || Verdict::Reject { code: String::new(), text: "does not answer".to_owned() };
     let verdicts = [

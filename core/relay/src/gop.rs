@@ -92,7 +92,7 @@ impl Gop {
         self.clear_frames();
     }
 
-    fn clear_frames(&mut self) {
+    pub(crate) fn clear_frames(&mut self) {
         // Who shares a frame is counted beside its body, and all these counts are far away.
         self.frames.iter().for_each(|frame| ahead::fetch(&frame.body[..frame.body.len().min(1)]));
         self.frames.clear();

@@ -112,6 +112,8 @@ impl Replica {
 
     /// Frames were lost.
     pub(crate) fn gap(&mut self) {
+        // Newcomers must not get a group with a hole.
+        self.gop.clear_frames();
         for format in &mut self.logs {
             format.log.gap();
         }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Frame, Limits, StreamName, StreamSlot};
+use crtmp_media::{Format, Frame, Limits, StreamName, StreamSlot};
 
 use crate::{
     ConnectionId, Delivery, Directory, DuplicatePublisher, Flush, HomeId, Merge, Notice, Play, PlayOptions,
@@ -22,8 +22,11 @@ struct World {
 
 impl World {
     fn new(workers: u16) -> Self {
-        let now = Instant::now();
-        let limits = Arc::new(Limits::default());
+        Self::with(workers, Limits::default())
+    }
+
+    fn with(workers: u16, limits: Limits) -> Self {
+        let (now, limits) = (Instant::now(), Arc::new(limits));
         let directory = Arc::new(Directory::new(now));
         let relay = |worker| Relay::new(WorkerId(worker), directory.clone(), limits.clone(), now);
         Self { workers: (0..workers).map(relay).collect(), limits, now }
@@ -39,13 +42,17 @@ impl World {
     }
 
     fn play_within(&mut self, worker: usize, connection: u64, seconds: u64) -> (PlayerId, bool) {
+        self.play_as(worker, connection, seconds, FORMAT)
+    }
+
+    fn play_as(&mut self, worker: usize, connection: u64, seconds: u64, format: Format) -> (PlayerId, bool) {
         let options =
             PlayOptions { wait: Duration::from_secs(seconds), publisher_return: Duration::from_secs(10) };
         let play = Play {
             key: name(),
             connection: ConnectionId(connection),
             slot: StreamSlot(1),
-            format: FORMAT,
+            format,
             encoder: plain,
             options,
         };
@@ -386,4 +393,23 @@ fn a_player_that_waits_for_the_next_key_frame_does_so_on_any_worker() {
         world.frames(0, home, [key(120), delta(160)]);
         assert_eq!(world.sent(player_worker, late), "C@120;K120@120;d160@160;");
     }
+}
+
+/// A worker that was behind lacks pictures of its group; the gap was closed by sound, since pictures had stopped.
+#[test]
+fn newcomers_get_no_group_with_a_hole() {
+    let limits = Limits { worker_queue_bytes: 2 * (Frame::OVERHEAD + 8), ..Limits::default() };
+    let mut world = World::with(2, limits);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    let (first, _) = world.play(1, 7);
+    world.turn();
+    world.frames(0, home, [config(0, b"C"), key(0), delta(40)]);
+    assert_eq!(world.sent(1, first), "C@0;K0@0;d40@40;");
+    world.frames(0, home, (2..10).map(|picture| delta(picture * 40)));
+    world.frames(0, home, [audio(6000), delta(6040)]);
+    let variant = FORMAT.variant + 1;
+    let (second, _) = world.play_as(1, 8, 60, Format { variant, ..FORMAT });
+    assert!(!world.sent(1, second).contains('d'), "a picture without those before it");
+    world.frames(0, home, [key(6080), delta(6120)]);
+    assert!(world.sent(1, second).ends_with("K6080@6080;d6120@6120;"));
 }

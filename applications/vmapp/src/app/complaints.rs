@@ -9,6 +9,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Different errors that are told in one [`PERIOD`].
 const KINDS: usize = 20;
 
+/// Bytes of the first line by which errors are told apart: scripts make them as long as they like.
+const KEY: usize = 200;
+
 /// What has been told, and how often it was left out since.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
@@ -24,9 +27,11 @@ struct Told {
 }
 
 impl Complaints {
-    /// What to tell of an error that comes `now`, if it is time. Errors are the same if their first lines are.
+    /// What to tell of an error that comes `now`, if it is time. Errors are the same if their first
+    /// lines begin alike.
     pub(super) fn note(&mut self, text: &str, now: Instant) -> Option<String> {
-        let first = text.lines().next().unwrap_or_default();
+        let line = text.lines().next().unwrap_or_default();
+        let first = &line[..line.floor_char_boundary(KEY)];
         let left_out = match self.told.get_mut(first) {
             Some(told) if now.saturating_duration_since(told.last) < PERIOD => {
                 told.left_out += 1;

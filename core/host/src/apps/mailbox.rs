@@ -69,6 +69,10 @@ struct Line {
     /// How many of them are spare.
     spare: usize,
     turn: u64,
+    /// The number of the pong that waits.
+    pong: Option<u64>,
+    /// The numbers of the descriptions that wait, by message stream, of its present publication.
+    described: HashMap<u32, u64>,
 }
 
 #[derive(Debug)]
@@ -137,7 +141,7 @@ impl Mailbox {
         if line.is_closed() && !job.what.is_request() {
             return None;
         }
-        newer_pong(line, job).and_then(|job| newer_description(line, job))
+        line.replace(job)
     }
 
     /// Puts a job at the end of its line; gives its number.
@@ -152,6 +156,7 @@ impl Mailbox {
             self.turns.insert(number, id);
         }
         line.spare += usize::from(spare);
+        line.note(number, &job);
         line.jobs.push_back(Waiting { number, job, spare });
         number
     }
@@ -166,7 +171,8 @@ impl Mailbox {
         let (_, id) = self.turns.pop_first()?;
         let number = self.next_number();
         let line = self.lines.get_mut(&id).expect("who has a turn has a line");
-        let Waiting { job, spare, .. } = line.jobs.pop_front().expect("no line is empty");
+        let Waiting { number: taken, job, spare } = line.jobs.pop_front().expect("no line is empty");
+        line.forget(taken, &job);
         line.spare -= usize::from(spare);
         self.spare -= usize::from(spare);
         if line.jobs.is_empty() {
@@ -241,36 +247,50 @@ impl Line {
     fn is_closed(&self) -> bool {
         self.jobs.back().is_some_and(|last| matches!(last.job.what, What::Notice(NoticeKind::Close { .. })))
     }
-}
 
-/// Puts a newer answer to a ping into the place of an older one; gives back any other job.
-fn newer_pong(line: &mut Line, job: Job) -> Option<Job> {
-    if !matches!(job.what, What::Notice(NoticeKind::Pong(_))) {
-        return Some(job);
+    /// Puts a newer pong or description into the place of an older one; gives back any other job.
+    fn replace(&mut self, job: Job) -> Option<Job> {
+        let older = match &job.what {
+            What::Notice(NoticeKind::Pong(_)) => self.pong,
+            What::Notice(NoticeKind::Metadata { stream_id, .. }) => self.described.get(stream_id).copied(),
+            _ => None,
+        };
+        let at =
+            older.and_then(|number| self.jobs.binary_search_by_key(&number, |waiting| waiting.number).ok());
+        match at.and_then(|at| self.jobs.get_mut(at)) {
+            Some(waiting) => waiting.job = job,
+            None => return Some(job),
+        }
+        None
     }
-    let older = |waiting: &&mut Waiting| matches!(waiting.job.what, What::Notice(NoticeKind::Pong(_)));
-    match line.jobs.iter_mut().find(older) {
-        Some(waiting) => waiting.job = job,
-        None => return Some(job),
-    }
-    None
-}
 
-/// Puts a newer description into the place of an older one; gives back any other job.
-fn newer_description(line: &mut Line, job: Job) -> Option<Job> {
-    let What::Notice(NoticeKind::Metadata { stream_id, .. }) = &job.what else { return Some(job) };
-    // The message stream may have been used by another publication before; that one's description stays.
-    let same_publication = line.jobs.iter_mut().rev().take_while(
-        |waiting| !matches!(&waiting.job.what, What::Notice(NoticeKind::Unpublish { stream_id: ended, .. }) if ended == stream_id),
-    );
-    for waiting in same_publication {
-        if matches!(&waiting.job.what, What::Notice(NoticeKind::Metadata { stream_id: id, .. }) if id == stream_id)
-        {
-            waiting.job = job;
-            return None;
+    /// Remembers what a newer one would replace.
+    fn note(&mut self, number: u64, job: &Job) {
+        match &job.what {
+            What::Notice(NoticeKind::Pong(_)) => self.pong = Some(number),
+            What::Notice(NoticeKind::Metadata { stream_id, .. }) => {
+                self.described.insert(*stream_id, number);
+            }
+            // The message stream may be used by another publication next; this one's description stays.
+            What::Notice(NoticeKind::Unpublish { stream_id, .. }) => {
+                self.described.remove(stream_id);
+            }
+            _ => {}
         }
     }
-    Some(job)
+
+    /// What has been taken out is not replaced any more.
+    fn forget(&mut self, number: u64, job: &Job) {
+        match &job.what {
+            What::Notice(NoticeKind::Pong(_)) => self.pong = None,
+            What::Notice(NoticeKind::Metadata { stream_id, .. })
+                if self.described.get(stream_id) == Some(&number) =>
+            {
+                self.described.remove(stream_id);
+            }
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -400,6 +420,28 @@ mod tests {
         mailbox.push(notice(1, unpublish()));
         mailbox.push(metadata(1, 1, "next"));
         assert_eq!(drain(&mut mailbox), ["1:new", "1:0", "1:other stream", "1:unpublish", "1:next"]);
+    }
+
+    #[test]
+    fn what_has_been_taken_out_is_not_replaced() {
+        let mut mailbox = Mailbox::new(10);
+        let pong =
+            |received| NoticeKind::Pong(crtmp_plugin::Pong { rtt: std::time::Duration::ZERO, received });
+        mailbox.push(metadata(1, 1, "first"));
+        mailbox.push(notice(1, pong(1)));
+        mailbox.push(request(1, 0));
+        assert!(mailbox.pop().is_some() && mailbox.pop().is_some());
+        mailbox.push(metadata(1, 1, "second"));
+        mailbox.push(notice(1, pong(2)));
+        mailbox.push(metadata(1, 1, "third"));
+        assert_eq!(drain(&mut mailbox), ["1:0", "1:third", "1:pong 2"]);
+        // A description of a publication before stays while that of the next one is taken out.
+        mailbox.push(metadata(1, 1, "a"));
+        mailbox.push(notice(1, unpublish()));
+        mailbox.push(metadata(1, 1, "b"));
+        mailbox.pop();
+        mailbox.push(metadata(1, 1, "c"));
+        assert_eq!(drain(&mut mailbox), ["1:unpublish", "1:c"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     tell_application,
 };
 use crate::{
-    config::{ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
+    config::{Application, ApplicationAcceptor, ConfigError, Configuration, RestartChange, diff},
     events::Kind,
 };
 
@@ -207,8 +207,13 @@ impl Server {
         let mut configuration = self.configuration.clone();
         let entry = configuration.applications.list.iter_mut().find(|entry| entry.name == name);
         let before = entry.and_then(|entry| entry.library.replace(library.clone()));
-        let others = self.state.loaded.iter().filter(|(other, _)| *other != name);
-        let others: Vec<KeptLibrary> = others.map(|(other, loaded)| loaded.kept(other)).collect();
+        // All others keep theirs, wherever a link leads by now.
+        let others = configuration.applications.list.iter().filter(|entry| entry.name != name);
+        let kept = |entry: &Application| {
+            let library = self.libraries.of(entry)?.path().to_owned();
+            Some(KeptLibrary { name: entry.name.clone(), library })
+        };
+        let others: Vec<KeptLibrary> = others.filter_map(kept).collect();
         let done = self.go_over_to(configuration, &others)?;
         let in_file = self.state.loaded.remove(name).map_or(before, |loaded| loaded.in_file);
         self.state.loaded.insert(name.to_owned(), Loaded { in_file, library });

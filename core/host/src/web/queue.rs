@@ -10,8 +10,9 @@ use std::{
 pub(super) struct Queue<T> {
     lines: Mutex<Lines<T>>,
     ready: Condvar,
-    /// Those that may wait.
+    /// Those that may wait, and those of one server of them.
     most: usize,
+    most_of_one: usize,
     /// Those of one server that may be taken and not done.
     share: usize,
 }
@@ -47,8 +48,9 @@ impl<T> Queue<T> {
     /// For so many threads, with room for `most`.
     pub(super) fn new(threads: usize, most: usize) -> Self {
         let lines = Lines { by_server: HashMap::new(), turns: VecDeque::new(), waiting: 0, closed: false };
-        let share = (threads - threads / 4).max(1);
-        Self { lines: Mutex::new(lines), ready: Condvar::new(), most, share }
+        let three_quarters = |of: usize| (of - of.div_ceil(4)).max(1);
+        let (share, most_of_one) = (three_quarters(threads), three_quarters(most));
+        Self { lines: Mutex::new(lines), ready: Condvar::new(), most, most_of_one, share }
     }
 
     /// Puts something at the end of the line of its server; false where there is no room, or it is closed.
@@ -61,6 +63,9 @@ impl<T> Queue<T> {
             Some((known, _)) => known.clone(),
             None => server.into(),
         };
+        if lines.by_server.get(&server).is_some_and(|line| line.jobs.len() >= self.most_of_one) {
+            return false;
+        }
         lines.waiting += 1;
         lines.by_server.entry(server.clone()).or_insert_with(Line::new).jobs.push_back(job);
         self.settle(&mut lines, &server);
@@ -151,13 +156,14 @@ mod tests {
 
     #[test]
     fn one_server_leaves_a_thread_for_others() {
-        for (threads, share) in [(1, 1), (2, 2), (4, 3), (16, 12)] {
+        for (threads, share) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (16, 12)] {
             let queue = Queue::new(threads, 100);
             (0..20).for_each(|job| assert!(queue.put("slow", job)));
             let slow: Vec<_> = (0..share).map(|_| queue.take().unwrap()).collect();
             assert!(queue.put("quick", 100));
             let (job, quick) = queue.take().unwrap();
             assert_eq!(job, 100, "{threads}");
+            assert!(share < threads || threads == 1);
             drop(quick);
             assert!(queue.lock().turns.is_empty(), "the rest waits");
             drop(slow);
@@ -178,9 +184,11 @@ mod tests {
 
     #[test]
     fn so_many_wait_and_no_more_and_the_end_hands_out_the_rest() {
-        for most in [1, 2, 3] {
+        for (most, of_one) in [(1, 1), (2, 1), (3, 2), (8, 6)] {
             let queue = Queue::new(1, most);
-            (0..most).for_each(|job| assert!(queue.put("a", job)));
+            (0..of_one).for_each(|job| assert!(queue.put("a", job)));
+            assert!(!queue.put("a", most), "there is room for others");
+            (of_one..most).for_each(|job| assert!(queue.put(&job.to_string(), job)));
             assert!(!queue.put("b", most));
             let first = queue.take().unwrap();
             assert!(queue.put("b", most));

@@ -11,8 +11,8 @@ use super::{
 
 const OPEN: Policy = Policy { allow_private: true };
 const BODY: usize = 1024;
-/// One server may have all of them.
-const THREADS: usize = 2;
+/// Threads that one server may hold.
+const THREADS: usize = 3;
 
 fn client() -> Client {
     Client::start(&Limits { web_body: BODY, ..Limits::default() }).unwrap()
@@ -210,7 +210,8 @@ fn what_is_too_much_is_refused_and_the_rest_is_answered() {
         let _ = wait.recv_timeout(PATIENCE);
         say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     });
-    let client = Client::start(&Limits { web_queue: 2, web_threads: THREADS, ..Limits::default() }).unwrap();
+    let client =
+        Client::start(&Limits { web_queue: 3, web_threads: THREADS + 1, ..Limits::default() }).unwrap();
     let (tell, replies) = mpsc::channel();
     let ask = |reply: Box<dyn FnOnce(Outcome) + Send>| client.request(get(server.url("/")), reply);
     for _ in 0..THREADS {
@@ -243,9 +244,12 @@ fn the_time_in_the_queue_counts_and_the_end_answers_what_waits() {
         let _ = wait.recv_timeout(PATIENCE);
         say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     });
-    let client =
-        Client::start(&Limits { web_timeout: Seconds::new(30), web_threads: THREADS, ..Limits::default() })
-            .unwrap();
+    let client = Client::start(&Limits {
+        web_timeout: Seconds::new(30),
+        web_threads: THREADS + 1,
+        ..Limits::default()
+    })
+    .unwrap();
     let (tell, replies) = mpsc::channel();
     let ask = |name: &'static str, request: Request| {
         let tell = tell.clone();
