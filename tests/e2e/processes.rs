@@ -262,7 +262,7 @@ fn what_ends_is_run_again_until_it_is_stopped() {
         (&known["configId"], &known["keepAlive"], &known["operationType"]),
         (&id, &json!(true), &json!(6))
     );
-    assert_eq!(session.done("listProcesses", &[]), json!([]));
+    wait_for("its end", SOON, || (session.done("listProcesses", &[]) == json!([])).then_some(()));
     assert!(session.refused("stopProcess", &[("id", "4711")]).contains("there is no process 4711"));
     stage.server.stop();
 }
