@@ -111,12 +111,11 @@ impl Catalogue {
             .filter_map(|name| self.layers.get(name))
             .flat_map(|layer| layer.keys.iter().copied())
             .collect();
+        let before = errors.len();
         for (key, value) in &acceptor.keys {
             let path = format!("{path}.{key}");
             match known.iter().find(|row| row.name == key) {
-                Some(known) => errors.extend(
-                    check_key(&path, known.kind, value).or_else(|| self.refused_key(row, &path, key, value)),
-                ),
+                Some(known) => errors.extend(check_key(&path, known.kind, value)),
                 None => {
                     let names: Vec<_> = ["ip", "port", "protocol"]
                         .into_iter()
@@ -131,18 +130,39 @@ impl Catalogue {
                 }
             }
         }
+        if errors.len() == before {
+            errors.extend(self.refused_keys(row, path, &acceptor.keys));
+        }
     }
 
-    /// What a layer finds wrong with a key whose value is of the right kind: it would say so for each connection.
-    fn refused_key(&self, row: &ChainRow, path: &str, key: &str, value: &Value) -> Option<ConfigError> {
-        let keys = Map::from_iter([(key.to_owned(), value.clone())]);
-        let settings = LayerSettings { keys: layer_keys(&keys), ..LayerSettings::default() };
-        let layers = row.layers.iter().filter_map(|name| self.layers.get(name));
-        let mut takers = layers.filter(|layer| layer.keys.iter().any(|known| known.name == key));
-        let error = takers.find_map(|layer| (layer.make)(&settings, Instant::now()).err())?;
-        let found = error.split_once("found ").map_or(error.as_str(), |(_, found)| found);
-        let (found, expected) = found.split_once(", expected ").unwrap_or((found, "another value"));
-        Some(ConfigError::new(path, found, expected))
+    /// What layers find wrong with keys whose values are of the right kinds: they would say so for each connection. They
+    /// get all keys, since one may need another.
+    fn refused_keys(&self, row: &ChainRow, path: &str, keys: &Map<String, Value>) -> Vec<ConfigError> {
+        let make = |layer: &LayerRow, keys: &Map<String, Value>| {
+            let settings = LayerSettings { keys: layer_keys(keys), ..LayerSettings::default() };
+            (layer.make)(&settings, Instant::now()).err()
+        };
+        let mut errors = Vec::new();
+        for layer in row.layers.iter().filter_map(|name| self.layers.get(name)) {
+            let mut given =
+                keys.iter().filter(|(key, _)| layer.keys.iter().any(|row| row.name == key.as_str()));
+            if given.clone().next().is_none() {
+                continue;
+            }
+            let Some(error) = make(layer, keys) else { continue };
+            // The key that brings the same error alone is the one to name.
+            let alone = |key: &String, value: &Value| {
+                make(layer, &Map::from_iter([(key.clone(), value.clone())])).as_ref() == Some(&error)
+            };
+            let path = match given.find(|(key, value)| alone(key, value)) {
+                Some((key, _)) => format!("{path}.{key}"),
+                None => path.to_owned(),
+            };
+            let parts = error.split_once("found ").and_then(|(_, found)| found.split_once(", expected "));
+            let (found, expected) = parts.unwrap_or((&error, "other values"));
+            errors.push(ConfigError::new(path, found, expected));
+        }
+        errors
     }
 
     fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {

@@ -16,7 +16,7 @@ use slog::Logger;
 
 use crate::{
     admission::Ticket,
-    asked::Questions,
+    asked::{Questions, Wish},
     control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
@@ -645,7 +645,7 @@ impl Connection {
             self.unplay(slot, Why::Peer, shared);
         }
         for contested in std::mem::take(&mut self.contested) {
-            self.notify(contested.ended());
+            self.never_began(contested.slot, Wish::Publish, contested.name, Why::Peer);
         }
         self.questions.clear();
         self.notify(Happened::Closed { reason: reason.to_owned() });

@@ -41,15 +41,8 @@ pub(crate) struct Contested {
     pub(crate) slot: StreamSlot,
     pub(crate) retry_at: Instant,
     request: RequestId,
-    name: StreamName,
+    pub(crate) name: StreamName,
     since: Instant,
-}
-
-impl Contested {
-    /// The application has allowed it, so it has to know that nothing has come of it.
-    pub(crate) fn ended(&self) -> Happened {
-        Happened::Unpublish { slot: self.slot, name: self.name.to_string(), why: Why::Peer }
-    }
 }
 
 impl Connection {
@@ -200,16 +193,16 @@ impl Connection {
         }
     }
 
-    /// Forgets what a message stream waits for; returns the name, where the application has allowed it already. Where
-    /// it has not yet, it is told when it does.
-    pub(crate) fn take_wish(&mut self, slot: StreamSlot, wish: Wish, why: Why) -> Option<String> {
+    /// Forgets what a message stream waits for. The application hears of it where it has allowed it already; where it
+    /// has not yet, when it does.
+    pub(crate) fn give_up_wish(&mut self, slot: StreamSlot, wish: Wish, why: Why) {
         if wish == Wish::Publish
             && let Some(at) = self.contested.iter().position(|contested| contested.slot == slot)
         {
-            return Some(self.contested.swap_remove(at).name.to_string());
+            let name = self.contested.swap_remove(at).name;
+            return self.never_began(slot, wish, name, why);
         }
         self.questions.withdraw(slot, wish, why);
-        None
     }
 
     fn ask(
@@ -444,7 +437,7 @@ impl Connection {
                         self.taps.forget(slot);
                         slog::error!(self.log, "publish refused: {reason}");
                         let text = "the filters of the application cannot be made";
-                        self.never_began(&owner, slot, Wish::Publish, &name);
+                        self.never_began(slot, Wish::Publish, name, Why::Server);
                         return self.reject(answer, BAD_NAME, text, shared);
                     }
                 };
@@ -470,18 +463,19 @@ impl Connection {
                 let text = format!("the stream {:?} is being published already", name.as_str());
                 slog::info!(self.log, "publish refused: {text}");
                 self.taps.forget(slot);
-                self.never_began(&owner, slot, Wish::Publish, &name);
+                self.never_began(slot, Wish::Publish, name, Why::Server);
                 self.reject(answer, BAD_NAME, &text, shared);
             }
         }
     }
 
     /// What the application has allowed, if it was asked, it hears the end of, also where it could not begin.
-    fn never_began(&self, owner: &Application, slot: StreamSlot, wish: Wish, name: &StreamName) {
-        let (name, why) = (name.to_string(), Why::Server);
+    pub(crate) fn never_began(&self, slot: StreamSlot, wish: Wish, name: StreamName, why: Why) {
+        let Some(hooks) = self.owner.as_ref().map(|owner| owner.hooks) else { return };
+        let name = name.to_string();
         match wish {
-            Wish::Publish if owner.hooks.publish => self.notify(Happened::Unpublish { slot, name, why }),
-            Wish::Play if owner.hooks.play => self.notify(Happened::Unplay { slot, name, why }),
+            Wish::Publish if hooks.publish => self.notify(Happened::Unpublish { slot, name, why }),
+            Wish::Play if hooks.play => self.notify(Happened::Unplay { slot, name, why }),
             _ => {}
         }
     }
@@ -493,7 +487,7 @@ impl Connection {
         let answer = |answer| Command::AnswerPlay { request, answer };
         if owner.play_wait.is_zero() && !shared.relay.is_live(&key) {
             let text = format!("nobody publishes the stream {:?}", alias.as_deref().unwrap_or(name.as_str()));
-            self.never_began(&owner, play.slot, Wish::Play, &name);
+            self.never_began(play.slot, Wish::Play, name, Why::Server);
             return self.reject(answer, NOT_FOUND, &text, shared);
         }
         self.order(answer(Answer::Accept), shared);

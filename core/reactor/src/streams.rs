@@ -58,10 +58,7 @@ impl Connection {
                 }
                 name
             }
-            None => match self.take_wish(slot, Wish::Publish, why) {
-                Some(name) => name,
-                None => return,
-            },
+            None => return self.give_up_wish(slot, Wish::Publish, why),
         };
         self.notify(Happened::Unpublish { slot, name, why });
     }
@@ -77,10 +74,7 @@ impl Connection {
                 slog::info!(self.log, "stopped playing"; "stream" => &name);
                 name
             }
-            None => match self.take_wish(slot, Wish::Play, why) {
-                Some(name) => name,
-                None => return,
-            },
+            None => return self.give_up_wish(slot, Wish::Play, why),
         };
         self.notify(Happened::Unplay { slot, name, why });
     }

@@ -387,7 +387,7 @@ impl Params {
         shown(&self.0)
     }
 
-    /// What stands under `name`.
+    /// All of them, as JSON text.
     pub fn json(&self) -> String {
         Value::Object(self.0.clone()).to_string()
     }

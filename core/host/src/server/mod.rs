@@ -225,7 +225,6 @@ impl Server {
             server.open_bound(bound, false);
         }
         server.configure_processes(allowed);
-        server.resume_state();
         server.tell(Kind::ServerStarted, banner());
         Ok(server)
     }

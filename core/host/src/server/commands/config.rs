@@ -106,7 +106,9 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             for id in &processes {
                 server.stop_process(*id)?;
             }
-            if is_kind { server.state.kept.remove_kind(group)? } else { Vec::new() }
+            // Processes are in no file.
+            let is_stored = is_kind && group != kept::PROCESS;
+            if is_stored { server.state.kept.remove_kind(group)? } else { Vec::new() }
         }
         _ => return Err("one of `id` and `groupName` must be given".to_owned()),
     };

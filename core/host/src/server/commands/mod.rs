@@ -126,9 +126,6 @@ impl State {
 }
 
 impl Server {
-    /// Sets up again what commands of an earlier run have left to be kept.
-    pub(super) fn resume_state(&mut self) {}
-
     /// When [`upkeep`](Self::upkeep) is to be called.
     pub(super) fn upkeep_at(&self) -> Option<Instant> {
         [self.state.meter.next, self.timers_due(), self.state.processes.due()].into_iter().flatten().min()

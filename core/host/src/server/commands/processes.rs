@@ -84,11 +84,13 @@ fn launch(server: &mut Server, run: &Run<'_>) -> Outcome {
     let name = launch.group_name.is_empty().then(|| format!("process_group_{id}"));
     let launch = Launch { group_name: name.unwrap_or(launch.group_name), ..launch };
     let around = server.surroundings();
-    slog::info!(around.log, "process {id} is launched by command"; "caller" => %run.caller);
     let launched = server.state.processes.launch(id, launch, &around);
     server.tell_of_processes();
     match launched {
-        Ok(entry) => Outcome::Done("the process is started", entry),
+        Ok(entry) => {
+            slog::info!(around.log, "process {id} is launched by command"; "caller" => %run.caller);
+            Outcome::Done("the process is started", entry)
+        }
         Err(text) => Outcome::Fail(text),
     }
 }
