@@ -580,6 +580,8 @@ fn broken_layers_cost_their_connections_only() {
     let acceptors = chains.map(acceptor).join(", ");
     let config = Config::new()
         .whole_groups()
+        // It is not the handshake that ends them.
+        .limit("handshakeTimeout", "3600")
         .top("plugins", &format!("{{ {broken:?} }}"))
         .application("acceptors", &format!("{{ {acceptors} }}"));
     let server = Server::start(&config);

@@ -28,7 +28,7 @@ fn a_panic_refuses_the_request_and_the_server_goes_on() {
     let (server, mut canary) = stage("");
     let mut client = client(&server);
     client.send(&wire::publish(1, "panic in publish"));
-    client.expect("NetStream.");
+    client.expect_refusal();
     client.expect_open();
     let mut healthy = Client::publisher(server.address(), "misbehaving", "healthy");
     healthy.expect_open();
@@ -42,7 +42,7 @@ fn a_stuck_application_refuses_at_once_and_is_well_again_by_itself() {
     let (server, mut canary) = stage("");
     let mut stuck = client(&server);
     stuck.send(&wire::publish(1, "sleep3000"));
-    stuck.expect("NetStream.");
+    stuck.expect_refusal();
     let mut other = Client::shaken(server.address());
     let asked = Instant::now();
     other.send(&wire::connect("misbehaving", "rtmp://127.0.0.1/misbehaving"));
@@ -66,7 +66,7 @@ fn an_answer_that_never_comes_becomes_a_refusal() {
     let (server, mut canary) = stage("");
     let mut client = client(&server);
     client.send(&wire::publish(1, "later"));
-    client.expect("NetStream.");
+    client.expect_refusal();
     client.expect_open();
     canary.check(&server);
     server.stop();

@@ -226,6 +226,21 @@ impl Client {
         panic!("the server did not say `{text}` but {others:?}");
     }
 
+    /// Takes messages until one tells the status of a stream: it must be that the wish was refused.
+    ///
+    /// # Panics
+    ///
+    /// If none comes, or it was granted.
+    pub fn expect_refusal(&mut self) -> Message {
+        let answer = self.expect("NetStream.");
+        assert!(
+            !answer.says("NetStream.Publish.Start") && !answer.says("NetStream.Play.Start"),
+            "it was granted"
+        );
+        assert!(!answer.says("NetStream.Play.Reset"), "it was granted");
+        answer
+    }
+
     /// Takes messages until one has this type.
     ///
     /// # Panics

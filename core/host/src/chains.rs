@@ -239,6 +239,9 @@ mod tests {
     fn layer(name: &'static str, far: Port, near: Port) -> LayerRow {
         let make = |settings: &LayerSettings, _| match settings.key("size") {
             Some(size) if *size == 7.0.into() => Err("`size`: found 7, expected another number".to_owned()),
+            Some(size) if *size == 8.0.into() && settings.key("loud").is_none() => {
+                Err("8 is not found in silence".to_owned())
+            }
             _ => Ok(Box::new(Quiet) as Box<dyn Layer>),
         };
         LayerRow { name: name.into(), far, near, keys: KEYS, make: Box::new(make) }
@@ -293,7 +296,13 @@ mod tests {
     #[test]
     fn keys_must_be_known_and_of_their_kind() {
         assert_eq!(mistakes("inboundRtmp", json!({ "loud": true, "hosts": ["a"], "size": 9 })), [""; 0]);
+        assert_eq!(
+            mistakes("inboundRtmp", json!({ "loud": true, "size": 8 })),
+            [""; 0],
+            "one needs the other"
+        );
         for (keys, expected) in [
+            (json!({ "size": 8 }), "acceptors[1].size: found 8 is not found in silence"),
             (json!({ "laud": true }), "did you mean `loud`?"),
             (json!({ "loud": 1 }), "true or false"),
             (json!({ "hosts": [1] }), "a list of strings"),

@@ -629,7 +629,7 @@ impl<'a> Run<'a> {
             CallOutcome::Timeout => assert!(age >= self.limits.call_timeout.get()),
             // It may have guessed the transaction.
             CallOutcome::Result | CallOutcome::Error => {
-                assert!(args.is_empty() || self.garbled || args.get(1..) == Some(&[(ticket as f64).into()]));
+                assert!(args.len() == 1 || self.garbled || args.get(1..) == Some(&[(ticket as f64).into()]));
             }
         }
     }
