@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Format, Frame, MakeEncoder, Value};
+use crate::{Format, Frame, MakeEncoder, Value, Via};
 
 /// Names a request of a peer until it is answered; unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +62,8 @@ pub enum Event {
         name: String,
         /// What to do with it.
         kind: PublishKind,
+        /// Where the stream has been before, as far as it is known.
+        via: Via,
     },
     /// The peer asks to play.
     Play(PlayRequest),
@@ -165,6 +167,43 @@ pub struct PlayRequest {
     pub format: Format,
     /// Makes the encoder for that format.
     pub encoder: MakeEncoder,
+    /// Whether the player passes the stream on: it starts at a key frame and gets every frame from there, with the
+    /// times that it has, whatever `startPolicy` says.
+    pub whole: bool,
+}
+
+/// A stream of the far end that becomes one of ours ([`Command::Pull`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// Names the pull in [`Event::CallResult`], which comes once: when the stream has been accepted here, which is when
+    /// its first media come, or when that has become impossible. Its arguments are the message stream and the status.
+    /// The end of an accepted one is an [`Event::Unpublish`].
+    pub ticket: u64,
+    /// The name at the far end, with query string.
+    pub name: String,
+    /// The name that it is published under here.
+    pub local: String,
+    /// Where to start in ms, as in [`PlayRequest::start_ms`].
+    pub start_ms: i64,
+    /// How long to play in ms; negative: to the end.
+    pub duration_ms: i64,
+}
+
+/// A stream of ours that is published at the far end ([`Command::Push`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Names the push in [`Event::CallResult`], which comes once: when the far end has accepted it and the stream is
+    /// on its way, or when that has become impossible. Its arguments are the message stream and the status. The end of
+    /// an accepted one is an [`Event::Unplay`].
+    pub ticket: u64,
+    /// The name here.
+    pub local: String,
+    /// The name at the far end, with query string.
+    pub name: String,
+    /// How the far end is to treat it.
+    pub kind: PublishKind,
+    /// Where the stream has been, this server included.
+    pub via: Via,
 }
 
 /// What was skipped; each kind has a counter.
@@ -244,7 +283,8 @@ pub enum Command {
         /// The values; for RTMP the command object first.
         args: Vec<Value>,
     },
-    /// Calls a command of the peer.
+    /// Calls a command of the peer. An endpoint that is a client takes the first `connect` for its own, and adds what
+    /// is missing in the command object.
     Call {
         /// Names the call in [`Event::CallResult`]; none where nobody wants a result.
         ticket: Option<u64>,
@@ -252,6 +292,17 @@ pub enum Command {
         command: String,
         /// Its arguments, the command object first.
         args: Vec<Value>,
+    },
+    /// Fetches a stream of the far end; for endpoints that are clients.
+    Pull(Box<Pull>),
+    /// Brings a stream to the far end; for endpoints that are clients.
+    Push(Box<Push>),
+    /// Where the stream that is played has been, this server included. It is told to peers that care.
+    Via {
+        /// The playing message stream.
+        slot: StreamSlot,
+        /// Where.
+        via: Via,
     },
     /// Settings of the application that has taken the connection; comes before its connect is answered.
     Tune {
@@ -305,6 +356,17 @@ pub enum Command {
 }
 
 impl Command {
+    /// The ticket of an order that owes an [`Event::CallResult`]. An endpoint that cannot do such a thing says
+    /// [`CallOutcome::Refused`].
+    pub fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Call { ticket, .. } => *ticket,
+            Self::Pull(pull) => Some(pull.ticket),
+            Self::Push(push) => Some(push.ticket),
+            _ => None,
+        }
+    }
+
     /// The same order for an endpoint whose answers are one value: several become a list.
     #[must_use]
     pub fn in_one_value(self) -> Self {

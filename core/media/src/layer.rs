@@ -106,6 +106,8 @@ pub struct LayerSettings {
     pub validate_handshake: bool,
     /// The size of outgoing RTMP chunks in bytes.
     pub chunk_size: u32,
+    /// The name of this run of the server, by which servers recognise each other; empty: it is not told.
+    pub instance: Arc<str>,
     /// The keys of the acceptor (or connector) that are for the layers of its chain, checked against
     /// [`LayerRow::keys`](crate::LayerRow::keys).
     pub keys: Arc<[(String, Value)]>,
@@ -125,7 +127,13 @@ impl LayerSettings {
 
 impl Default for LayerSettings {
     fn default() -> Self {
-        Self { limits: Arc::default(), validate_handshake: true, chunk_size: 60_000, keys: Arc::default() }
+        Self {
+            limits: Arc::default(),
+            validate_handshake: true,
+            chunk_size: 60_000,
+            instance: Arc::from(""),
+            keys: Arc::default(),
+        }
     }
 }
 

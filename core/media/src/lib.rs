@@ -27,13 +27,14 @@ mod slice;
 mod table;
 pub mod tag;
 mod value;
+mod via;
 mod wheel;
 
 pub use chain::{Chain, Env};
 pub use codec::Codec;
 pub use event::{
-    Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, RequestId,
-    Skipped, StreamSlot,
+    Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, Pull, Push,
+    RequestId, Skipped, StreamSlot,
 };
 pub use frame::{Frame, MediaKind, Role};
 pub use http::{HttpHead, HttpStart};
@@ -46,4 +47,5 @@ pub use references::References;
 pub use slice::{Slice, SliceWriter};
 pub use table::{ChainRow, KeyKind, KeyRow, LayerRow, MakeLayer, Port};
 pub use value::Value;
+pub use via::Via;
 pub use wheel::Wheel;

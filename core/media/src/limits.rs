@@ -115,6 +115,8 @@ limits! {
     commands_before: usize = 32, 4..=100_000;
     /// Bytes held for one message stream while its verdict is pending; then the connection is not read.
     held_bytes: usize = 64 * 1024, 1024..=16 * 1024 * 1024;
+    /// Servers of this family that a stream may have come by; one that has been at more is refused.
+    hops: usize = 8, 1..=64;
     /// Sub-messages in one aggregate message.
     aggregate_messages: usize = 1024, 1..=100_000;
     /// Messages of unknown type before a connection is closed.

@@ -125,7 +125,7 @@ impl Worker {
         let mut relay = Relay::new(WorkerId(number), shared.directory.clone(), shared.limits.clone(), now);
         let (key, policy) = (shared.key(number), DuplicatePublisher::Reject);
         let home = relay.publish(key, ConnectionId(1), StreamSlot(1), policy, now);
-        let options = PlayOptions { wait: Duration::MAX, publisher_return: Duration::ZERO };
+        let options = PlayOptions { wait: Duration::MAX, publisher_return: Duration::ZERO, start: None };
         let play = Play {
             key: shared.key(1 - number),
             connection: ConnectionId(2),

@@ -1,6 +1,6 @@
 //! The questions of one connection that its application has not answered.
 
-use crtmp_media::{Event, PlayRequest, RequestId, StreamName, StreamSlot};
+use crtmp_media::{Event, PlayRequest, RequestId, StreamName, StreamSlot, Via};
 
 use crate::control::Why;
 
@@ -21,6 +21,8 @@ pub(crate) enum Subject {
     Publish {
         slot: StreamSlot,
         name: StreamName,
+        /// Where the stream has been.
+        via: Via,
     },
     Play {
         play: Box<PlayRequest>,
@@ -93,7 +95,7 @@ impl Questions {
                     withdrawn.next = None;
                     return;
                 }
-                Subject::Publish { slot: other, name } if wish == Wish::Publish && *other == slot => name,
+                Subject::Publish { slot: other, name, .. } if wish == Wish::Publish && *other == slot => name,
                 Subject::Play { play, name, .. } if wish == Wish::Play && play.slot == slot => name,
                 _ => continue,
             };
@@ -120,19 +122,25 @@ impl Questions {
 
 #[cfg(test)]
 mod tests {
-    use crtmp_media::{Limits, PublishKind};
+    use crtmp_media::{Limits, PublishKind, Via};
 
     use super::*;
 
     fn publish(request: u32, slot: u32) -> Asked {
         let name = StreamName::new("", &format!("stream {request}"), &Limits::default()).expect("a name");
-        let subject = Subject::Publish { slot: StreamSlot(slot), name };
+        let subject = Subject::Publish { slot: StreamSlot(slot), name, via: Via::default() };
         Asked { request: RequestId(request), subject }
     }
 
     fn next(request: u32, slot: u32) -> Event {
         let (request, slot) = (RequestId(request), StreamSlot(slot));
-        Event::Publish { request, slot, name: "next".to_owned(), kind: PublishKind::Live }
+        Event::Publish {
+            request,
+            slot,
+            name: "next".to_owned(),
+            kind: PublishKind::Live,
+            via: Via::default(),
+        }
     }
 
     fn withdraw(questions: &mut Questions, slot: u32) {

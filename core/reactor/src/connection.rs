@@ -503,8 +503,8 @@ impl Connection {
                 }
             }
             Event::Connect { request, info } => self.on_connect(request, *info, shared),
-            Event::Publish { request, slot, name, kind } => {
-                self.on_publish(request, slot, name, kind, shared)
+            Event::Publish { request, slot, name, kind, via } => {
+                self.on_publish(request, slot, name, kind, via, shared)
             }
             Event::Play(play) => self.on_play(play, shared),
             Event::Message { request, slot, command, args } => {

@@ -12,7 +12,8 @@ use std::{
 };
 
 use crtmp_media::{
-    CallOutcome, Chain, ConnectInfo, Error, Frame, MediaKind, PublishKind, RequestId, StreamSlot, Value,
+    CallOutcome, Chain, Command, ConnectInfo, Error, Frame, MediaKind, PublishKind, RequestId, StreamSlot,
+    Value,
 };
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
@@ -420,18 +421,14 @@ pub enum ToWorker {
         /// Why, in words.
         text: String,
     },
-    /// Call a command of a peer.
-    Call {
-        /// Whom.
+    /// An order with a ticket for an endpoint: to call a command of its peer, to pull, to push.
+    Order {
+        /// For whom.
         connection: ConnectionId,
-        /// Who calls: only the application that has the connection may.
+        /// Who orders it: only the application that has the connection may.
         application: Arc<Application>,
-        /// Names the call in the answer; none where nobody wants one.
-        ticket: Option<u64>,
-        /// The command.
-        command: String,
-        /// Its arguments.
-        args: Vec<Value>,
+        /// The order.
+        order: Command,
         /// Called where the connection is no more, or another application has it.
         gone: Box<dyn FnOnce() + Send>,
     },

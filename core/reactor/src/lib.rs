@@ -24,6 +24,7 @@ mod naming;
 mod observe;
 mod outbound;
 mod questions;
+mod relayed;
 mod report;
 mod shared;
 mod sources;
@@ -82,6 +83,8 @@ pub struct Setup {
     pub on_failure: Arc<dyn Fn() + Send + Sync>,
     /// Who is told of connections and streams.
     pub observer: Arc<Observer>,
+    /// The name of this run of the server, by which servers recognise each other: different for each.
+    pub instance: Arc<str>,
 }
 
 /// The running workers.
@@ -126,6 +129,7 @@ impl Reactor {
             let (peers, directory, limits) = (peers.clone(), directory.clone(), setup.limits.clone());
             let (routing, log) = (setup.routing.clone(), setup.log.new(slog::o!("worker" => number)));
             let (on_failure, observer) = (setup.on_failure.clone(), setup.observer.clone());
+            let instance = setup.instance.clone();
             let run = move || {
                 let failed = log.clone();
                 let work = || {
@@ -138,6 +142,7 @@ impl Reactor {
                         observer,
                         peers.next_stream.clone(),
                         peers.traffic.clone(),
+                        instance,
                         Instant::now(),
                     );
                     worker::Worker::new(id, poll, peers, shared).run()
@@ -298,7 +303,7 @@ impl Workers {
             Some(mailbox) => mailbox.post(message),
             // A number that no connection ever had.
             None => {
-                if let ToWorker::Call { gone, .. } = message {
+                if let ToWorker::Order { gone, .. } = message {
                     gone();
                 }
             }

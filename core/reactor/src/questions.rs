@@ -7,9 +7,9 @@ use std::{
 
 use crtmp_media::{
     Answer, Command, ConnectInfo, Event, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot, Value,
-    split_query,
+    Via, split_query,
 };
-use crtmp_relay::{Play, PlayOptions, Refusal, StreamKey};
+use crtmp_relay::{Play, PlayOptions, Refusal, Start, StreamKey};
 
 use crate::{
     asked::{Asked, Subject, Wish, Withdrawn},
@@ -42,6 +42,7 @@ pub(crate) struct Contested {
     pub(crate) retry_at: Instant,
     request: RequestId,
     pub(crate) name: StreamName,
+    via: Via,
     since: Instant,
 }
 
@@ -94,10 +95,11 @@ impl Connection {
         slot: StreamSlot,
         name: String,
         kind: PublishKind,
+        via: Via,
         shared: &mut Shared,
     ) {
         if let Some(place) = self.questions.place_behind(slot) {
-            *place = Some(Event::Publish { request, slot, name, kind });
+            *place = Some(Event::Publish { request, slot, name, kind, via });
             return;
         }
         let answer = |answer| Command::AnswerPublish { request, answer };
@@ -115,7 +117,7 @@ impl Connection {
             Err(refused) => return self.reject(answer, refused.code, &refused.text, shared),
         };
         let question = Question::Publish { slot, name: name.to_string(), query: query.to_owned(), kind };
-        let asked = Asked { request, subject: Subject::Publish { slot, name } };
+        let asked = Asked { request, subject: Subject::Publish { slot, name, via } };
         self.ask(
             asked,
             question,
@@ -188,8 +190,8 @@ impl Connection {
     pub(crate) fn retry_contested(&mut self, shared: &mut Shared) {
         let now = shared.now;
         while let Some(at) = self.contested.iter().position(|contested| contested.retry_at <= now) {
-            let Contested { slot, request, name, since, .. } = self.contested.swap_remove(at);
-            self.publish(request, slot, name, since, shared);
+            let Contested { slot, request, name, via, since, .. } = self.contested.swap_remove(at);
+            self.publish(request, slot, name, via, since, shared);
         }
     }
 
@@ -212,12 +214,14 @@ impl Connection {
         hook: impl Fn(&Application) -> bool,
         shared: &mut Shared,
     ) {
+        // What comes to a connection that the server made, it has asked for.
+        let asked_for = self.outbound && !matches!(asked.subject, Subject::Message { .. });
         let Some(application) = self.owner.clone() else {
             let text = "the connection belongs to no application".to_owned();
             let verdict = Verdict::Reject { code: String::new(), text };
             return self.decide(asked.request, asked.subject, verdict, shared);
         };
-        if !hook(&application) {
+        if asked_for || !hook(&application) {
             return self.decide(asked.request, asked.subject, Verdict::Accept, shared);
         }
         self.question(&application, asked, question);
@@ -279,10 +283,10 @@ impl Connection {
                 _ => self.end(shared, "the application gave an answer of another kind"),
             },
             Subject::Connect { hands } => self.decide_connect(request, hands, verdict, shared),
-            Subject::Publish { slot, name } => {
+            Subject::Publish { slot, name, via } => {
                 let answer = |answer| Command::AnswerPublish { request, answer };
                 match accepted_name(verdict, name, shared) {
-                    Ok(name) => self.publish(request, slot, name, shared.now, shared),
+                    Ok(name) => self.publish(request, slot, name, via, shared.now, shared),
                     Err(refused) => {
                         // Tapped by the very hook that has refused it.
                         self.taps.forget(slot);
@@ -421,13 +425,21 @@ impl Connection {
         request: RequestId,
         slot: StreamSlot,
         name: StreamName,
+        via: Via,
         since: Instant,
         shared: &mut Shared,
     ) {
         let Some(owner) = self.owner.clone() else { return };
         let key = StreamKey { application: owner.name.clone(), name: name.clone() };
         let answer = |answer| Command::AnswerPublish { request, answer };
-        match shared.relay.publish(key, self.id, slot, owner.duplicate_publisher, shared.now) {
+        if let Some(text) = shared.circle(&key, &via) {
+            slog::warn!(self.log, "publish refused: {text}"; "stream" => %name);
+            self.taps.forget(slot);
+            self.never_began(slot, Wish::Publish, name, Why::Server);
+            return self.reject(answer, BAD_NAME, &text, shared);
+        }
+        let policy = owner.duplicate_publisher;
+        match shared.relay.publish(key, self.id, slot, policy, via.clone(), shared.now) {
             Ok(home) => {
                 // Only now: a name that is contested is asked for again and again.
                 let filters = match owner.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make()) {
@@ -457,7 +469,7 @@ impl Connection {
             // Heard of after we asked: it is alive.
             Err(Refusal::Silent(silence)) if silence >= shared.now.saturating_duration_since(since) => {
                 let retry_at = shared.now + CONTEST_PERIOD;
-                self.contested.push(Contested { slot, retry_at, request, name, since });
+                self.contested.push(Contested { slot, retry_at, request, name, via, since });
             }
             Err(Refusal::Silent(_) | Refusal::Busy) => {
                 let text = format!("the stream {:?} is being published already", name.as_str());
@@ -496,8 +508,12 @@ impl Connection {
             return;
         }
         shared.authorise(&mut self.ticket);
-        let options = PlayOptions { wait: owner.play_wait, publisher_return: owner.publisher_return };
-        let PlayRequest { slot, format, encoder, .. } = play;
+        let PlayRequest { slot, format, encoder, whole, .. } = play;
+        let options = PlayOptions {
+            wait: owner.play_wait,
+            publisher_return: owner.publisher_return,
+            start: whole.then_some(Start::Key),
+        };
         let play = Play { key, connection: self.id, slot, format, encoder, options };
         let (player, live) = shared.relay.play(play, shared.now);
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
@@ -506,6 +522,9 @@ impl Connection {
         let played = Played { slot, name: name.to_string(), alias, player, unique, since, configs: 0 };
         self.see_played(Sight::OutStreamCreated, &played, shared);
         self.plays.push(played);
+        if live {
+            self.tell_via(slot, shared);
+        }
         self.watch(shared);
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Whether new streams are refused.
     pub(crate) traffic: Arc<Traffic>,
+    /// By which servers recognise each other.
+    pub(crate) instance: Arc<str>,
     pub(crate) log: Logger,
     pub(crate) observer: Arc<Observer>,
     /// The one receive buffer; taken out while it is in use.
@@ -58,6 +60,7 @@ impl Shared {
         observer: Arc<Observer>,
         next_stream: Arc<AtomicU64>,
         traffic: Arc<Traffic>,
+        instance: Arc<str>,
         now: Instant,
     ) -> Self {
         Self {
@@ -68,6 +71,7 @@ impl Shared {
             counters: WorkerCounters::default(),
             gate: Gate::default(),
             traffic,
+            instance,
             log,
             observer,
             scratch: vec![0; SCRATCH],

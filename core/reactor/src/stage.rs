@@ -14,7 +14,7 @@ use std::{
 
 use crtmp_media::{
     Chain, Command, ConnectInfo, Cx, Error, Format, Layer, Limits, PlayRequest, PublishKind, RequestId,
-    StreamName, StreamSlot,
+    StreamName, StreamSlot, Via,
 };
 use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, StreamKey, WorkerId};
 use mio::net::TcpStream;
@@ -133,6 +133,7 @@ impl Stage {
             Arc::new(Observer::default()),
             Arc::new(AtomicU64::new(1)),
             Arc::new(Traffic::new(1)),
+            Arc::from("here"),
             now,
         );
         let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -170,7 +171,14 @@ impl Stage {
 
     fn ask(&mut self, request: u32, slot: u32, name: &str) {
         let (request, slot) = (RequestId(request), StreamSlot(slot));
-        self.connection.on_publish(request, slot, name.to_owned(), PublishKind::Live, &mut self.shared);
+        self.connection.on_publish(
+            request,
+            slot,
+            name.to_owned(),
+            PublishKind::Live,
+            Via::default(),
+            &mut self.shared,
+        );
     }
 
     fn give_up(&mut self, slot: u32) {
@@ -316,8 +324,11 @@ fn filters_are_made_for_a_name_that_is_granted() {
         name: StreamName::new("", "news", &stage.shared.limits).unwrap(),
     };
     let (holder, policy) = (ConnectionId(8), DuplicatePublisher::ReplaceIfIdle);
-    let home =
-        stage.shared.relay.publish(key.clone(), holder, StreamSlot(1), policy, stage.shared.now).unwrap();
+    let home = stage
+        .shared
+        .relay
+        .publish(key.clone(), holder, StreamSlot(1), policy, Via::default(), stage.shared.now)
+        .unwrap();
     // The holder is as silent as the contender waits.
     stage.publish(1, "news");
     for _ in 0..4 {
@@ -346,7 +357,11 @@ fn what_was_allowed_and_cannot_begin_ends_too() {
         stage.connect(1);
         let name = StreamName::new("", "news", &stage.shared.limits).unwrap();
         let key = StreamKey { application: "live".into(), name };
-        stage.shared.relay.publish(key, ConnectionId(8), StreamSlot(1), policy, stage.shared.now).unwrap();
+        stage
+            .shared
+            .relay
+            .publish(key, ConnectionId(8), StreamSlot(1), policy, Via::default(), stage.shared.now)
+            .unwrap();
         stage.publish(1, "news");
         assert_eq!(stage.told(), ["publish news?"]);
         stage.connection.on_answer(RequestId(1), Verdict::Accept, &mut stage.shared);
@@ -416,6 +431,7 @@ fn a_play_that_was_given_up_ends_when_it_is_allowed() {
         duration_ms: -1,
         format: Format { family: "test", variant: 1, chunk_size: 128 },
         encoder: |_| panic!("nothing is played"),
+        whole: false,
     };
     for request in 1..100 {
         stage.connection.on_play(play(request), &mut stage.shared);

@@ -355,11 +355,11 @@ impl Worker {
                     connection.close(&text, &mut self.shared);
                 }
             }
-            ToWorker::Call { connection, application, ticket, command, args, gone } => {
+            ToWorker::Order { connection, application, order, gone } => {
                 match self.connections.get_mut(key_of(connection)) {
                     Some(connection) if connection.is_open_to(&application) => {
                         connection.noted = true;
-                        connection.command(Command::Call { ticket, command, args }, &mut self.shared);
+                        connection.on_order(order, &mut self.shared);
                     }
                     _ => gone(),
                 }
@@ -603,6 +603,7 @@ impl Worker {
                 Notice::Started { connection, slot } => {
                     if let Some(connection) = self.connections.get_mut(key_of(connection)) {
                         connection.command(Command::SourceStarted { slot }, shared);
+                        connection.tell_via(slot, shared);
                     }
                 }
                 Notice::Ended { connection, slot } => {

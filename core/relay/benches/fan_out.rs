@@ -113,7 +113,8 @@ impl Stage {
         let delivery = Delivery { merge: Merge::Fixed(Duration::ZERO), start, ..Delivery::default() };
         relay.set_delivery(&key.application, delivery);
         let (connection, policy) = (ConnectionId(u64::MAX), DuplicatePublisher::Reject);
-        let home = relay.publish(key.clone(), connection, StreamSlot(1), policy, began);
+        let home =
+            relay.publish(key.clone(), connection, StreamSlot(1), policy, crtmp_media::Via::default(), began);
         let mut stage = Self {
             relay,
             limits,
@@ -139,7 +140,7 @@ impl Stage {
 
     /// A player comes, the connection's number being its place among `players`.
     fn join(&mut self) -> PlayerId {
-        let options = PlayOptions { wait: Duration::MAX, publisher_return: Duration::ZERO };
+        let options = PlayOptions { wait: Duration::MAX, publisher_return: Duration::ZERO, start: None };
         let play = Play {
             key: self.key.clone(),
             connection: ConnectionId(self.players.len() as u64),

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crtmp_media::Via;
+
 use crate::{Generation, Source, StreamKey, Subscription, WorkerId};
 
 /// What happens when a name that is being published is published again.
@@ -82,6 +84,8 @@ struct Live {
     pulse: Arc<Pulse>,
     /// Where the timeline stood when this publisher came.
     since: Option<Rest>,
+    /// Where the stream was before it came here.
+    via: Via,
 }
 
 /// The end of a timeline that a new publisher continues.
@@ -130,7 +134,7 @@ impl Directory {
         Self { epoch: now, entries: Mutex::default() }
     }
 
-    /// Asks for the name `key` on behalf of `source`.
+    /// Asks for the name `key` on behalf of `source`, for a stream that has been at `via`.
     ///
     /// # Errors
     ///
@@ -140,6 +144,7 @@ impl Directory {
         key: &StreamKey,
         source: Source,
         policy: DuplicatePublisher,
+        via: Via,
         now: Instant,
     ) -> Result<Grant, Refusal> {
         let mut entries = self.lock();
@@ -163,7 +168,7 @@ impl Directory {
         let pulse =
             Arc::new(Pulse { epoch: self.epoch, heard_ms: AtomicU64::new(0), dts: AtomicI64::new(i64::MIN) });
         pulse.heard(now);
-        entry.live = Some(Live { source, generation, pulse: pulse.clone(), since: rest });
+        entry.live = Some(Live { source, generation, pulse: pulse.clone(), since: rest, via });
         Ok(Grant {
             generation,
             pulse,
@@ -214,6 +219,11 @@ impl Directory {
     /// Whether `key` is being published.
     pub fn is_live(&self, key: &StreamKey) -> bool {
         self.lock().streams.get(key).is_some_and(|entry| entry.live.is_some())
+    }
+
+    /// Where the stream was before it came here; none: it is not being published.
+    pub fn via(&self, key: &StreamKey) -> Option<Via> {
+        Some(self.lock().streams.get(key)?.live.as_ref()?.via.clone())
     }
 
     /// How many names are known: published, played, or waited for.
@@ -271,8 +281,11 @@ mod tests {
     fn a_second_publisher_meets_the_policy() {
         let start = Instant::now();
         let directory = Directory::new(start);
-        let first = directory.publish(&key("a"), source(0), DuplicatePublisher::Reject, start).unwrap();
-        let again = |policy, ms| directory.publish(&key("a"), source(1), policy, at(start, ms));
+        let first = directory
+            .publish(&key("a"), source(0), DuplicatePublisher::Reject, Via::default(), start)
+            .unwrap();
+        let again =
+            |policy, ms| directory.publish(&key("a"), source(1), policy, Via::default(), at(start, ms));
         assert_eq!(again(DuplicatePublisher::Reject, 9000).unwrap_err(), Refusal::Busy);
         first.pulse.heard(at(start, 1000));
         let silent = again(DuplicatePublisher::ReplaceIfIdle, 2999).unwrap_err();
@@ -292,8 +305,11 @@ mod tests {
     fn the_timeline_goes_on_only_for_players_that_have_seen_it() {
         let start = Instant::now();
         let directory = Directory::new(start);
-        let publish =
-            |ms| directory.publish(&key("a"), source(0), DuplicatePublisher::Reject, at(start, ms)).unwrap();
+        let publish = |ms| {
+            directory
+                .publish(&key("a"), source(0), DuplicatePublisher::Reject, Via::default(), at(start, ms))
+                .unwrap()
+        };
         let first = publish(0);
         first.pulse.reached(5000);
         assert!(directory.unpublish(&key("a"), first.generation).is_empty());

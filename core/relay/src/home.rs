@@ -266,7 +266,9 @@ mod tests {
         let name = StreamName::new("", "a", &Limits::default()).unwrap();
         let key = StreamKey { application: "live".into(), name };
         let source = Source { worker: WorkerId(0), connection: ConnectionId(1), slot: StreamSlot(1) };
-        let grant = Directory::new(now).publish(&key, source, DuplicatePublisher::Reject, now).unwrap();
+        let grant = Directory::new(now)
+            .publish(&key, source, DuplicatePublisher::Reject, crtmp_media::Via::default(), now)
+            .unwrap();
         Home::new(key, source, &grant, true)
     }
 

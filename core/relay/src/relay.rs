@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Wheel, ahead};
+use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Via, Wheel, ahead};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
@@ -79,6 +79,8 @@ pub struct PlayOptions {
     pub wait: Duration,
     /// How long it waits for a publisher that has gone.
     pub publisher_return: Duration,
+    /// Where it starts; none: as the players of its application do.
+    pub start: Option<Start>,
 }
 
 /// What a player asks for.
@@ -185,7 +187,7 @@ impl Relay {
         }
     }
 
-    /// Begins a publish.
+    /// Begins a publish of a stream that has been at `via`.
     ///
     /// # Errors
     ///
@@ -196,10 +198,11 @@ impl Relay {
         connection: ConnectionId,
         slot: StreamSlot,
         policy: DuplicatePublisher,
+        via: Via,
         now: Instant,
     ) -> Result<HomeId, Refusal> {
         let source = Source { worker: self.worker, connection, slot };
-        let grant = self.directory.publish(&key, source, policy, now)?;
+        let grant = self.directory.publish(&key, source, policy, via, now)?;
         if let Some((source, generation)) = grant.evicted {
             self.send(source.worker, RelayMessage::Evict { key: key.clone(), generation, source }, now);
         }
@@ -257,6 +260,11 @@ impl Relay {
         self.rounds.next_owners()
     }
 
+    /// Where a stream was before it came here; none: it is not being published.
+    pub fn via(&self, key: &StreamKey) -> Option<Via> {
+        self.directory.via(key)
+    }
+
     /// Notes a life sign of a publisher.
     pub fn heard(&self, id: HomeId, now: Instant) {
         if let Some(home) = self.homes.get(id) {
@@ -293,7 +301,7 @@ impl Relay {
             index: 0,
             connection,
             slot,
-            cursor: Cursor::new(entry.log.first_place(found.delivery.start)),
+            cursor: Cursor::new(entry.log.first_place(options.start.unwrap_or(found.delivery.start))),
             wants: Wants { audio: true, video: true, paused: false },
             options,
             deadline: None,
@@ -607,7 +615,9 @@ impl Relay {
     pub fn prepare(&mut self, id: PlayerId, flush: Flush<'_>) -> bool {
         let Some(player) = self.players.get_mut(id) else { return true };
         let replica = &mut self.replicas[player.replica];
-        player.cursor.prepare(&mut replica.logs[player.log].log, player.wants, flush, &replica.delivery)
+        let mut delivery = replica.delivery;
+        delivery.start = player.options.start.unwrap_or(delivery.start);
+        player.cursor.prepare(&mut replica.logs[player.log].log, player.wants, flush, &delivery)
     }
 
     /// Adds what a player is to be sent next, up to about `budget` bytes. Returns whether that is all that there is

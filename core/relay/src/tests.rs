@@ -34,7 +34,7 @@ impl World {
 
     fn publish(&mut self, worker: usize, policy: DuplicatePublisher) -> Result<HomeId, Refusal> {
         let connection = ConnectionId(100 + worker as u64);
-        self.workers[worker].publish(name(), connection, StreamSlot(1), policy, self.now)
+        self.workers[worker].publish(name(), connection, StreamSlot(1), policy, Via::default(), self.now)
     }
 
     fn play(&mut self, worker: usize, connection: u64) -> (PlayerId, bool) {
@@ -46,8 +46,11 @@ impl World {
     }
 
     fn play_as(&mut self, worker: usize, connection: u64, seconds: u64, format: Format) -> (PlayerId, bool) {
-        let options =
-            PlayOptions { wait: Duration::from_secs(seconds), publisher_return: Duration::from_secs(10) };
+        let options = PlayOptions {
+            wait: Duration::from_secs(seconds),
+            publisher_return: Duration::from_secs(10),
+            start: None,
+        };
         let play = Play {
             key: name(),
             connection: ConnectionId(connection),

@@ -283,8 +283,10 @@ impl Layer for HttpJsonCli {
     }
 
     fn on_command(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if let Some(ticket) = command.ticket() {
+            refuse_call(ticket, cx);
+        }
         match (command.in_one_value(), self.phase) {
-            (Command::Call { ticket: Some(ticket), .. }, _) => refuse_call(ticket, cx),
             (_, Phase::Closed) => {}
             (Command::AnswerConnect { request, answer }, Phase::Connecting(Some(asked)))
                 if request == asked =>

@@ -10,7 +10,10 @@ use std::time::Instant;
 use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
 use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
 use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
-use crtmp_rtmp::{layer::InboundRtmp, session::SessionSettings};
+use crtmp_rtmp::{
+    layer::{InboundRtmp, OutboundRtmp},
+    session::SessionSettings,
+};
 use crtmp_variant::{
     Encoding,
     layer::{HttpVariant, RawVariant},
@@ -23,6 +26,7 @@ pub fn layers() -> Vec<LayerRow> {
         row("httpbody", Port::Http, Port::Bytes, &[], http_body),
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
         row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+        row("outboundrtmp", Port::Bytes, Port::Server, &[], outbound_rtmp),
         row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
         row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
         row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
@@ -45,6 +49,7 @@ pub fn layers() -> Vec<LayerRow> {
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
 pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundRtmp", &["rtmp"]),
+    ("outboundRtmp", &["outboundrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
@@ -65,7 +70,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmpe", "encrypted RTMP"),
     ("inboundRtmpte", "encrypted RTMP over HTTP"),
     ("inboundRtmpAny", "RTMP of every kind on one port"),
-    ("outboundRtmp", "pulling and pushing"),
     ("outboundRtmpe", "pulling and pushing"),
     ("outboundRtmps", "pulling and pushing"),
     ("outboundRtmpt", "pulling and pushing"),
@@ -124,9 +128,16 @@ fn outbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
 }
 
 fn inbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
-    let (limits, validate_handshake) = (settings.limits.clone(), settings.validate_handshake);
-    let chunk_size = settings.chunk_size;
-    Box::new(InboundRtmp::new(SessionSettings { limits, validate_handshake, chunk_size }, now))
+    Box::new(InboundRtmp::new(rtmp_settings(settings), now))
+}
+
+fn outbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(OutboundRtmp::new(rtmp_settings(settings), now))
+}
+
+fn rtmp_settings(settings: &LayerSettings) -> SessionSettings {
+    let LayerSettings { limits, validate_handshake, chunk_size, instance, .. } = settings.clone();
+    SessionSettings { limits, validate_handshake, chunk_size, instance }
 }
 
 fn raw_xml_variant(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {

@@ -1,6 +1,6 @@
 //! Frames as RTMP messages.
 
-use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed, Slice};
+use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed, Role, Slice};
 
 use crate::{
     chunk::{ROOM, encode_message},
@@ -11,6 +11,9 @@ use crate::{
 const AUDIO_CSID: u32 = 4;
 const VIDEO_CSID: u32 = 6;
 const DATA_CSID: u32 = 7;
+
+/// The name `@setDataFrame` in AMF0: the server is to keep what follows for newcomers.
+const SET_DATA_FRAME: &[u8] = b"\x02\x00\x0d@setDataFrame";
 
 /// The first header of a message on these chunk streams, in bytes, while its time is not extended.
 const SHORT_HEADER: usize = 12;
@@ -33,13 +36,20 @@ pub struct RtmpEncoder {
 impl RtmpEncoder {
     /// The name of the packet format.
     pub const FAMILY: &'static str = "rtmp";
+    /// The name of the packet format of those who publish.
+    pub const PUBLISHING: &'static str = "rtmp publishing";
 
     /// The format of media on message stream `stream` at chunk size `chunk_size`.
     pub const fn format(stream: u32, chunk_size: u32) -> Format {
         Format { family: Self::FAMILY, variant: stream, chunk_size }
     }
 
-    /// The encoder of a format that [`Self::format`] made.
+    /// As [`Self::format`], for a client that publishes: metadata are an instruction to the server.
+    pub const fn publishing(stream: u32, chunk_size: u32) -> Format {
+        Format { family: Self::PUBLISHING, variant: stream, chunk_size }
+    }
+
+    /// The encoder of a format that [`Self::format`] or [`Self::publishing`] made.
     pub const fn new(format: Format) -> Self {
         Self { format }
     }
@@ -54,7 +64,7 @@ impl Encoder for RtmpEncoder {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
         let (bytes, header_len) = match self.in_place(frame, dts) {
             Some(found) => found,
-            None => self.message(frame.kind, dts, &[&frame.body]),
+            None => self.message(frame.kind, dts, &[self.instruction(frame), &frame.body]),
         };
         Packet {
             bytes,
@@ -84,6 +94,12 @@ impl Encoder for RtmpEncoder {
 }
 
 impl RtmpEncoder {
+    /// What stands before the body.
+    fn instruction(&self, frame: &Frame) -> &'static [u8] {
+        let describes = frame.kind == MediaKind::Data && frame.role == Role::Info;
+        if describes && self.format.family == Self::PUBLISHING { SET_DATA_FRAME } else { &[] }
+    }
+
     /// The message in the frame's own memory and the length of its header, if its header stands there.
     fn in_place(&self, frame: &Frame, dts: i64) -> Option<(Slice, u32)> {
         let (header, len) = self.header(frame, dts)?;
@@ -93,7 +109,7 @@ impl RtmpEncoder {
     /// The header of a message of one chunk, and its length; nothing where there are more, because their headers
     /// stand between the bytes of the body.
     fn header(&self, frame: &Frame, dts: i64) -> Option<([u8; ROOM], usize)> {
-        if frame.body.len() > self.format.chunk_size as usize {
+        if frame.body.len() > self.format.chunk_size as usize || !self.instruction(frame).is_empty() {
             return None;
         }
         let (csid, kind) = channel(frame.kind);

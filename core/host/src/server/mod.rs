@@ -112,6 +112,8 @@ pub struct Server {
     aliases: Arc<Aliases>,
     ingest_points: Arc<IngestPoints>,
     state: commands::State,
+    /// By which servers recognise each other: another one at each start.
+    instance: Arc<str>,
     started: Instant,
 }
 
@@ -168,6 +170,7 @@ impl Server {
         let web = Client::start(&limits).map_err(system)?;
         let events = Events::new(environment.log.clone(), &limits, web.clone());
         events.configure(&configuration.event_logger)?;
+        let instance: Arc<str> = instance_id().map_err(system)?.into();
         let reactor = Reactor::start(Setup {
             workers,
             limits: limits.clone(),
@@ -176,6 +179,7 @@ impl Server {
             log: environment.log.clone(),
             on_failure: environment.on_failure.clone(),
             observer: observe::observer(&events),
+            instance: instance.clone(),
         })
         .map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
@@ -201,6 +205,7 @@ impl Server {
             aliases: Arc::new(Aliases::new(limits.stream_aliases)),
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
             state,
+            instance,
             limits,
             reactor,
             watchdog,
@@ -363,6 +368,7 @@ impl Server {
             connections: self.connections.entry(application.name.clone()).or_default().clone(),
             aliases: self.aliases.clone(),
             ingest_points: self.ingest_points.clone(),
+            server_instance: self.instance.clone(),
         };
         let filters = libraries.filters(application);
         bridge::start(application, library, filters, &self.watchdog, &ground)
@@ -430,6 +436,7 @@ impl Server {
             limits: self.limits.clone(),
             validate_handshake: application.validate_handshake,
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
+            instance: self.instance.clone(),
             keys: layer_keys(&wanted.acceptor.keys),
         };
         let (catalogue, name) = (self.libraries.catalogue.clone(), chain.clone());
@@ -492,4 +499,11 @@ fn tell_application(events: &Events, kind: Kind, running: &Running) {
 fn banner() -> Value {
     let release = env!("CARGO_PKG_VERSION");
     json!({ "releaseNumber": release, "banner": format!("crtmpserver {release}") })
+}
+
+/// A name that no other run of any server has.
+fn instance_id() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crtmp_media::{
     Answer, Command, ConnectInfo, Cx, Error, Event, Frame, HttpHead, KeyKind, KeyRow, Layer, LayerRow,
-    LayerSettings, Limits, MediaKind, OutQueue, Port, PublishKind, RequestId, StreamSlot, Value,
+    LayerSettings, Limits, MediaKind, OutQueue, Port, PublishKind, RequestId, StreamSlot, Value, Via,
 };
 use serde_json::{Map, Value as Json};
 
@@ -192,7 +192,8 @@ impl ForeignLayer {
             }
             abi::EVENT_PUBLISH => {
                 self.ask(request, Asked::Publish)?;
-                cx.emit(Event::Publish { request, slot, name, kind: PublishKind::Live });
+                let via = Via::default();
+                cx.emit(Event::Publish { request, slot, name, kind: PublishKind::Live, via });
             }
             abi::EVENT_FRAME => {
                 if event.frame.is_null() {
@@ -320,9 +321,9 @@ impl Layer for ForeignLayer {
     }
 
     fn on_command(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
-        if let Command::Call { ticket: Some(ticket), .. } = &command {
+        if let Some(ticket) = command.ticket() {
             let outcome = crtmp_media::CallOutcome::Refused;
-            cx.emit(Event::CallResult { ticket: *ticket, outcome, args: Vec::new() });
+            cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
             return Ok(());
         }
         let Some(hook) = self.table.on_order else { return Ok(()) };

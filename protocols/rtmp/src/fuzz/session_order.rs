@@ -106,8 +106,12 @@ impl<'a> Run<'a> {
             limits.call_timeout = Seconds::new(3);
         }
         let limits = Arc::new(limits);
-        let settings =
-            SessionSettings { limits: Arc::clone(&limits), validate_handshake: true, chunk_size: 4096 };
+        let settings = SessionSettings {
+            limits: Arc::clone(&limits),
+            validate_handshake: true,
+            chunk_size: 4096,
+            instance: Arc::from(""),
+        };
         let chain = Chain::new(vec![Box::new(InboundRtmp::new(settings, now))]).expect("a layer");
         Self {
             script,

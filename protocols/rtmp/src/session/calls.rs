@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use crtmp_media::{CallOutcome, Cx, Event, Value};
 
-use super::{COMMAND_CSID, Phase, ServerSession};
+use super::{COMMAND_CSID, Core, Phase};
 use crate::{
     chunk::{MAX_MESSAGE, Message},
     message::{Command, kind},
@@ -29,13 +29,41 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct Open {
-    ticket: u64,
+    step: Step,
     sent: Instant,
+}
+
+/// What the answer to a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The application, which knows it by this ticket.
+    Ticket(u64),
+    /// A client that wants to be connected, for this ticket.
+    Connect(Option<u64>),
+    /// A message stream for the link of this number.
+    CreateStream(u64),
+    /// Nobody: it is said because servers wait for it.
+    Courtesy,
 }
 
 impl Calls {
     pub(super) const fn new() -> Self {
         Self { open: BTreeMap::new(), next: FIRST }
+    }
+
+    /// A client's connect is its first call.
+    pub(super) const fn of_client() -> Self {
+        Self { open: BTreeMap::new(), next: 1 }
+    }
+
+    /// Takes the call that an answer is for.
+    pub(super) fn answered(&mut self, transaction: f64) -> Option<Step> {
+        self.open.remove(&whole(transaction)).map(|open| open.step)
+    }
+
+    /// Open calls of the application.
+    fn of_application(&self) -> usize {
+        self.open.values().filter(|call| matches!(call.step, Step::Ticket(_))).count()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -53,18 +81,15 @@ impl Calls {
     }
 }
 
-impl ServerSession {
+impl Core {
     /// Calls `name` of the peer; `args` begin with the command object.
     pub(super) fn call(&mut self, ticket: Option<u64>, name: &str, args: Vec<Value>, cx: &mut Cx<'_>) {
         let limit = self.settings.limits.open_calls;
-        let free = ticket.is_none() || self.calls.open.len() < limit;
+        let free = ticket.is_none() || self.calls.of_application() < limit;
         let transaction = if ticket.is_some() { self.calls.next } else { 0 };
         let sent = self.phase == Phase::Connected && free && self.send_call(transaction, name, args, cx);
         match ticket {
-            Some(ticket) if sent => {
-                self.calls.next += 1;
-                self.calls.open.insert(transaction, Open { ticket, sent: cx.now() });
-            }
+            Some(ticket) if sent => self.opened(Step::Ticket(ticket), cx),
             Some(ticket) => {
                 let outcome = CallOutcome::Refused;
                 cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
@@ -73,26 +98,36 @@ impl ServerSession {
         }
     }
 
-    /// Takes the peer's answer to an open call.
-    pub(super) fn on_answer(&mut self, command: Command, cx: &mut Cx<'_>) {
-        let Command { name, transaction, object, mut args } = command;
-        let Some(outcome) = outcome(&name) else { return };
-        let Some(Open { ticket, .. }) = self.calls.open.remove(&whole(transaction)) else { return };
-        self.clock.commanded(cx.now());
+    /// Calls `name` of the peer for the session itself.
+    pub(super) fn step(
+        &mut self,
+        step: Step,
+        name: &str,
+        object: Value,
+        mut args: Vec<Value>,
+        cx: &mut Cx<'_>,
+    ) {
         args.insert(0, object);
-        cx.emit(Event::CallResult { ticket, outcome, args });
+        // What is too long for a message is not sent, and nobody answers it: that ends like any silence.
+        self.send_call(self.calls.next, name, args, cx);
+        self.opened(step, cx);
     }
 
-    /// Gives up the calls that have waited for too long.
-    pub(super) fn give_up_calls(&mut self, now: Instant, cx: &mut Cx<'_>) {
-        let patience = self.settings.limits.call_timeout.get();
+    fn opened(&mut self, step: Step, cx: &Cx<'_>) {
+        self.calls.open.insert(self.calls.next, Open { step, sent: cx.now() });
+        self.calls.next += 1;
+    }
+
+    /// Gives up the calls that have waited for too long, and says what they were for.
+    pub(super) fn give_up_calls(&mut self, now: Instant) -> Vec<Step> {
+        let (patience, mut lost) = (self.settings.limits.call_timeout.get(), Vec::new());
         while let Some(oldest) = self.calls.open.first_entry()
             && now.saturating_duration_since(oldest.get().sent) >= patience
         {
-            let Open { ticket, .. } = oldest.remove();
+            lost.push(oldest.remove().step);
             self.clock.commanded(now);
-            cx.emit(Event::CallResult { ticket, outcome: CallOutcome::Timeout, args: Vec::new() });
         }
+        lost
     }
 
     /// Returns whether a message could hold the call.

@@ -3,55 +3,49 @@
 use std::collections::VecDeque;
 
 use crtmp_media::{
-    ConnectInfo, Cx, Error, Event, PlayRequest, PublishKind, Skipped, StreamName, Value, split_query,
+    CallOutcome, ConnectInfo, Cx, Error, Event, PlayRequest, PublishKind, Skipped, StreamName, Value,
+    split_query,
 };
 
-use super::{PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, slot_event};
+use super::{
+    CALL_FAILED, INSTANCE, PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, Step, VIA, slot_event,
+    wants_answer,
+};
 use crate::{
     chunk::Message,
     encoder::RtmpEncoder,
-    message::{Command, CommandError, Status, kind},
+    message::{Command, Status, kind},
 };
 
-pub(super) const CALL_FAILED: &str = "NetConnection.Call.Failed";
 const CONNECT_FIRST: &str = "connect first";
 
 /// "Live, else recorded", where a play says nothing of where to start.
 const START_ANYWHERE: i64 = -2000;
 
 impl ServerSession {
-    pub(super) fn on_command_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
-        let bytes = message.body.len();
-        if let Some(limit) = self.command_bytes.filter(|limit| bytes > *limit) {
-            let rule = format!("a command of {bytes} bytes, the limit is maxCommandBytes = {limit}");
-            return Err(Error::peer(PROTOCOL, rule));
-        }
+    pub(super) fn on_peer_command(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
         // The stream's own end must not wait for a verdict on its beginning.
         let ends = |name: &str| matches!(name, "closeStream" | "deleteStream" | "FCUnpublish");
-        let command = match Command::parse(message.kind, &message.body, &self.settings.limits) {
-            Ok(command) => Some(command),
-            Err(CommandError::Amf(error)) => return Err(Error::peer(PROTOCOL, format!("command: {error}"))),
-            Err(_) => None,
-        };
+        let command = self.core.parse_command(&message)?;
         // The verdict that its message stream waits for may depend on what the peer answers. What the server has asked
         // for counts against no limit.
         let command = match command {
-            Some(command) if self.calls.wait_for(&command) => {
+            Some(command) if self.core.calls.wait_for(&command) => {
                 self.on_answer(command, cx);
                 return Ok(());
             }
             command => command,
         };
-        if !command.as_ref().is_some_and(|command| ends(&command.name)) && self.hold(&message, cx) {
+        if !command.as_ref().is_some_and(|command| ends(&command.name)) && self.core.hold(&message, cx) {
             return Ok(());
         }
-        self.count_command()?;
+        self.core.count_command()?;
         let Some(command) = command else {
-            self.skipped(Skipped::BadCommand, cx);
+            self.core.skipped(Skipped::BadCommand, cx);
             return Ok(());
         };
-        self.clock.commanded(cx.now());
-        match self.phase {
+        self.core.clock.commanded(cx.now());
+        match self.core.phase {
             Phase::Connected => {
                 self.on_command(command, message.stream, cx);
                 Ok(())
@@ -67,29 +61,14 @@ impl ServerSession {
         }
     }
 
-    /// Who has been allowed nothing yet may say only so much. What an application answers well is given back.
-    fn count_command(&mut self) -> Result<(), Error> {
-        let limit = self.settings.limits.commands_before;
-        if self.authorised {
-            return Ok(());
-        }
-        self.commands += 1;
-        if self.commands <= limit {
-            return Ok(());
-        }
-        let rule =
-            format!("more than commandsBefore = {limit} commands before a publish or play was allowed");
-        Err(Error::peer(PROTOCOL, rule))
-    }
-
     /// Anything but `connect` on a connection that is not connected.
     fn on_early_command(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         match command.name.as_str() {
             // Flash wants no answer to these but a status.
             "publish" => {
-                self.status(stream, Status::error("NetStream.Publish.BadName", CONNECT_FIRST), cx);
+                self.core.status(stream, Status::error("NetStream.Publish.BadName", CONNECT_FIRST), cx);
             }
-            "play" => self.status(stream, Status::error("NetStream.Play.Failed", CONNECT_FIRST), cx),
+            "play" => self.core.status(stream, Status::error("NetStream.Play.Failed", CONNECT_FIRST), cx),
             _ => self.refuse_call(command, CONNECT_FIRST, cx),
         }
     }
@@ -98,14 +77,15 @@ impl ServerSession {
         let Command { transaction, object, args, .. } = command;
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let app = text("app");
-        if let Err(reason) = check_app(&app, &self.settings.limits) {
+        if let Err(reason) = check_app(&app, &self.core.settings.limits) {
             let status = Status::error("NetConnection.Connect.InvalidApp", format!("connect: {reason}"));
-            self.send_command(0, &Command::error(transaction, status), cx);
-            self.phase = Phase::Closed;
+            self.core.send_command(0, &Command::error(transaction, status), cx);
+            self.core.phase = Phase::Closed;
             return cx.close(Error::peer(PROTOCOL, format!("connect: {reason}")));
         }
+        self.core.kindred = !text(INSTANCE).is_empty() && !self.core.settings.instance.is_empty();
         let agent = text("flashVer");
-        self.reader.set_flash_like(is_flash(&agent));
+        self.core.reader.set_flash_like(is_flash(&agent));
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]
             .iter()
             .any(|key| object.get(key).is_some());
@@ -118,8 +98,8 @@ impl ServerSession {
             members: object.members().unwrap_or_default().to_vec(),
             args,
         };
-        let request = self.request(Pending::Connect { transaction, enhanced });
-        self.phase = Phase::Connecting;
+        let request = self.core.request(Pending::Connect { transaction, enhanced });
+        self.core.phase = Phase::Connecting;
         cx.emit(Event::Connect { request, info: Box::new(info) });
         cx.pause();
     }
@@ -131,7 +111,7 @@ impl ServerSession {
             "connect" => {
                 let status =
                     Status::error("NetConnection.Connect.Rejected", "The connection is connected already.");
-                self.send_command(0, &Command::error(transaction, status), cx);
+                self.core.send_command(0, &Command::error(transaction, status), cx);
             }
             "createStream" => self.create_stream(&command, cx),
             "deleteStream" => self.delete_stream(&command, cx),
@@ -151,7 +131,9 @@ impl ServerSession {
             "receiveAudio" => self.receive(&command, stream, true, cx),
             "receiveVideo" => self.receive(&command, stream, false, cx),
             // Encoders of the Flash Media family say these before and after a publish, for themselves only.
-            "releaseStream" => self.send_command(0, &Command::result(transaction, Value::Null, null()), cx),
+            "releaseStream" => {
+                self.core.send_command(0, &Command::result(transaction, Value::Null, null()), cx)
+            }
             "FCPublish" => {
                 self.answer_fc(&command, "onFCPublish", "NetStream.Publish.Start", cx);
             }
@@ -163,73 +145,79 @@ impl ServerSession {
                 self.answer_fc(&command, "onFCSubscribe", "NetStream.Play.Start", cx);
             }
             "_checkbw" | "checkBandwidth" | "FCUnsubscribe" => {
-                self.send_command(0, &Command::result(transaction, Value::Null, null()), cx);
+                self.core.send_command(0, &Command::result(transaction, Value::Null, null()), cx);
             }
             // A live stream has no length.
             "getStreamLength" => {
-                self.send_command(0, &Command::result(transaction, Value::Null, vec![0.0.into()]), cx);
+                self.core.send_command(0, &Command::result(transaction, Value::Null, vec![0.0.into()]), cx);
             }
-            name if is_answer(name) => self.skipped(Skipped::BadCommand, cx),
-            _ => self.message(command, stream, cx),
+            name if is_answer(name) => self.core.skipped(Skipped::BadCommand, cx),
+            _ => self.core.message(command, stream, cx),
         }
     }
 
+    /// Takes the peer's answer to an open call.
+    fn on_answer(&mut self, command: Command, cx: &mut Cx<'_>) {
+        let Some(Step::Ticket(ticket)) = self.core.calls.answered(command.transaction) else { return };
+        self.core.clock.commanded(cx.now());
+        let Command { name, object, mut args, .. } = command;
+        let outcome = if name == "_result" { CallOutcome::Result } else { CallOutcome::Error };
+        args.insert(0, object);
+        cx.emit(Event::CallResult { ticket, outcome, args });
+    }
+
     fn create_stream(&mut self, command: &Command, cx: &mut Cx<'_>) {
-        let limit = self.settings.limits.message_streams;
-        if self.slots.len() >= limit {
+        let limit = self.core.settings.limits.message_streams;
+        if self.core.slots.len() >= limit {
             let text = format!("a connection may have messageStreams = {limit} message streams");
             return self.refuse_call(command, &text, cx);
         }
-        let Some(id) = (1..).find(|id| !self.slots.contains_key(*id)) else { return };
-        self.slots.insert(id, Slot::default());
-        self.send_command(0, &Command::result(command.transaction, Value::Null, vec![id.into()]), cx);
+        let Some(id) = (1..).find(|id| !self.core.slots.contains_key(*id)) else { return };
+        self.core.slots.insert(id, Slot::default());
+        self.core.send_command(0, &Command::result(command.transaction, Value::Null, vec![id.into()]), cx);
     }
 
     fn delete_stream(&mut self, command: &Command, cx: &mut Cx<'_>) {
         match command.args.first().and_then(Value::as_u32) {
-            Some(id) if self.slots.contains_key(id) => {
+            Some(id) if self.core.slots.contains_key(id) => {
                 self.end_slot(id, cx);
-                self.slots.remove(id);
+                self.core.slots.remove(id);
             }
-            _ => self.skipped(Skipped::BadCommand, cx),
+            _ => self.core.skipped(Skipped::BadCommand, cx),
         }
     }
 
     /// Ends whatever happens on a message stream.
     fn end_slot(&mut self, stream: u32, cx: &mut Cx<'_>) {
-        let Some(slot) = self.slots.get_mut(stream) else { return self.skipped(Skipped::BadCommand, cx) };
+        let Some(slot) = self.core.slots.get_mut(stream) else {
+            return self.core.skipped(Skipped::BadCommand, cx);
+        };
         let held = std::mem::take(&mut slot.held);
         slot.held_bytes = 0;
         let state = std::mem::take(&mut slot.state);
         self.refuse_held(held, cx);
-        self.clock.commanded(cx.now());
-        self.withdraw(stream);
+        self.core.clock.commanded(cx.now());
+        self.core.withdraw(stream);
         match state {
-            SlotState::Idle => {}
+            SlotState::Idle | SlotState::Pulling | SlotState::Pushing => {}
             SlotState::Publishing { name } => {
                 cx.emit(Event::Unpublish { slot: slot_event(stream) });
                 let text = format!("The stream {name:?} is not published any more.");
-                self.status(stream, Status::new("NetStream.Unpublish.Success", text), cx);
+                self.core.status(stream, Status::new("NetStream.Unpublish.Success", text), cx);
             }
             SlotState::AskedPublish { .. } => cx.emit(Event::Unpublish { slot: slot_event(stream) }),
             SlotState::AskedPlay | SlotState::Playing => cx.emit(Event::Unplay { slot: slot_event(stream) }),
         }
     }
 
-    /// Forgets what was asked for a message stream: an answer would come too late.
-    pub(super) fn withdraw(&mut self, stream: u32) {
-        self.requests.retain(|_, pending| match pending {
-            Pending::Publish { slot } | Pending::Play { slot, .. } => *slot != stream,
-            _ => true,
-        });
-    }
-
     /// Deals with what waited for a verdict that nobody wants any more.
     fn refuse_held(&mut self, held: VecDeque<Message>, cx: &mut Cx<'_>) {
         for message in held {
             if !matches!(message.kind, kind::COMMAND | kind::COMMAND_AMF3) {
-                self.skipped(Skipped::StrayMedia, cx);
-            } else if let Ok(command) = Command::parse(message.kind, &message.body, &self.settings.limits) {
+                self.core.skipped(Skipped::StrayMedia, cx);
+            } else if let Ok(command) =
+                Command::parse(message.kind, &message.body, &self.core.settings.limits)
+            {
                 self.refuse_call(&command, "the message stream was closed meanwhile", cx);
             }
         }
@@ -237,8 +225,8 @@ impl ServerSession {
 
     fn publish(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let bad = |text: &str| Status::error("NetStream.Publish.BadName", text);
-        let Some(slot) = self.slots.get(stream) else {
-            return self.status(stream, bad("There is no such message stream: createStream first."), cx);
+        let Some(slot) = self.core.slots.get(stream) else {
+            return self.core.status(stream, bad("There is no such message stream: createStream first."), cx);
         };
         let name = match command.args.first() {
             Some(Value::String(name)) => name.clone(),
@@ -246,40 +234,45 @@ impl ServerSession {
             Some(Value::Boolean(false) | Value::Null) if slot.is_publishing() => {
                 return self.end_slot(stream, cx);
             }
-            _ => return self.status(stream, bad("The name of the stream is missing or is no text."), cx),
+            _ => {
+                return self.core.status(stream, bad("The name of the stream is missing or is no text."), cx);
+            }
         };
         if slot.state != SlotState::Idle {
-            return self.status(stream, bad("The message stream is in use."), cx);
+            return self.core.status(stream, bad("The message stream is in use."), cx);
         }
         let kind = match command.args.get(1).and_then(Value::as_str).unwrap_or("live") {
             kind if kind.eq_ignore_ascii_case("record") => PublishKind::Record,
             kind if kind.eq_ignore_ascii_case("append") => PublishKind::Append,
             _ => PublishKind::Live,
         };
-        let request = self.request(Pending::Publish { slot: stream });
-        self.set(stream, SlotState::AskedPublish { name: name.clone() }, cx);
-        cx.emit(Event::Publish { request, slot: slot_event(stream), name, kind });
+        let via = self.core.via(command.args.get(2).and_then(|said| said.get(VIA)));
+        let request = self.core.request(Pending::Publish { slot: stream });
+        self.core.set(stream, SlotState::AskedPublish { name: name.clone() }, cx);
+        cx.emit(Event::Publish { request, slot: slot_event(stream), name, kind, via });
     }
 
     fn play(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let bad = |text: &str| Status::error("NetStream.Play.Failed", text);
-        let Some(slot) = self.slots.get(stream) else {
-            return self.status(stream, bad("There is no such message stream: createStream first."), cx);
+        let Some(slot) = self.core.slots.get(stream) else {
+            return self.core.status(stream, bad("There is no such message stream: createStream first."), cx);
         };
         let name = match command.args.first() {
             Some(Value::String(name)) => name.clone(),
             Some(Value::Boolean(false) | Value::Null) if slot.state == SlotState::Playing => {
                 return self.end_slot(stream, cx);
             }
-            _ => return self.status(stream, bad("The name of the stream is missing or is no text."), cx),
+            _ => {
+                return self.core.status(stream, bad("The name of the stream is missing or is no text."), cx);
+            }
         };
         match slot.state {
-            SlotState::Idle => {}
+            SlotState::Idle | SlotState::Pulling | SlotState::Pushing => {}
             // A second play on the same message stream switches to another stream.
             SlotState::Playing => {
                 cx.emit(Event::Unplay { slot: slot_event(stream) });
             }
-            _ => return self.status(stream, bad("The message stream is in use."), cx),
+            _ => return self.core.status(stream, bad("The message stream is in use."), cx),
         }
         let reset = match command.args.get(3) {
             Some(Value::Boolean(reset)) => *reset,
@@ -290,22 +283,24 @@ impl ServerSession {
             command.args.get(index).and_then(Value::as_f64).map_or(missing, milliseconds)
         };
         let (start_ms, duration_ms) = (ms(1, START_ANYWHERE), ms(2, -1));
-        let request = self.request(Pending::Play { slot: stream, name: name.clone(), reset });
-        self.set(stream, SlotState::AskedPlay, cx);
+        let request = self.core.request(Pending::Play { slot: stream, name: name.clone(), reset });
+        self.core.set(stream, SlotState::AskedPlay, cx);
         cx.emit(Event::Play(PlayRequest {
             request,
             slot: slot_event(stream),
             name,
             start_ms,
             duration_ms,
-            format: RtmpEncoder::format(stream, self.settings.chunk_size),
+            format: RtmpEncoder::format(stream, self.core.settings.chunk_size),
             encoder: RtmpEncoder::make,
+            // It passes them on.
+            whole: self.core.kindred,
         }));
     }
 
     fn pause(&mut self, command: &Command, stream: u32, cx: &mut Cx<'_>) {
         let Some(paused) = command.args.first().and_then(Value::as_bool) else {
-            return self.skipped(Skipped::BadCommand, cx);
+            return self.core.skipped(Skipped::BadCommand, cx);
         };
         if !self.plays_on(stream) {
             let status = Status::error("NetStream.Failed", "Nothing is played that could be paused.");
@@ -317,30 +312,22 @@ impl ServerSession {
         } else {
             Status::new("NetStream.Unpause.Notify", "The stream goes on live.")
         };
-        self.status(stream, status, cx);
+        self.core.status(stream, status, cx);
     }
 
     fn receive(&mut self, command: &Command, stream: u32, audio: bool, cx: &mut Cx<'_>) {
         let wanted = command.args.first().and_then(Value::as_bool);
         if wanted.is_none() || !self.plays_on(stream) {
-            return self.skipped(Skipped::BadCommand, cx);
+            return self.core.skipped(Skipped::BadCommand, cx);
         }
         let (audio, video) = if audio { (wanted, None) } else { (None, wanted) };
         cx.emit(Event::Receive { slot: slot_event(stream), audio, video });
     }
 
-    fn message(&mut self, command: Command, stream: u32, cx: &mut Cx<'_>) {
-        let Command { name, transaction, object, mut args } = command;
-        args.insert(0, object);
-        let request =
-            wants_answer(transaction).then(|| self.request(Pending::Message { slot: stream, transaction }));
-        cx.emit(Event::Message { request, slot: slot_event(stream), command: name, args });
-    }
-
     fn answer_fc(&mut self, command: &Command, event: &str, code: &'static str, cx: &mut Cx<'_>) {
-        self.send_command(0, &Command::result(command.transaction, Value::Null, vec![Value::Null]), cx);
+        self.core.send_command(0, &Command::result(command.transaction, Value::Null, vec![Value::Null]), cx);
         let status = Status::new(code, name_argument(command).unwrap_or_default());
-        self.send_command(0, &Command::call(event, 0.0, Value::Null, vec![status.into()]), cx);
+        self.core.send_command(0, &Command::call(event, 0.0, Value::Null, vec![status.into()]), cx);
     }
 
     fn end_publish_named(&mut self, wanted: Option<&str>, cx: &mut Cx<'_>) {
@@ -350,7 +337,7 @@ impl ServerSession {
             }
             _ => false,
         };
-        let published = self.slots.iter().find(|(_, slot)| publishes(slot)).map(|(id, _)| id);
+        let published = self.core.slots.iter().find(|(_, slot)| publishes(slot)).map(|(id, _)| id);
         if let Some(id) = published {
             self.end_slot(id, cx);
         }
@@ -359,29 +346,24 @@ impl ServerSession {
     /// Answers a call that cannot be served; what wants no answer is only counted.
     fn refuse_call(&mut self, command: &Command, text: &str, cx: &mut Cx<'_>) {
         if is_answer(&command.name) || !wants_answer(command.transaction) {
-            return self.skipped(Skipped::BadCommand, cx);
+            return self.core.skipped(Skipped::BadCommand, cx);
         }
         let name: String = command.name.chars().take(64).collect();
         let status = Status::error(CALL_FAILED, format!("{name}: {text}"));
-        self.send_command(0, &Command::error(command.transaction, status), cx);
+        self.core.send_command(0, &Command::error(command.transaction, status), cx);
     }
 
     fn slot_status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
-        if self.slots.contains_key(stream) {
-            self.status(stream, status, cx);
+        if self.core.slots.contains_key(stream) {
+            self.core.status(stream, status, cx);
         } else {
-            self.skipped(Skipped::BadCommand, cx);
+            self.core.skipped(Skipped::BadCommand, cx);
         }
     }
 
     fn plays_on(&self, stream: u32) -> bool {
-        self.slots.get(stream).is_some_and(|slot| slot.state == SlotState::Playing)
+        self.core.slots.get(stream).is_some_and(|slot| slot.state == SlotState::Playing)
     }
-}
-
-/// NaN is not 0, but nobody can wait for an answer to it.
-fn wants_answer(transaction: f64) -> bool {
-    transaction.is_finite() && transaction != 0.0
 }
 
 fn is_answer(name: &str) -> bool {

@@ -2,14 +2,14 @@
 
 use crtmp_media::{Codec, Cx, Error, Event, Frame, MediaKind, Role, Skipped, tag};
 
-use super::{PROTOCOL, ServerSession, Slot, slot_event};
+use super::{Core, PROTOCOL, Slot, slot_event};
 use crate::{
     aggregate,
     chunk::Message,
     message::{Data, kind},
 };
 
-impl ServerSession {
+impl Core {
     pub(super) fn on_media(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
         if !self.slots.get(message.stream).is_some_and(Slot::is_publishing) {
             self.skipped(Skipped::StrayMedia, cx);
@@ -42,7 +42,9 @@ impl ServerSession {
         };
         match (frame, self.slots.get_mut(stream)) {
             (Ok(Some(mut frame)), Some(slot)) => {
-                frame.dts = slot.time.unwrap(timestamp);
+                // What describes the media may come before them with another idea of time.
+                slot.began |= frame.kind != MediaKind::Data;
+                frame.dts = if slot.began { slot.time.unwrap(timestamp) } else { timestamp.into() };
                 cx.emit(Event::Frame { slot: slot_event(stream), frame });
             }
             (Err(what), _) => self.skipped(what, cx),

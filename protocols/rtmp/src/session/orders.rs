@@ -1,13 +1,11 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, Command as Order, Cx, Error, Slice, StreamSlot, Value};
+use crtmp_media::{Answer, CallOutcome, Command as Order, Cx, Error, Event, StreamSlot, Value};
 
-use super::{Pending, Phase, ServerSession, Slot, SlotState};
+use super::{INSTANCE, ON_VIA, Pending, Phase, ServerSession, Side, Slot, SlotState};
 use crate::{
     ack::OUR_WINDOW,
-    chunk::Message,
-    message::{BandwidthLimit, Command, Control, Data, Status, UserControl, kind},
-    time::Unwrapper,
+    message::{BandwidthLimit, Command, Control, Data, Status, UserControl},
 };
 
 /// What the server calls itself to peers: they compare it with version numbers of Flash Media Server.
@@ -26,40 +24,40 @@ impl ServerSession {
     ///
     /// As for [`Self::on_data`]: an answer may set free what the peer sent after its request.
     pub fn on_order(&mut self, order: Order, cx: &mut Cx<'_>) -> Result<(), Error> {
-        if self.phase == Phase::Closed {
+        if self.core.phase == Phase::Closed {
             return Ok(());
         }
         match order {
             Order::AnswerConnect { request, answer } => {
-                if let Some(&Pending::Connect { transaction, enhanced }) = self.requests.get(&request) {
-                    self.requests.remove(&request);
+                if let Some(&Pending::Connect { transaction, enhanced }) = self.core.requests.get(&request) {
+                    self.core.requests.remove(&request);
                     return self.answer_connect(transaction, enhanced, answer, cx);
                 }
             }
             Order::AnswerPublish { request, answer } => {
-                if let Some(&Pending::Publish { slot }) = self.requests.get(&request) {
-                    self.requests.remove(&request);
+                if let Some(&Pending::Publish { slot }) = self.core.requests.get(&request) {
+                    self.core.requests.remove(&request);
                     self.answer_publish(slot, answer, cx);
                     return self.release(slot, cx);
                 }
             }
             Order::AnswerPlay { request, answer } => {
-                if let Some(Pending::Play { slot, name, reset }) = self.requests.get(&request).cloned() {
-                    self.requests.remove(&request);
+                if let Some(Pending::Play { slot, name, reset }) = self.core.requests.get(&request).cloned() {
+                    self.core.requests.remove(&request);
                     self.answer_play(slot, &name, reset, answer, cx);
                     return self.release(slot, cx);
                 }
             }
             Order::AnswerMessage { request, result } => {
-                if let Some(&Pending::Message { slot, transaction }) = self.requests.get(&request) {
-                    self.requests.remove(&request);
-                    self.answer_message(slot, transaction, result, cx);
+                if let Some(&Pending::Message { slot, transaction }) = self.core.requests.get(&request) {
+                    self.core.requests.remove(&request);
+                    self.core.answer_message(slot, transaction, result, cx);
                 }
             }
             Order::SourceStarted { slot } => {
-                if self.is(slot, &SlotState::Playing) {
-                    self.send_control(Control::User(UserControl::StreamBegin(slot.0)), cx);
-                    self.status(
+                if self.core.is(slot, &SlotState::Playing) {
+                    self.core.send_control(Control::User(UserControl::StreamBegin(slot.0)), cx);
+                    self.core.status(
                         slot.0,
                         Status::new("NetStream.Play.PublishNotify", "The stream is published."),
                         cx,
@@ -67,65 +65,78 @@ impl ServerSession {
                 }
             }
             Order::AnswerValues { request, ok, args } => {
-                if let Some(&Pending::Message { slot, transaction }) = self.requests.get(&request) {
-                    self.requests.remove(&request);
-                    self.answer_values(slot, transaction, ok, args, cx);
+                if let Some(&Pending::Message { slot, transaction }) = self.core.requests.get(&request) {
+                    self.core.requests.remove(&request);
+                    self.core.answer_values(slot, transaction, ok, args, cx);
                 }
             }
-            Order::Call { ticket, command, args } => self.call(ticket, &command, args, cx),
+            Order::Call { ticket, command, args } => self.core.call(ticket, &command, args, cx),
+            // It is for the peer to say what it publishes and plays.
+            Order::Pull(_) | Order::Push(_) => {
+                if let Some(ticket) = order.ticket() {
+                    let outcome = CallOutcome::Refused;
+                    cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
+                }
+            }
+            Order::Via { slot, via } => {
+                if self.core.kindred && self.core.is(slot, &SlotState::Playing) {
+                    let via = Command::call(ON_VIA, 0.0, Value::Null, vec![via.to_value()]);
+                    self.core.send_command(slot.0, &via, cx);
+                }
+            }
             Order::Tune { ping_interval, command_bytes } => {
-                self.clock.tune(ping_interval);
-                self.command_bytes = command_bytes;
+                self.core.clock.tune(ping_interval);
+                self.core.command_bytes = command_bytes;
             }
             Order::StopPlay { slot, code, text } => {
-                if self.is(slot, &SlotState::Playing) {
+                if self.core.is(slot, &SlotState::Playing) {
                     self.stop_play(slot.0, code, text, cx);
-                } else if self.is(slot, &SlotState::AskedPlay) {
-                    self.withdraw(slot.0);
+                } else if self.core.is(slot, &SlotState::AskedPlay) {
+                    self.core.withdraw(slot.0);
                     self.stop_play(slot.0, code, text, cx);
                     return self.release(slot.0, cx);
                 }
             }
             Order::SourceEnded { slot } => {
-                if self.is(slot, &SlotState::Playing) {
+                if self.core.is(slot, &SlotState::Playing) {
                     let unpublish =
                         Status::new("NetStream.Play.UnpublishNotify", "The stream is unpublished.");
-                    self.status(slot.0, unpublish, cx);
-                    self.status(slot.0, Status::new(PLAY_STOP, "The stream has ended."), cx);
-                    self.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
-                    self.set(slot.0, SlotState::Idle, cx);
+                    self.core.status(slot.0, unpublish, cx);
+                    self.core.status(slot.0, Status::new(PLAY_STOP, "The stream has ended."), cx);
+                    self.core.send_control(Control::User(UserControl::StreamEof(slot.0)), cx);
+                    self.core.set(slot.0, SlotState::Idle, cx);
                 }
             }
             Order::SourceMissing { slot, name } => {
-                if self.is(slot, &SlotState::Playing) {
+                if self.core.is(slot, &SlotState::Playing) {
                     let text = format!("Nobody has published the stream {name:?}.");
-                    self.status(slot.0, Status::error("NetStream.Play.StreamNotFound", text), cx);
-                    self.set(slot.0, SlotState::Idle, cx);
+                    self.core.status(slot.0, Status::error("NetStream.Play.StreamNotFound", text), cx);
+                    self.core.set(slot.0, SlotState::Idle, cx);
                 }
             }
             Order::StopPublish { slot, code, text } => {
-                if self.slots.get(slot.0).is_some_and(Slot::is_publishing) {
-                    self.status(slot.0, Status::error(code, text), cx);
-                    self.set(slot.0, SlotState::Idle, cx);
+                if self.core.slots.get(slot.0).is_some_and(Slot::is_publishing) {
+                    self.core.status(slot.0, Status::error(code, text), cx);
+                    self.core.set(slot.0, SlotState::Idle, cx);
                 }
             }
             Order::Close { code, text } => {
                 self.say_goodbye(code, text, cx);
-                self.phase = Phase::Closed;
+                self.core.phase = Phase::Closed;
             }
         }
         Ok(())
     }
 
     fn say_goodbye(&mut self, code: String, text: String, cx: &mut Cx<'_>) {
-        let connect = self.requests.values().find_map(|pending| match pending {
+        let connect = self.core.requests.values().find_map(|pending| match pending {
             Pending::Connect { transaction, .. } => Some(*transaction),
             _ => None,
         });
         if let Some(transaction) = connect {
-            self.send_command(0, &Command::error(transaction, Status::error(code, text)), cx);
-        } else if self.phase == Phase::Connected {
-            self.status(0, Status::new(code, text), cx);
+            self.core.send_command(0, &Command::error(transaction, Status::error(code, text)), cx);
+        } else if self.core.phase == Phase::Connected {
+            self.core.status(0, Status::new(code, text), cx);
         }
     }
 
@@ -138,8 +149,8 @@ impl ServerSession {
     ) -> Result<(), Error> {
         let status = match answer {
             Answer::Accept => {
-                self.phase = Phase::Connected;
-                self.clock.connected(cx.now());
+                self.core.phase = Phase::Connected;
+                self.core.clock.connected(cx.now());
                 self.welcome(transaction, enhanced, cx);
                 return self.go_on(cx);
             }
@@ -152,8 +163,8 @@ impl ServerSession {
             }
         };
         let reason = format!("the connect was refused: {} {}", status.code, status.description);
-        self.send_command(0, &Command::error(transaction, status), cx);
-        self.phase = Phase::Closed;
+        self.core.send_command(0, &Command::error(transaction, status), cx);
+        self.core.phase = Phase::Closed;
         cx.resume();
         cx.close(Error::peer(super::PROTOCOL, reason));
         Ok(())
@@ -161,16 +172,17 @@ impl ServerSession {
 
     /// The messages that follow a connect, in the order that clients know.
     fn welcome(&mut self, transaction: f64, enhanced: bool, cx: &mut Cx<'_>) {
-        self.send_control(Control::WindowAckSize(OUR_WINDOW), cx);
+        self.core.send_control(Control::WindowAckSize(OUR_WINDOW), cx);
         let limit = BandwidthLimit::Dynamic;
-        self.send_control(Control::PeerBandwidth { window: OUR_WINDOW, limit }, cx);
-        self.send_control(Control::User(UserControl::StreamBegin(0)), cx);
-        let (writer, chunk_size) = (&mut self.writer, self.settings.chunk_size);
-        cx.out().write_with(|out| writer.set_chunk_size(out, chunk_size));
-        let server = Value::Object(vec![
-            ("fmsVer".to_owned(), FMS_VERSION.into()),
-            ("capabilities".to_owned(), CAPABILITIES.into()),
-        ]);
+        self.core.send_control(Control::PeerBandwidth { window: OUR_WINDOW, limit }, cx);
+        self.core.send_control(Control::User(UserControl::StreamBegin(0)), cx);
+        self.core.send_chunk_size(cx);
+        let mut server =
+            vec![("fmsVer".to_owned(), FMS_VERSION.into()), ("capabilities".to_owned(), CAPABILITIES.into())];
+        if self.core.kindred {
+            server.push((INSTANCE.to_owned(), (&*self.core.settings.instance).into()));
+        }
+        let server = Value::Object(server);
         // AMF3 is not spoken: a peer that offered it falls back to AMF0.
         let mut status =
             Status::new("NetConnection.Connect.Success", "Connection succeeded.").with("objectEncoding", 0.0);
@@ -182,130 +194,65 @@ impl ServerSession {
                 .with("videoFourCcInfoMap", forward())
                 .with("audioFourCcInfoMap", forward());
         }
-        self.send_command(0, &Command::result(transaction, server, vec![status.into()]), cx);
-        self.send_command(0, &Command::call("onBWDone", 0.0, Value::Null, Vec::new()), cx);
+        self.core.send_command(0, &Command::result(transaction, server, vec![status.into()]), cx);
+        self.core.send_command(0, &Command::call("onBWDone", 0.0, Value::Null, Vec::new()), cx);
     }
 
     fn answer_publish(&mut self, slot: u32, answer: Answer, cx: &mut Cx<'_>) {
-        let Some(SlotState::AskedPublish { name }) = self.slots.get(slot).map(|slot| slot.state.clone())
+        let Some(SlotState::AskedPublish { name }) = self.core.slots.get(slot).map(|slot| slot.state.clone())
         else {
             return;
         };
         match refusal(answer, "NetStream.Publish.BadName") {
             None => {
-                self.authorised = true;
-                self.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
+                self.core.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
                 let text = format!("The stream {name:?} is published.");
-                self.status(
+                self.core.status(
                     slot,
                     Status::new("NetStream.Publish.Start", text).with("details", name.as_str()),
                     cx,
                 );
-                self.set(slot, SlotState::Publishing { name }, cx);
-                if let Some(slot) = self.slots.get_mut(slot) {
-                    slot.time = Unwrapper::new();
-                }
+                self.core.begin_publishing(slot, name, cx);
             }
             Some(status) => {
-                self.status(slot, status, cx);
-                self.set(slot, SlotState::Idle, cx);
+                self.core.status(slot, status, cx);
+                self.core.set(slot, SlotState::Idle, cx);
             }
         }
     }
 
     fn answer_play(&mut self, slot: u32, name: &str, reset: bool, answer: Answer, cx: &mut Cx<'_>) {
-        if !self.is(StreamSlot(slot), &SlotState::AskedPlay) {
+        if !self.core.is(StreamSlot(slot), &SlotState::AskedPlay) {
             return;
         }
         if let Some(status) = refusal(answer, "NetStream.Play.Failed") {
-            self.status(slot, status, cx);
-            return self.set(slot, SlotState::Idle, cx);
+            self.core.status(slot, status, cx);
+            return self.core.set(slot, SlotState::Idle, cx);
         }
-        self.authorised = true;
-        self.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
+        self.core.authorised = true;
+        self.core.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
         if reset {
             let text = format!("The stream {name:?} is reset.");
-            self.status(slot, Status::new("NetStream.Play.Reset", text).with("details", name), cx);
+            self.core.status(slot, Status::new("NetStream.Play.Reset", text).with("details", name), cx);
         }
         let text = format!("The stream {name:?} is played.");
-        self.status(slot, Status::new("NetStream.Play.Start", text).with("details", name), cx);
+        self.core.status(slot, Status::new("NetStream.Play.Start", text).with("details", name), cx);
         let access = Data { name: "|RtmpSampleAccess".to_owned(), args: vec![true.into(), true.into()] };
-        self.send_data(slot, &access, cx);
-        self.set(slot, SlotState::Playing, cx);
+        self.core.send_data(slot, &access, cx);
+        self.core.set(slot, SlotState::Playing, cx);
     }
 
     /// Tells the peer that its play is over, so that it leaves: some players end at an error, whatever its code, some
     /// at [`PLAY_STOP`] alone, some at the end of the message stream.
     fn stop_play(&mut self, slot: u32, code: String, text: String, cx: &mut Cx<'_>) {
         if code == PLAY_STOP {
-            self.status(slot, Status::new(code, text), cx);
+            self.core.status(slot, Status::new(code, text), cx);
         } else {
-            self.status(slot, Status::error(code, text), cx);
-            self.status(slot, Status::new(PLAY_STOP, "The server has ended the play."), cx);
+            self.core.status(slot, Status::error(code, text), cx);
+            self.core.status(slot, Status::new(PLAY_STOP, "The server has ended the play."), cx);
         }
-        self.send_control(Control::User(UserControl::StreamEof(slot)), cx);
-        self.set(slot, SlotState::Idle, cx);
-    }
-
-    fn answer_message(
-        &mut self,
-        slot: u32,
-        transaction: f64,
-        result: Result<Value, (String, String)>,
-        cx: &mut Cx<'_>,
-    ) {
-        self.clock.commanded(cx.now());
-        // The message stream that the call came on may be gone meanwhile.
-        let stream = if self.slots.contains_key(slot) { slot } else { 0 };
-        let command = match result {
-            Ok(value) => {
-                self.commands = self.commands.saturating_sub(1);
-                Command::result(transaction, Value::Null, vec![value])
-            }
-            Err((code, text)) => Command::error(transaction, Status::error(code, text)),
-        };
-        self.send_command(stream, &command, cx);
-    }
-
-    fn answer_values(
-        &mut self,
-        slot: u32,
-        transaction: f64,
-        ok: bool,
-        mut args: Vec<Value>,
-        cx: &mut Cx<'_>,
-    ) {
-        self.clock.commanded(cx.now());
-        let stream = if self.slots.contains_key(slot) { slot } else { 0 };
-        if ok {
-            self.commands = self.commands.saturating_sub(1);
-        }
-        let object = if args.is_empty() { Value::Null } else { args.remove(0) };
-        let name = if ok { "_result" } else { "_error" };
-        self.send_command(stream, &Command::call(name, transaction, object, args), cx);
-    }
-
-    pub(super) fn status(&mut self, stream: u32, status: Status, cx: &mut Cx<'_>) {
-        self.send_command(stream, &Command::on_status(status), cx);
-    }
-
-    fn send_data(&mut self, stream: u32, data: &Data, cx: &mut Cx<'_>) {
-        let mut body = Vec::new();
-        data.encode(&mut body);
-        let body = Slice::from(body);
-        self.send(Message { csid: super::STATUS_CSID, kind: kind::DATA, stream, timestamp: 0, body }, cx);
-    }
-
-    fn is(&self, slot: StreamSlot, state: &SlotState) -> bool {
-        self.slots.get(slot.0).is_some_and(|slot| slot.state == *state)
-    }
-
-    /// Changes the state of a message stream; what counts as idle begins now.
-    pub(super) fn set(&mut self, slot: u32, state: SlotState, cx: &mut Cx<'_>) {
-        if let Some(slot) = self.slots.get_mut(slot) {
-            slot.state = state;
-            self.clock.commanded(cx.now());
-        }
+        self.core.send_control(Control::User(UserControl::StreamEof(slot)), cx);
+        self.core.set(slot, SlotState::Idle, cx);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crtmp_media::{Cx, Error, Limits};
 
-use super::{PROTOCOL, Phase, ServerSession, Slot, SlotState};
+use super::{Core, PROTOCOL, Phase, Slot, SlotState, calls::Step};
 use crate::message::{Control, UserControl};
 
 /// No application makes a peer answer more often; `pingAfter` cannot be shorter either.
@@ -44,6 +44,12 @@ impl Clock {
             ping_interval: None,
             last_stamp: 0,
         }
+    }
+
+    /// The connection is there only now.
+    pub(super) fn open(&mut self, now: Instant) {
+        self.opened = now;
+        self.heard = now;
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -102,38 +108,35 @@ enum Due {
     Silence { publishing: bool },
 }
 
-impl ServerSession {
+impl Core {
     /// When [`Self::on_timeout`] wants to be called; none: never.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.next_due().map(|(at, _)| at)
     }
 
-    /// Does what is due.
+    /// Does what is due; gives the calls that were not answered.
     ///
     /// # Errors
     ///
     /// The time that the peer let pass; the connection is to be closed.
-    pub fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+    pub(super) fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Step>, Error> {
         let now = cx.now();
-        let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(()) };
+        let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(Vec::new()) };
         // While nothing is read, silence says nothing about the peer.
         if cx.is_unread() && matches!(due, Due::Ping | Due::Silence { .. } | Due::Setup) {
             self.clock.heard(now);
             self.clock.commanded(now);
             self.clock.pinged = now;
-            return Ok(());
+            return Ok(Vec::new());
         }
         let limits = &self.settings.limits;
         let rule = match due {
             Due::Ping => {
                 let stamp = self.clock.next_ping(now);
                 self.send_control(Control::User(UserControl::PingRequest(stamp)), cx);
-                return Ok(());
+                return Ok(Vec::new());
             }
-            Due::Call => {
-                self.give_up_calls(now, cx);
-                return Ok(());
-            }
+            Due::Call => return Ok(self.give_up_calls(now)),
             Due::Handshake => late("no whole handshake", "handshakeTimeout", limits.handshake_timeout.get()),
             Due::Connect => late("no connect command", "connectTimeout", limits.connect_timeout.get()),
             Due::Setup => {
@@ -154,6 +157,7 @@ impl ServerSession {
         let clock = &self.clock;
         match self.phase {
             Phase::Handshake => at(clock.opened, limits.handshake_timeout.get(), Due::Handshake),
+            _ if self.is_client => self.next_due_of_client(),
             Phase::Fresh => at(clock.shaken, limits.connect_timeout.get(), Due::Connect),
             // The application has its own time to answer.
             Phase::Connecting | Phase::Closed => None,
@@ -171,6 +175,23 @@ impl ServerSession {
                 all.into_iter().flatten().min_by_key(|(at, _)| *at)
             }
         }
+    }
+}
+
+impl Core {
+    /// Many servers answer no ping, and say nothing while we send: they are heard of by TCP alone. From those that we
+    /// take media from, media are expected.
+    fn next_due_of_client(&self) -> Option<(Instant, Due)> {
+        let limits = &self.settings.limits;
+        let patience = limits.publisher_idle.get();
+        let call = self.calls.oldest().map(|sent| at(sent, limits.call_timeout.get(), Due::Call));
+        let takes = self.slots.values().any(Slot::is_publishing);
+        let silence = takes.then(|| at(self.clock.heard, patience, Due::Silence { publishing: true }));
+        let [quiet, regular] = self.clock.next_pings(limits.ping_after.get(), patience);
+        let quiet = quiet.filter(|_| takes);
+        let regular = regular.filter(|_| self.phase == Phase::Connected);
+        let all = [call.flatten(), silence.flatten(), quiet, regular];
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
 

@@ -129,11 +129,12 @@ impl Endpoint {
                 asked.then(|| self.answer(Err((code, text))))
             }
             // There is no way to ask the peer something.
-            Command::Call { ticket: Some(ticket), .. } => {
-                cx.emit(Event::CallResult { ticket, outcome: CallOutcome::Refused, args: Vec::new() });
+            other => {
+                if let Some(ticket) = other.ticket() {
+                    cx.emit(Event::CallResult { ticket, outcome: CallOutcome::Refused, args: Vec::new() });
+                }
                 None
             }
-            _ => None,
         }
     }
 

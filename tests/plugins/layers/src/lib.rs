@@ -100,7 +100,13 @@ impl Fault for Asks {
         for number in 0..100_000 {
             let (slot, request) = (StreamSlot(1), RequestId(number));
             let kind = PublishKind::Live;
-            cx.emit(Event::Publish { request, slot, name: "x".to_owned(), kind });
+            cx.emit(Event::Publish {
+                request,
+                slot,
+                name: "x".to_owned(),
+                kind,
+                via: crtmp_media::Via::default(),
+            });
         }
         Ok(data.len())
     }

@@ -113,6 +113,8 @@ pub(super) struct Ground {
     pub(super) log: Logger,
     /// Where relative paths start.
     pub(super) folder: PathBuf,
+    /// By which servers recognise each other.
+    pub(super) server_instance: Arc<str>,
     /// The number of the instance.
     pub(super) instance: u64,
     /// Connections of each application, whichever of its instances has them.

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use crtmp_media::{LayerSettings, RequestId, StreamSlot};
+use crtmp_media::{Command, LayerSettings, RequestId, StreamSlot};
 use crtmp_plugin::{NotTaken, foreign::read_frame, values::from_json};
 use crtmp_reactor::{Acceptor, Application as Seen, ToWorker, Verdict};
 use crtmp_relay::ConnectionId;
@@ -225,7 +225,8 @@ impl Reach {
         });
         let (connection, args) = (ConnectionId(conn), args.iter().map(from_json).collect());
         let ticket = Some(ticket).filter(|ticket| *ticket != 0);
-        let message = ToWorker::Call { connection, application, ticket, command, args, gone };
+        let order = Command::Call { ticket, command, args };
+        let message = ToWorker::Order { connection, application, order, gone };
         self.0.ground.workers.post_to(connection, message);
         Ok(())
     }
@@ -327,9 +328,13 @@ impl Reach {
         keys: &Map<String, Value>,
         ticket: u64,
     ) {
-        let Ground { catalogue, limits, workers, .. } = &self.0.ground;
-        let settings =
-            LayerSettings { limits: limits.clone(), keys: layer_keys(keys), ..LayerSettings::default() };
+        let Ground { catalogue, limits, workers, server_instance, .. } = &self.0.ground;
+        let settings = LayerSettings {
+            limits: limits.clone(),
+            keys: layer_keys(keys),
+            instance: server_instance.clone(),
+            ..LayerSettings::default()
+        };
         let (catalogue, name) = (catalogue.clone(), chain.clone());
         let acceptor = Acceptor {
             address,

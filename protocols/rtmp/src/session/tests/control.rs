@@ -182,7 +182,7 @@ fn a_publisher_that_waits_for_acknowledgements_never_stalls() {
 #[test]
 fn acknowledgements_go_on_when_their_number_goes_round() {
     let start = u32::MAX - (1 << 20);
-    let mut peer = Peer::with(settings(), |session| session.window = Window::starting_at(start));
+    let mut peer = Peer::with(settings(), |session| session.core.window = Window::starting_at(start));
     let (hello, answer) = peer.open(HandshakeKind::Simple);
     peer.bytes(&hello).unwrap();
     peer.bytes(&answer(&peer.raw)).unwrap();

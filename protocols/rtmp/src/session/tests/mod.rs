@@ -327,7 +327,12 @@ impl Request {
 }
 
 fn settings() -> SessionSettings {
-    SessionSettings { limits: Arc::default(), validate_handshake: true, chunk_size: 60_000 }
+    SessionSettings {
+        limits: Arc::default(),
+        validate_handshake: true,
+        chunk_size: 60_000,
+        instance: Arc::from(""),
+    }
 }
 
 /// A command in a message; `connect` brings the object that servers need.

@@ -1,0 +1,53 @@
+//! Streams that come from and go to other servers: where they have been, and what is ordered for them.
+
+use crtmp_media::{Command, StreamName, StreamSlot, Via};
+use crtmp_relay::StreamKey;
+
+use crate::{connection::Connection, shared::Shared};
+
+impl Shared {
+    /// Why a stream that has been at `via` may not become `key`: it would come from itself, or has come too far.
+    pub(crate) fn circle(&self, key: &StreamKey, via: &Via) -> Option<String> {
+        let (name, hops) = (key.name.as_str(), self.limits.hops);
+        if via.has(&self.mark(key)) {
+            Some(format!("the stream {name:?} would come from itself: it has been here already"))
+        } else if via.marks().len() > hops {
+            Some(format!("the stream {name:?} has come by more than hops = {hops} servers"))
+        } else {
+            None
+        }
+    }
+
+    /// Where a stream has been by the time that it leaves here.
+    fn via_of(&self, key: &StreamKey) -> Option<Via> {
+        Some(self.relay.via(key)?.and(self.mark(key)))
+    }
+
+    fn mark(&self, key: &StreamKey) -> String {
+        Via::mark(&self.instance, &key.application, key.name.as_str())
+    }
+}
+
+impl Connection {
+    /// Hands an order with a ticket to the chain.
+    pub(crate) fn on_order(&mut self, mut order: Command, shared: &mut Shared) {
+        if let (Command::Push(push), Some(owner)) = (&mut order, &self.owner)
+            && let Ok(name) = StreamName::new("", &push.local, &shared.limits)
+        {
+            let key = StreamKey { application: owner.name.clone(), name };
+            push.via = shared.via_of(&key).unwrap_or_default();
+        }
+        self.command(order, shared);
+    }
+
+    /// Tells the endpoint where the stream that it plays has been.
+    pub(crate) fn tell_via(&mut self, slot: StreamSlot, shared: &mut Shared) {
+        let played = self.plays.iter().find(|played| played.slot == slot);
+        let (Some(owner), Some(played)) = (&self.owner, played) else { return };
+        let Ok(name) = StreamName::new("", &played.name, &shared.limits) else { return };
+        let key = StreamKey { application: owner.name.clone(), name };
+        if let Some(via) = shared.via_of(&key) {
+            self.command(Command::Via { slot, via }, shared);
+        }
+    }
+}
