@@ -34,7 +34,14 @@ impl World {
 
     fn publish(&mut self, worker: usize, policy: DuplicatePublisher) -> Result<HomeId, Refusal> {
         let connection = ConnectionId(100 + worker as u64);
-        self.workers[worker].publish(name(), connection, StreamSlot(1), policy, Via::default(), self.now)
+        self.workers[worker].publish(
+            name(),
+            connection,
+            StreamSlot(1),
+            policy,
+            crtmp_media::Via::default(),
+            self.now,
+        )
     }
 
     fn play(&mut self, worker: usize, connection: u64) -> (PlayerId, bool) {
