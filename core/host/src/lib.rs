@@ -6,6 +6,7 @@
 //! * [`plugins`] loads libraries, [`apps`] runs what they bring, each application on a thread of its own.
 //! * [`web`] asks other servers over HTTP, [`events`] tells them and files what happens; [`secrets`] keeps
 //!   passwords out of both.
+//! * [`outbound`] is where the server may connect to by itself, and what finds the addresses of names.
 //! * `processes` are the programs that commands launch.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
@@ -18,6 +19,7 @@ pub mod chains;
 pub mod commands;
 pub mod config;
 pub mod events;
+pub mod outbound;
 pub mod plugins;
 mod processes;
 pub mod secrets;

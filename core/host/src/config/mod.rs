@@ -12,6 +12,7 @@ mod event_logger;
 mod event_logger_check;
 mod keys;
 mod library;
+mod outbound_policy;
 mod processes;
 mod validate;
 
@@ -29,6 +30,7 @@ pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};
 pub use library::{find_library, library_candidates};
+pub use outbound_policy::OutboundPolicy;
 pub use processes::Processes;
 pub use validate::{ACCEPTOR_KEYS, APPLICATION_KEYS, secret_needed, validate};
 
@@ -64,6 +66,8 @@ pub struct Configuration {
     pub state_file: Option<PathBuf>,
     /// The programs that commands may launch.
     pub processes: Processes,
+    /// Where the server may connect to by itself.
+    pub outbound_policy: OutboundPolicy,
 }
 
 impl Configuration {
@@ -106,6 +110,7 @@ impl Default for Configuration {
             counters_file: None,
             state_file: None,
             processes: Processes::default(),
+            outbound_policy: OutboundPolicy::default(),
         }
     }
 }
@@ -157,6 +162,7 @@ mod tests {
             .chain(keys(Appender::new(AppenderKind::Console)))
             .chain(keys(EventLogger::default()))
             .chain(keys(Processes::default()))
+            .chain(keys(OutboundPolicy::default()))
             .chain(keys(EventSink::new(EventSinkKind::File)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])

@@ -24,6 +24,7 @@ pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
     check.one_appender_a_file(&configuration.log_appenders);
     super::event_logger_check::check(&mut check, configuration);
     super::processes::check(&mut check, configuration);
+    super::outbound_policy::check(&mut check, configuration);
     let applications = &configuration.applications.list;
     for (index, application) in applications.iter().enumerate() {
         check.application(&format!("configuration.applications[{}]", index + 1), application);

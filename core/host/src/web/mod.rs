@@ -2,13 +2,12 @@
 //!
 //! [`Client::request`] hands a request to a small pool of threads and returns at once; [`Client::call`] asks on
 //! the thread of the caller, for those who have one of their own. Where to start: [`Client`], then `send` (what
-//! a request may be, how its answer is read), `resolve` (names, and the addresses that are refused) and
-//! [`address`] (which those are).
+//! a request may be, how its answer is read) and `resolve` (names, and the
+//! addresses that are refused).
 //!
 //! Every request has a connection of its own: nothing is kept open, so nothing can be found closed, and what was
 //! connected for one policy is never used for another.
 
-pub mod address;
 mod queue;
 mod resolve;
 mod send;

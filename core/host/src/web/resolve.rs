@@ -24,7 +24,8 @@ use ureq::{
     },
 };
 
-use super::{Policy, WebError, address::is_public, send::printable};
+use super::{Policy, WebError, send::printable};
+use crate::outbound::is_public;
 
 /// Look-ups that may wait for the system at once. One that takes too long cannot be called off: its thread stays
 /// until the system gives up.

@@ -31,20 +31,27 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let wrapped = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match segments {
-        // IPv4-mapped, and translated by a gateway (NAT64).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            is_public_v4(wrapped(high, low))
-        }
-        // 6to4.
-        [0x2002, high, low, ..] => is_public_v4(wrapped(high, low)),
+    if let Some(wrapped) = wrapped(address) {
+        return is_public_v4(wrapped);
+    }
+    match address.segments() {
         // Teredo, benchmarks, ORCHID and other assignments; documentation.
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         // What is assigned to the Internet at all, which leaves out ::, ::1, fc00::/7, fe80::/10, ff00::/8.
         [first, ..] => first & 0xe000 == 0x2000 && first & 0xfff0 != 0x3ff0,
     }
+}
+
+/// The IPv4 address in an IPv6 address that leads to it.
+pub(super) fn wrapped(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let (high, low) = match address.segments() {
+        // IPv4-mapped, and translated by a gateway (NAT64).
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
+        // 6to4.
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,346 @@
+//! The addresses of names, by the system's resolver, on threads that nobody waits for.
+//!
+//! A look-up cannot be called off: its thread stays until the system gives up, which takes long where a name server does
+//! not answer. So there are few threads, whoever asks for a name that is being looked up joins those who wait for it,
+//! names of one zone hold three quarters of the threads at most, and whoever has waited long enough is told so by a
+//! thread that looks at the clock.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    fmt, io,
+    net::{SocketAddr, ToSocketAddrs},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a look-up may take, for those who have no reason for another time.
+pub const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Look-ups that run at once, each on a thread.
+pub const LOOK_UPS: usize = 32;
+
+/// Those of them that may be for names with the same last two parts.
+pub const LOOK_UPS_OF_ZONE: usize = 24;
+
+/// Callers that may wait for the address of a name.
+pub const WAITING: usize = 1024;
+
+/// The most addresses of a name that are looked at.
+const ADDRESSES: usize = 64;
+
+/// The longest time that anybody may wait.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The longest name, in bytes: a full one of the DNS with its dot.
+const NAME: usize = 254;
+
+const NO_PORT: &str = "a port from 1 to 65535 is missing";
+const NO_THREAD: &str = "the system has no thread for the look-up of a name";
+
+/// What is found, or why nothing is.
+type Found = Result<Vec<SocketAddr>, String>;
+
+type Then = Box<dyn FnOnce(Found) + Send>;
+
+/// How the system is asked for the addresses of a name.
+type Ask = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Finds addresses; clones are handles to the same one. Its threads come with the first names and go with the last.
+#[derive(Clone)]
+pub struct Resolver(Arc<Shared>);
+
+impl Resolver {
+    /// By the system's resolver.
+    pub fn new() -> Self {
+        Self::with(|host: &str| Ok((host, 0).to_socket_addrs()?.collect()))
+    }
+
+    fn with(ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), waiter: Condvar::new(), ask: Box::new(ask) }))
+    }
+
+    /// Finds the addresses of `host:port` (an IPv6 address stands in brackets) and hands them to `then`, which is called
+    /// exactly once: before this returns, where no name has to be looked up or too many wait; else on another thread,
+    /// after `timeout` at the latest. It must not wait for anything, since others wait for its thread.
+    ///
+    /// Addresses of both families take turns (RFC 8305), in the system's order otherwise. None has been judged: that is
+    /// up to [`Policy::admit`](super::Policy::admit). How an address is spelt does not matter: what the system takes
+    /// for one, such as `2130706433`, is looked up like a name.
+    pub fn resolve(&self, host_and_port: &str, timeout: Duration, then: impl FnOnce(Found) + Send + 'static) {
+        if let Ok(address) = host_and_port.parse::<SocketAddr>() {
+            return then(if address.port() == 0 { Err(NO_PORT.to_owned()) } else { Ok(vec![address]) });
+        }
+        let (host, port) = match divide(host_and_port) {
+            Ok(divided) => divided,
+            Err(text) => return then(Err(text.to_owned())),
+        };
+        let until = Instant::now() + timeout.min(LONGEST);
+        self.0.wait_for(&host.to_ascii_lowercase(), Waiting { port, until, then: Box::new(then) });
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let State { names, waiting, running, .. } = &*self.0.lock();
+        f.debug_struct("Resolver")
+            .field("names", &names.len())
+            .field("waiting", &waiting.len())
+            .field("running", running)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Told when somebody waits for a shorter time than all others.
+    waiter: Condvar,
+    ask: Box<Ask>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whoever waits, by a number of its own and with the name.
+    waiting: BTreeMap<u64, (Arc<str>, Waiting)>,
+    last: u64,
+    /// Every name that is looked up or shall be.
+    names: HashSet<Arc<str>>,
+    /// Names that nobody looks up yet.
+    line: VecDeque<Arc<str>>,
+    running: usize,
+    /// Of those that run, how many are of each zone.
+    zones: HashMap<Box<str>, usize>,
+    /// There is a thread that looks at the clock.
+    clock: bool,
+}
+
+struct Waiting {
+    port: u16,
+    until: Instant,
+    then: Then,
+}
+
+impl Waiting {
+    fn tell(self, found: &Found) {
+        let mut found = found.clone();
+        found.iter_mut().flatten().for_each(|address| address.set_port(self.port));
+        // Whatever it does, others wait for this thread.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.then)(found)));
+    }
+}
+
+impl Shared {
+    fn wait_for(self: &Arc<Self>, host: &str, waiting: Waiting) {
+        let mut state = self.lock();
+        if state.waiting.len() >= WAITING {
+            drop(state);
+            let text = format!(
+                "{WAITING} look-ups of names are waiting already: the system's resolver does not answer"
+            );
+            return waiting.tell(&Err(text));
+        }
+        let host: Arc<str> = match state.names.get(host) {
+            Some(known) => known.clone(),
+            None => {
+                let host: Arc<str> = host.into();
+                state.names.insert(host.clone());
+                state.line.push_back(host.clone());
+                host
+            }
+        };
+        state.last += 1;
+        let number = state.last;
+        let first = state.waiting.values().all(|(_, other)| waiting.until < other.until);
+        state.waiting.insert(number, (host, waiting));
+        if first {
+            self.waiter.notify_one();
+        }
+        let clock = !std::mem::replace(&mut state.clock, true);
+        let next = if state.running < LOOK_UPS { state.next() } else { None };
+        state.running += usize::from(next.is_some());
+        drop(state);
+        if clock {
+            let this = self.clone();
+            if thread::Builder::new().name("look-up clock".to_owned()).spawn(move || this.watch()).is_err() {
+                self.give_up();
+            }
+        }
+        if let Some(host) = next {
+            let this = self.clone();
+            let name = host.clone();
+            if thread::Builder::new().name("look-up".to_owned()).spawn(move || this.run(name)).is_err() {
+                self.answer(&host, &Err(NO_THREAD.to_owned()));
+                self.lock().running -= 1;
+            }
+        }
+    }
+
+    /// Looks up names for as long as there are any.
+    fn run(&self, mut host: Arc<str>) {
+        loop {
+            let found = match catch_unwind(AssertUnwindSafe(|| (self.ask)(&host))) {
+                Ok(Ok(addresses)) if addresses.is_empty() => Err("the name has no address".to_owned()),
+                Ok(Ok(addresses)) => Ok(take_turns(addresses)),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the look-up failed, which is a fault of this server".to_owned()),
+            };
+            self.answer(&host, &found);
+            let mut state = self.lock();
+            match state.next() {
+                Some(next) => host = next,
+                None => {
+                    state.running -= 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The look-up of a name is over.
+    fn answer(&self, host: &str, found: &Found) {
+        let mut state = self.lock();
+        state.names.remove(host);
+        let zone = zone_of(host);
+        if let Some(count) = state.zones.get_mut(zone) {
+            *count -= 1;
+            if *count == 0 {
+                state.zones.remove(zone);
+            }
+        }
+        let told = state.take(|name, _| name == host);
+        drop(state);
+        for waiting in told {
+            waiting.tell(found);
+        }
+    }
+
+    /// Tells those who have waited long enough, until nobody waits any more.
+    fn watch(&self) {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let late = state.take(|_, waiting| waiting.until <= now);
+            if !late.is_empty() {
+                state.forget_names();
+                drop(state);
+                for waiting in late {
+                    waiting.tell(&Err("the look-up of the name took too long".to_owned()));
+                }
+                state = self.lock();
+            } else if let Some(next) = state.waiting.values().map(|(_, waiting)| waiting.until).min() {
+                let patience = next.saturating_duration_since(now);
+                state = match self.waiter.wait_timeout(state, patience) {
+                    Ok((state, _)) => state,
+                    Err(poisoned) => poisoned.into_inner().0,
+                };
+            } else {
+                state.clock = false;
+                return;
+            }
+        }
+    }
+
+    /// Nobody looks at the clock: those who wait might do so for ever.
+    fn give_up(&self) {
+        let mut state = self.lock();
+        state.clock = false;
+        let all = state.take(|_, _| true);
+        state.forget_names();
+        drop(state);
+        for waiting in all {
+            waiting.tell(&Err(NO_THREAD.to_owned()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The first name of the line whose zone has a thread left, for a thread that looks it up now.
+    fn next(&mut self) -> Option<Arc<str>> {
+        let free =
+            |host: &Arc<str>| self.zones.get(zone_of(host)).is_none_or(|running| *running < LOOK_UPS_OF_ZONE);
+        let host = self.line.iter().position(free).and_then(|index| self.line.remove(index))?;
+        *self.zones.entry(zone_of(&host).into()).or_default() += 1;
+        Some(host)
+    }
+
+    /// Takes out those who wait and are meant.
+    fn take(&mut self, is_meant: impl Fn(&str, &Waiting) -> bool) -> Vec<Waiting> {
+        let meant = |(number, (host, waiting)): (&u64, &(Arc<str>, Waiting))| {
+            is_meant(host, waiting).then_some(*number)
+        };
+        let numbers: Vec<u64> = self.waiting.iter().filter_map(meant).collect();
+        numbers.iter().filter_map(|number| self.waiting.remove(number)).map(|(_, waiting)| waiting).collect()
+    }
+
+    /// Nobody looks up what nobody waits for.
+    fn forget_names(&mut self) {
+        let Self { waiting, names, line, .. } = self;
+        line.retain(|host| {
+            let wanted = waiting.values().any(|(name, _)| name == host);
+            if !wanted {
+                names.remove(host);
+            }
+            wanted
+        });
+    }
+}
+
+/// A name and a port.
+fn divide(host_and_port: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = host_and_port.rsplit_once(':').ok_or(NO_PORT)?;
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = digits.then(|| port.parse().ok()).flatten().filter(|port| *port != 0).ok_or(NO_PORT)?;
+    if host.is_empty() {
+        return Err("the name of a host is missing");
+    }
+    if host.len() > NAME {
+        return Err("the name of the host has more than 254 bytes");
+    }
+    if host.contains([':', '[', ']']) {
+        return Err("an IPv6 address is written in brackets, such as [2001:db8::1]:1935");
+    }
+    if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
+        return Err("the name of a host has letters, digits, `-`, `_` and `.` only");
+    }
+    Ok((host, port))
+}
+
+/// The last two parts of a name: whoever answers for it can make up as many as it likes.
+fn zone_of(host: &str) -> &str {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let parts = host.rmatch_indices('.').nth(1);
+    parts.map_or(host, |(dot, _)| &host[dot + 1..])
+}
+
+/// Each address once, those of the two families in turns, beginning with the first.
+fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut ours, mut others) = (VecDeque::new(), VecDeque::new());
+    for address in addresses {
+        let family = if address.is_ipv6() == first_is_v6 { &mut ours } else { &mut others };
+        if family.len() < ADDRESSES && !family.contains(&address) {
+            family.push_back(address);
+        }
+    }
+    let mut turns = Vec::new();
+    while turns.len() < ADDRESSES && !(ours.is_empty() && others.is_empty()) {
+        turns.extend(ours.pop_front());
+        turns.extend(others.pop_front());
+    }
+    turns.truncate(ADDRESSES);
+    turns
+}
+
+#[cfg(test)]
+mod tests;
