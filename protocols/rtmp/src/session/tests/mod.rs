@@ -4,6 +4,8 @@
 //! reads like the conversation that it is about.
 
 mod calls;
+mod client;
+mod client_and_server;
 mod connect;
 mod control;
 mod media;
