@@ -439,7 +439,8 @@ impl Connection {
             return self.reject(answer, BAD_NAME, &text, shared);
         }
         let policy = owner.duplicate_publisher;
-        match shared.relay.publish(key, self.id, slot, policy, via.clone(), shared.now) {
+        let came = (self.outbound || !via.is_empty()).then(|| via.clone());
+        match shared.relay.publish(key, self.id, slot, policy, came, shared.now) {
             Ok(home) => {
                 // Only now: a name that is contested is asked for again and again.
                 let filters = match owner.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make()) {

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crtmp_media::{Frame, Role, StreamName, StreamSlot, Via};
+use crtmp_media::{Frame, Role, StreamName, StreamSlot};
 use crtmp_relay::{ConnectionId, HomeId, Refusal, StreamKey};
 
 use crate::{
@@ -80,7 +80,7 @@ impl Sources {
         let key = StreamKey { application: application.name.clone(), name: name.clone() };
         let busy = |_: Refusal| format!("the stream {:?} is being published already", name.as_str());
         let policy = application.duplicate_publisher;
-        let home = shared.relay.publish(key, id, SLOT, policy, Via::default(), shared.now).map_err(busy)?;
+        let home = shared.relay.publish(key, id, SLOT, policy, None, shared.now).map_err(busy)?;
         let made = application.make_filters.as_ref().map_or(Ok(Vec::new()), |make| make());
         let filters = Filters::new(made.inspect_err(|_| shared.relay.unpublish(home, shared.now))?);
         let (application, text) = (application.clone(), name.to_string());

@@ -327,7 +327,7 @@ fn filters_are_made_for_a_name_that_is_granted() {
     let home = stage
         .shared
         .relay
-        .publish(key.clone(), holder, StreamSlot(1), policy, Via::default(), stage.shared.now)
+        .publish(key.clone(), holder, StreamSlot(1), policy, None, stage.shared.now)
         .unwrap();
     // The holder is as silent as the contender waits.
     stage.publish(1, "news");
@@ -360,7 +360,7 @@ fn what_was_allowed_and_cannot_begin_ends_too() {
         stage
             .shared
             .relay
-            .publish(key, ConnectionId(8), StreamSlot(1), policy, Via::default(), stage.shared.now)
+            .publish(key, ConnectionId(8), StreamSlot(1), policy, None, stage.shared.now)
             .unwrap();
         stage.publish(1, "news");
         assert_eq!(stage.told(), ["publish news?"]);

@@ -113,8 +113,7 @@ impl Stage {
         let delivery = Delivery { merge: Merge::Fixed(Duration::ZERO), start, ..Delivery::default() };
         relay.set_delivery(&key.application, delivery);
         let (connection, policy) = (ConnectionId(u64::MAX), DuplicatePublisher::Reject);
-        let home =
-            relay.publish(key.clone(), connection, StreamSlot(1), policy, crtmp_media::Via::default(), began);
+        let home = relay.publish(key.clone(), connection, StreamSlot(1), policy, None, began);
         let mut stage = Self {
             relay,
             limits,

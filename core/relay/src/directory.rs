@@ -11,7 +11,7 @@ use std::{
 
 use crtmp_media::Via;
 
-use crate::{Generation, Source, StreamKey, Subscription, WorkerId};
+use crate::{Generation, Recent, Source, StreamKey, Subscription, WorkerId};
 
 /// What happens when a name that is being published is published again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,8 @@ struct Entry {
     subscribers: Vec<Subscription>,
     /// Where the timeline stood when the last publisher left, while players wait for its return.
     rest: Option<Rest>,
+    /// What players have had of a stream that comes from another server.
+    recent: Option<Recent>,
 }
 
 #[derive(Debug)]
@@ -106,8 +108,26 @@ pub struct Grant {
     pub subscribers: Vec<Subscription>,
     /// The publisher that must go, and the number of its publish.
     pub evicted: Option<(Source, Generation)>,
-    /// The dts in ms at which the timeline goes on, where players have seen an earlier publisher.
-    pub resume: Option<i64>,
+    /// Where the timeline goes on, where players have seen an earlier publisher.
+    pub resume: Option<Resume>,
+    /// What players have had of a stream that comes from another server.
+    pub recent: Option<Recent>,
+}
+
+/// Where a timeline stood when its publisher left, and how long ago that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The newest decode time in ms.
+    pub dts: i64,
+    /// How long nothing has come since, in ms; at least 1.
+    pub gap: i64,
+}
+
+impl Resume {
+    /// The decode time in ms at which it goes on.
+    pub const fn at(self) -> i64 {
+        self.dts.saturating_add(self.gap)
+    }
 }
 
 /// Why a publish was not granted.
@@ -134,7 +154,8 @@ impl Directory {
         Self { epoch: now, entries: Mutex::default() }
     }
 
-    /// Asks for the name `key` on behalf of `source`, for a stream that has been at `via`.
+    /// Asks for the name `key` on behalf of `source`, for a stream that has been at `via`; none: it comes from its
+    /// encoder.
     ///
     /// # Errors
     ///
@@ -144,7 +165,7 @@ impl Directory {
         key: &StreamKey,
         source: Source,
         policy: DuplicatePublisher,
-        via: Via,
+        via: Option<Via>,
         now: Instant,
     ) -> Result<Grant, Refusal> {
         let mut entries = self.lock();
@@ -168,7 +189,14 @@ impl Directory {
         let pulse =
             Arc::new(Pulse { epoch: self.epoch, heard_ms: AtomicU64::new(0), dts: AtomicI64::new(i64::MIN) });
         pulse.heard(now);
-        entry.live = Some(Live { source, generation, pulse: pulse.clone(), since: rest, via });
+        entry.live = Some(Live {
+            source,
+            generation,
+            pulse: pulse.clone(),
+            since: rest,
+            via: via.clone().unwrap_or_default(),
+        });
+        entry.recent = via.map(|_| entry.recent.take().unwrap_or_default());
         Ok(Grant {
             generation,
             pulse,
@@ -176,8 +204,9 @@ impl Directory {
             evicted,
             resume: rest.map(|rest| {
                 let gap = now.saturating_duration_since(rest.at).as_millis();
-                rest.dts.saturating_add(i64::try_from(gap).unwrap_or(i64::MAX).max(1))
+                Resume { dts: rest.dts, gap: i64::try_from(gap).unwrap_or(i64::MAX).max(1) }
             }),
+            recent: entry.recent.clone(),
         })
     }
 
@@ -281,11 +310,8 @@ mod tests {
     fn a_second_publisher_meets_the_policy() {
         let start = Instant::now();
         let directory = Directory::new(start);
-        let first = directory
-            .publish(&key("a"), source(0), DuplicatePublisher::Reject, Via::default(), start)
-            .unwrap();
-        let again =
-            |policy, ms| directory.publish(&key("a"), source(1), policy, Via::default(), at(start, ms));
+        let first = directory.publish(&key("a"), source(0), DuplicatePublisher::Reject, None, start).unwrap();
+        let again = |policy, ms| directory.publish(&key("a"), source(1), policy, None, at(start, ms));
         assert_eq!(again(DuplicatePublisher::Reject, 9000).unwrap_err(), Refusal::Busy);
         first.pulse.heard(at(start, 1000));
         let silent = again(DuplicatePublisher::ReplaceIfIdle, 2999).unwrap_err();
@@ -306,9 +332,7 @@ mod tests {
         let start = Instant::now();
         let directory = Directory::new(start);
         let publish = |ms| {
-            directory
-                .publish(&key("a"), source(0), DuplicatePublisher::Reject, Via::default(), at(start, ms))
-                .unwrap()
+            directory.publish(&key("a"), source(0), DuplicatePublisher::Reject, None, at(start, ms)).unwrap()
         };
         let first = publish(0);
         first.pulse.reached(5000);
@@ -322,10 +346,10 @@ mod tests {
         second.pulse.heard(at(start, 200));
         assert_eq!(directory.unpublish(&key("a"), second.generation), [player]);
         let silent = publish(1200);
-        assert_eq!((silent.resume, silent.subscribers), (Some(9000), vec![player]));
+        assert_eq!((silent.resume.map(Resume::at), silent.subscribers), (Some(9000), vec![player]));
         directory.unpublish(&key("a"), silent.generation);
         assert_eq!(
-            publish(2200).resume,
+            publish(2200).resume.map(Resume::at),
             Some(10_000),
             "a publisher that sent nothing leaves the rest as it was"
         );

@@ -8,7 +8,7 @@ use std::sync::{
 use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, References, ahead};
 
 use crate::{
-    Generation, RelayMessage, Source, StreamKey, Subscription, WorkerId,
+    Generation, Recent, RelayMessage, Source, StreamKey, Subscription, WorkerId,
     directory::{Grant, Pulse},
     gop::Gop,
     timeline::Timeline,
@@ -28,6 +28,8 @@ pub(crate) struct Home {
     pub(crate) keeps_group: bool,
     pub(crate) counters: HomeCounters,
     timeline: Timeline,
+    /// Of a stream that comes from another server: what players have had of it.
+    recent: Option<Recent>,
     references: References,
     /// The time of the newest picture.
     last_picture: Option<i64>,
@@ -60,6 +62,8 @@ pub struct HomeCounters {
     pub dts: i64,
     /// Frames that were not sent to some worker because its queue was full.
     pub gap_frames: u64,
+    /// Frames of another server that players had had before, and that were left out.
+    pub repeated_frames: u64,
     /// Frames that crossed to another worker, counted once per worker.
     pub crossed_frames: u64,
 }
@@ -88,6 +92,7 @@ impl Home {
             keeps_group,
             counters: HomeCounters::default(),
             timeline: Timeline::new(grant.resume),
+            recent: grant.recent.clone(),
             references: References::new(),
             last_picture: None,
             local: None,
@@ -136,14 +141,29 @@ impl Home {
 
     /// Makes of a frame of the publisher what the workers get. `encoder` makes the packets of most players on this
     /// worker.
-    pub(crate) fn place(&mut self, frame: &mut Frame, encoder: Option<&dyn Encoder>) {
-        frame.dts = self.timeline.place(frame);
+    /// Returns whether it is to go on: players have not had it before.
+    pub(crate) fn place(&mut self, frame: &mut Frame, encoder: Option<&dyn Encoder>) -> bool {
+        let media = !frame.role.is_header();
+        if let Some(recent) = &self.recent {
+            if media && !recent.is_new(frame) {
+                self.counters.repeated_frames += 1;
+                return false;
+            }
+            let far = frame.dts;
+            frame.dts = self.timeline.place(frame, Some(recent));
+            if media {
+                recent.placed(far, frame.dts);
+            }
+        } else {
+            frame.dts = self.timeline.place(frame, None);
+        }
         self.references.see(frame);
         self.pulse.reached(frame.dts);
         self.count(frame);
         if let Some(encoder) = encoder {
             encoder.encode_in_place(frame);
         }
+        true
     }
 
     /// Asks for the memory that a frame will need.
@@ -266,14 +286,12 @@ mod tests {
         let name = StreamName::new("", "a", &Limits::default()).unwrap();
         let key = StreamKey { application: "live".into(), name };
         let source = Source { worker: WorkerId(0), connection: ConnectionId(1), slot: StreamSlot(1) };
-        let grant = Directory::new(now)
-            .publish(&key, source, DuplicatePublisher::Reject, crtmp_media::Via::default(), now)
-            .unwrap();
+        let grant = Directory::new(now).publish(&key, source, DuplicatePublisher::Reject, None, now).unwrap();
         Home::new(key, source, &grant, true)
     }
 
     fn take(home: &mut Home, mut frame: Frame, limits: &Limits) {
-        home.place(&mut frame, None);
+        assert!(home.place(&mut frame, None));
         home.keep(frame, limits);
     }
 

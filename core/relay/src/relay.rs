@@ -187,7 +187,7 @@ impl Relay {
         }
     }
 
-    /// Begins a publish of a stream that has been at `via`.
+    /// Begins a publish of a stream that has been at `via`; none: it comes from its encoder.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Relay {
         connection: ConnectionId,
         slot: StreamSlot,
         policy: DuplicatePublisher,
-        via: Via,
+        via: Option<Via>,
         now: Instant,
     ) -> Result<HomeId, Refusal> {
         let source = Source { worker: self.worker, connection, slot };
@@ -225,7 +225,9 @@ impl Relay {
         let local = home.local().map(|local| replica_id(local.replica));
         let replica = local.and_then(|local| self.replicas.get(local));
         let encoder = replica.and_then(|replica| replica.logs.first()).map(|entry| entry.log.encoder());
-        home.place(&mut frame, encoder);
+        if !home.place(&mut frame, encoder) {
+            return;
+        }
         if let Some((id, replica)) = local.and_then(|id| Some((id, self.replicas.get_mut(id)?))) {
             replica.frame(&frame, now, &self.limits);
             if self.dirty.last() != Some(&id) {

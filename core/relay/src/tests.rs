@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Format, Frame, Limits, StreamName, StreamSlot};
+use crtmp_media::{Format, Frame, Limits, StreamName, StreamSlot, Via};
 
 use crate::{
     ConnectionId, Delivery, Directory, DuplicatePublisher, Flush, HomeId, Merge, Notice, Play, PlayOptions,
@@ -34,14 +34,7 @@ impl World {
 
     fn publish(&mut self, worker: usize, policy: DuplicatePublisher) -> Result<HomeId, Refusal> {
         let connection = ConnectionId(100 + worker as u64);
-        self.workers[worker].publish(
-            name(),
-            connection,
-            StreamSlot(1),
-            policy,
-            crtmp_media::Via::default(),
-            self.now,
-        )
+        self.workers[worker].publish(name(), connection, StreamSlot(1), policy, None, self.now)
     }
 
     fn play(&mut self, worker: usize, connection: u64) -> (PlayerId, bool) {
@@ -197,6 +190,37 @@ fn a_publisher_that_returns_in_time_goes_on_forward() {
         assert_eq!(world.sent(1, player), "C@8040;K40@8080;d80@8120;", "nothing before the key frame");
         world.wait(60);
         assert_eq!(world.workers[1].take_notices(), [], "players are told nothing");
+    }
+}
+
+/// A server that a stream is fetched from begins with its newest key frame each time.
+#[test]
+fn what_another_server_sends_again_comes_once() {
+    let group = || [config(0, b"C"), key(5000), audio(5010), delta(5040)];
+    for (relayed, second_worker) in [(true, 0), (true, 1), (false, 0)] {
+        let mut world = World::new(2);
+        let via = relayed.then(Via::default);
+        let publish = |world: &mut World, worker: usize| {
+            let (relay, policy) = (&mut world.workers[worker], DuplicatePublisher::Reject);
+            relay.publish(name(), ConnectionId(5), StreamSlot(1), policy, via.clone(), world.now).unwrap()
+        };
+        let home = publish(&mut world, 0);
+        let (player, _) = world.play(1, 7);
+        world.turn();
+        world.frames(0, home, group());
+        assert_eq!(world.sent(1, player), "C@5000;K5000@5000;a5010@5010;d5040@5040;");
+        world.workers[0].unpublish(home, world.now);
+        world.wait(1);
+        let home = publish(&mut world, second_worker);
+        world.frames(second_worker, home, group());
+        world.frames(second_worker, home, [audio(5050), delta(5080), key(6000), audio(6010), delta(6040)]);
+        let sent = world.sent(1, player);
+        if relayed {
+            let expected = "C@5041;a5050@5050;K6000@6000;a6010@6010;d6040@6040;";
+            assert_eq!(sent, expected, "the far end's clock has gone on");
+            continue;
+        }
+        assert!(sent.contains("K5000@6040"), "an encoder may send what it likes: {sent}");
     }
 }
 

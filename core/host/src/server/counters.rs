@@ -166,6 +166,7 @@ fn stream_json(publish: &PublishReport, worker: u16, players: &Players<'_>) -> V
         "bytesIn": counters.bytes,
         "dtsMs": counters.dts,
         "gapFrames": counters.gap_frames,
+        "repeatedFrames": counters.repeated_frames,
         "crossedFrames": counters.crossed_frames,
         "gopMessages": publish.gop_messages,
         "gopBytes": publish.gop_bytes,
