@@ -167,9 +167,20 @@ pub struct PlayRequest {
     pub format: Format,
     /// Makes the encoder for that format.
     pub encoder: MakeEncoder,
-    /// Whether the player passes the stream on: it starts at a key frame and gets every frame from there, with the
-    /// times that it has, whatever `startPolicy` says.
-    pub whole: bool,
+    /// Where in the stream it starts.
+    pub join: Join,
+}
+
+/// Where in a stream a play starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// As `startPolicy` says: somebody watches it.
+    #[default]
+    Policy,
+    /// At the newest key frame, with every frame from there and the times that it has: it is passed on.
+    Newest,
+    /// At the next key frame: it is passed on, and what came before has been.
+    Next,
 }
 
 /// A stream of the far end that becomes one of ours ([`Command::Pull`]).
@@ -204,6 +215,8 @@ pub struct Push {
     pub kind: PublishKind,
     /// Where the stream has been, this server included.
     pub via: Via,
+    /// Whether the far end has had this stream a moment ago: it is sent nothing again.
+    pub again: bool,
 }
 
 /// What was skipped; each kind has a counter.

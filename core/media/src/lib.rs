@@ -33,8 +33,8 @@ mod wheel;
 pub use chain::{Chain, Env};
 pub use codec::Codec;
 pub use event::{
-    Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, PlayRequest, PublishKind, Pull, Push,
-    RequestId, Skipped, StreamSlot,
+    Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, Join, PlayRequest, PublishKind, Pull,
+    Push, RequestId, Skipped, StreamSlot,
 };
 pub use frame::{Frame, MediaKind, Role};
 pub use http::{HttpHead, HttpStart};

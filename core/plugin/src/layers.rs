@@ -11,6 +11,7 @@ use crtmp_media::{Alone, Neighbour};
 pub use crtmp_media::{
     Answer, Codec, Command as Order, ConnectInfo, Cx, Error, Event, Frame, HttpHead, HttpStart, KeyKind,
     KeyRow, Layer, MediaKind, OutQueue, Piece, Port, PublishKind, RequestId, Role, Slice, StreamSlot, Value,
+    Via,
 };
 use serde_json::Map;
 

@@ -124,7 +124,7 @@ impl Worker {
         let now = Instant::now();
         let mut relay = Relay::new(WorkerId(number), shared.directory.clone(), shared.limits.clone(), now);
         let (key, policy) = (shared.key(number), DuplicatePublisher::Reject);
-        let home = relay.publish(key, ConnectionId(1), StreamSlot(1), policy, now);
+        let home = relay.publish(key, ConnectionId(1), StreamSlot(1), policy, None, now);
         let options = PlayOptions { wait: Duration::MAX, publisher_return: Duration::ZERO, start: None };
         let play = Play {
             key: shared.key(1 - number),

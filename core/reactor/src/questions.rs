@@ -6,8 +6,8 @@ use std::{
 };
 
 use crtmp_media::{
-    Answer, Command, ConnectInfo, Event, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot, Value,
-    Via, split_query,
+    Answer, Command, ConnectInfo, Event, Join, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot,
+    Value, Via, split_query,
 };
 use crtmp_relay::{Play, PlayOptions, Refusal, Start, StreamKey};
 
@@ -509,11 +509,15 @@ impl Connection {
             return;
         }
         shared.authorise(&mut self.ticket);
-        let PlayRequest { slot, format, encoder, whole, .. } = play;
+        let PlayRequest { slot, format, encoder, join, .. } = play;
         let options = PlayOptions {
             wait: owner.play_wait,
             publisher_return: owner.publisher_return,
-            start: whole.then_some(Start::Key),
+            start: match join {
+                Join::Policy => None,
+                Join::Newest => Some(Start::Key),
+                Join::Next => Some(Start::Next),
+            },
         };
         let play = Play { key, connection: self.id, slot, format, encoder, options };
         let (player, live) = shared.relay.play(play, shared.now);

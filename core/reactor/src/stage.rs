@@ -431,7 +431,7 @@ fn a_play_that_was_given_up_ends_when_it_is_allowed() {
         duration_ms: -1,
         format: Format { family: "test", variant: 1, chunk_size: 128 },
         encoder: |_| panic!("nothing is played"),
-        whole: false,
+        join: crtmp_media::Join::Policy,
     };
     for request in 1..100 {
         stage.connection.on_play(play(request), &mut stage.shared);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crtmp_media::{
-    CallOutcome, ConnectInfo, Cx, Error, Event, PlayRequest, PublishKind, Skipped, StreamName, Value,
+    CallOutcome, ConnectInfo, Cx, Error, Event, Join, PlayRequest, PublishKind, Skipped, StreamName, Value,
     split_query,
 };
 
@@ -293,8 +293,8 @@ impl ServerSession {
             duration_ms,
             format: RtmpEncoder::format(stream, self.core.settings.chunk_size),
             encoder: RtmpEncoder::make,
-            // It passes them on.
-            whole: self.core.kindred,
+            // A server passes it on, and knows what it has had.
+            join: if self.core.kindred { Join::Newest } else { Join::Policy },
         }));
     }
 

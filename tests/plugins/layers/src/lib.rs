@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crtmp_plugin::layers::{
-    Cx, Error, Event, Layer, PluginLayer, Port, PublishKind, RequestId, StreamSlot, chain,
+    Cx, Error, Event, Layer, PluginLayer, Port, PublishKind, RequestId, StreamSlot, Via, chain,
 };
 use crtmp_plugin::{Filter, Frame, Pass, export_plugin};
 use serde_json::{Map, Value};
@@ -100,13 +100,7 @@ impl Fault for Asks {
         for number in 0..100_000 {
             let (slot, request) = (StreamSlot(1), RequestId(number));
             let kind = PublishKind::Live;
-            cx.emit(Event::Publish {
-                request,
-                slot,
-                name: "x".to_owned(),
-                kind,
-                via: crtmp_media::Via::default(),
-            });
+            cx.emit(Event::Publish { request, slot, name: "x".to_owned(), kind, via: Via::default() });
         }
         Ok(data.len())
     }

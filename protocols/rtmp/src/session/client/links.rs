@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crtmp_media::{CallOutcome, Cx, Event, PlayRequest, PublishKind, Pull, Push, Skipped, Value, Via};
+use crtmp_media::{CallOutcome, Cx, Event, Join, PlayRequest, PublishKind, Pull, Push, Skipped, Value, Via};
 
 use super::{ClientSession, result};
 use crate::{
@@ -250,6 +250,8 @@ impl ClientSession {
 
     fn begin_push(&mut self, stream: u32, cx: &mut Cx<'_>) {
         let Some(Link { what: What::Push(push), .. }) = self.links.on(stream) else { return };
+        // A server of this family knows what it has had.
+        let join = if push.again && !self.core.kindred { Join::Next } else { Join::Newest };
         let name = push.local.clone();
         let pending = Pending::Play { slot: stream, name: name.clone(), reset: false };
         let request = self.core.request(pending);
@@ -263,7 +265,7 @@ impl ClientSession {
             duration_ms: -1,
             format: RtmpEncoder::publishing(stream, self.core.writer.chunk_size()),
             encoder: RtmpEncoder::make,
-            whole: true,
+            join,
         }));
     }
 

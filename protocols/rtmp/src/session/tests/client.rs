@@ -92,6 +92,7 @@ impl Server {
             name: "far".to_owned(),
             kind: PublishKind::Live,
             via: Via::default().and("us/live/near".to_owned()),
+            again: false,
         };
         self.order(Order::Push(Box::new(push)));
     }

@@ -76,7 +76,7 @@ fn a_pull_and_a_push_work_in_pieces_of_every_size() {
     };
     let push = || {
         let (name, local, kind) = ("up".to_owned(), "down".to_owned(), PublishKind::Live);
-        Order::Push(Box::new(Push { ticket: 3, name, local, kind, via: Via::default() }))
+        Order::Push(Box::new(Push { ticket: 3, name, local, kind, via: Via::default(), again: false }))
     };
     let media = [key_frame(1, 40, 70_000), sound(1, 50), key_frame(1, 80, 10)];
     let whole = converse(vec![connect(), pull(), push()], &media, usize::MAX);
