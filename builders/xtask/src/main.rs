@@ -7,6 +7,7 @@
 
 mod header;
 mod new_app;
+mod npm;
 mod packages;
 mod step;
 mod tasks;

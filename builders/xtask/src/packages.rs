@@ -31,11 +31,15 @@ pub(crate) const TESTS: &[Package] = &[
     ("g++", "/usr/bin/g++"),
     ("make", "/usr/bin/make"),
     ("valgrind", "/usr/bin/valgrind"),
+    NGINX,
+    NGINX_RTMP,
 ];
 
 /// What is set beside the server in benchmarks.
-pub(crate) const BENCHMARKS: &[Package] =
-    &[("nginx-light", "/usr/sbin/nginx"), ("libnginx-mod-rtmp", "/usr/lib/nginx/modules/ngx_rtmp_module.so")];
+pub(crate) const BENCHMARKS: &[Package] = &[NGINX, NGINX_RTMP];
+
+const NGINX: Package = ("nginx-light", "/usr/sbin/nginx");
+const NGINX_RTMP: Package = ("libnginx-mod-rtmp", "/usr/lib/nginx/modules/ngx_rtmp_module.so");
 
 /// Installs the packages that are missing; does nothing, and needs no rights, when none is.
 pub(crate) fn install(packages: &[Package]) -> Result<(), Failure> {

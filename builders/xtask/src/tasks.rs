@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::packages;
 use crate::step::{Failure, cargo, on_path, root, step, target};
+use crate::{npm, packages};
 
 /// The configuration that `run` starts.
 const CONFIGURATION: &str = "configs/crtmpserver.lua";
@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 /// their result.
 pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     packages::install(packages::TESTS)?;
+    npm::install()?;
     static_checks()?;
     let mut documentation = cargo("doc --no-deps --workspace");
     step("documentation", documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
