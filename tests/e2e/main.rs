@@ -25,6 +25,7 @@
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
 //! * [`scripts`]: scripts that fail, and scripts that ask web services which do.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
+//! * [`peers`]: the servers that ours is tried against, tried by themselves.
 //! * [`hostile`]: peers that break the rules, beside a stream that must not notice.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
@@ -46,6 +47,7 @@ mod merging;
 mod mistakes;
 mod new_app;
 mod operators;
+mod peers;
 mod plugins;
 mod process;
 mod processes;
@@ -59,11 +61,10 @@ mod versions;
 mod workers;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crtmp_tests::Server;
+use crtmp_tests::{Server, free_address};
 use tempfile::TempDir;
 
 /// Enough time for anything that should happen soon, on a busy machine.
@@ -78,8 +79,7 @@ fn file(name: &str) -> (TempDir, PathBuf) {
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    free_address().port()
 }
 
 /// CPU time that the server has taken.

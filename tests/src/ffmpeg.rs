@@ -1,8 +1,9 @@
-//! ffmpeg and ffprobe as publisher and player.
+//! ffmpeg and ffprobe as publisher and player, and ffmpeg as a server of one connection.
 //!
 //! The options avoid traps of these programs: `-timeout` would make an RTMP client a server, standard input
 //! would be read as keyboard commands, and a small probe loses the video.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +48,20 @@ pub fn record(url: &str, length: Duration, file: &Path) -> Launch {
 /// Plays a stream to nowhere until it ends.
 pub fn play(url: &str) -> Launch {
     player(url).args("-c copy -f null -")
+}
+
+/// Waits as a server for one publisher of `live/p` at `address`, and records what comes, byte for byte, until that ends.
+pub fn listen(address: SocketAddr, file: &Path) -> Launch {
+    ffmpeg("warning").args(&format!("-listen 1 -i rtmp://{address}/live/p -c copy -f flv -y")).arg(file)
+}
+
+/// Waits as a server for one player of `live/p` at `address`, and sends it the prepared [film](fixture::film) in real
+/// time.
+pub fn serve(address: SocketAddr) -> Launch {
+    ffmpeg("error")
+        .args("-re -i")
+        .arg(fixture::film())
+        .args(&format!("-c copy -listen 1 -f flv rtmp://{address}/live/p"))
 }
 
 /// Streams, format and packets counted over two seconds, as ffprobe sees them.

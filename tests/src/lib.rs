@@ -5,6 +5,7 @@
 //! * [`fixture`] is a prepared film, [`Recording`] the packets of a file or stream, to compare with it.
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
+//! * [`nginx`] and [`NodeMediaServer`] are other servers, [`ffmpeg`] can be one too: peers of our client side.
 //! * [`cli`] runs commands as operators do.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
@@ -15,6 +16,7 @@
 pub mod cli;
 pub mod ffmpeg;
 pub mod fixture;
+pub mod nginx;
 pub mod numbered;
 pub mod players;
 pub mod wire;
@@ -24,6 +26,8 @@ mod chunks;
 mod config;
 mod counters;
 mod namespace;
+mod node_media_server;
+mod port;
 mod program;
 mod recording;
 mod server;
@@ -33,6 +37,8 @@ pub use canary::Canary;
 pub use config::Config;
 pub use counters::{Connection, Counters, Usage};
 pub use namespace::Namespace;
+pub use node_media_server::NodeMediaServer;
+pub use port::{free_address, listens};
 pub use program::{Launch, Outcome, Program};
 pub use recording::{Kind, Packet, Recording};
 pub use server::{Server, Service, folder_of_programs, root, services};
