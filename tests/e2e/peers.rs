@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crtmp_tests::flapper::{Flapper, Mode};
 use crtmp_tests::nginx::{Application, Nginx};
 use crtmp_tests::{NodeMediaServer, Recording, ffmpeg, fixture, free_address, listens, wait_for};
 
@@ -28,6 +29,22 @@ fn nginx_carries_what_ffmpeg_publishes() {
     assert!(!listens(nginx.address()));
     nginx.start_again();
     assert!(!nginx.has_publisher("live", "one"));
+}
+
+#[test]
+fn a_flapper_stands_between_ffmpeg_and_nginx() {
+    let nginx = Nginx::start(&[Application::live("live")]);
+    let flapper = Flapper::start(nginx.address());
+    let url = format!("rtmp://{}/live/one", flapper.address());
+    let mut publisher = ffmpeg::publish_film(&url).start();
+    nginx.wait_for_publisher("live", "one");
+    records_the_film(&url);
+    flapper.cut();
+    wait_for("the end of the publisher", SOON, || (!publisher.runs()).then_some(()));
+    wait_for("nginx to notice", SOON, || (!nginx.has_publisher("live", "one")).then_some(()));
+    flapper.set(Mode::Refuse);
+    assert!(ffmpeg::publish_film(&url).run().stderr.contains("Connection refused"));
+    assert_eq!(flapper.attempts().len(), 2);
 }
 
 #[test]

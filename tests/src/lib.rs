@@ -6,6 +6,7 @@
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
 //! * [`nginx`] and [`NodeMediaServer`] are other servers, [`ffmpeg`] can be one too: peers of our client side.
+//! * [`flapper`] is a proxy that refuses, hangs up, falls silent and comes back.
 //! * [`cli`] runs commands as operators do.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
@@ -16,6 +17,8 @@
 pub mod cli;
 pub mod ffmpeg;
 pub mod fixture;
+pub mod flapper;
+pub mod flv;
 pub mod nginx;
 pub mod numbered;
 pub mod players;
@@ -25,12 +28,14 @@ mod canary;
 mod chunks;
 mod config;
 mod counters;
+mod link;
 mod namespace;
 mod node_media_server;
 mod port;
 mod program;
 mod recording;
 mod server;
+mod value;
 mod wait;
 
 pub use canary::Canary;
@@ -42,4 +47,5 @@ pub use port::{free_address, listens};
 pub use program::{Launch, Outcome, Program};
 pub use recording::{Kind, Packet, Recording};
 pub use server::{Server, Service, folder_of_programs, root, services};
+pub use value::{Command, Value};
 pub use wait::{poll, wait_for};
