@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crtmp_tests::flapper::{Flapper, Mode};
 use crtmp_tests::nginx::{Application, Nginx};
-use crtmp_tests::{NodeMediaServer, Recording, ffmpeg, fixture, free_address, listens, wait_for};
+use crtmp_tests::upstream::{Acknowledge, Act, Moment, Script, Upstream, Visit};
+use crtmp_tests::{
+    Launch, NodeMediaServer, Recording, ffmpeg, fixture, flv, free_address, listens, wait_for,
+};
 
 use crate::{SOON, file};
 
@@ -96,4 +99,85 @@ fn ffmpeg_serves_one_player() {
     wait_for("ffmpeg to listen", SOON, || listens(address).then_some(()));
     records_the_film(&format!("rtmp://{address}/live/p"));
     drop(server);
+}
+
+/// Demands that what has come to an upstream is part of the film.
+fn has_got_the_film(visit: &Visit) {
+    let (_folder, out) = file("out.flv");
+    flv::write(&out, &visit.media());
+    Recording::of_file(&out).assert_part_of(fixture::packets());
+}
+
+/// Publishes the film at the speed of the machine.
+fn publish_quickly(url: &str) -> Launch {
+    Launch::new("ffmpeg")
+        .args("-nostdin -nostats -v error -i")
+        .arg(fixture::film())
+        .args("-t 20 -c copy -f flv")
+        .arg(url)
+}
+
+#[test]
+fn an_upstream_takes_what_ffmpeg_publishes() {
+    for script in [
+        Script::new(),
+        Script::new().streams_from(5),
+        Script::new().acknowledges(Acknowledge::Increments, Some(10_000)),
+        Script::new().acknowledges(Acknowledge::Backwards, Some(10_000)),
+        Script::new().acknowledges(Acknowledge::Never, None),
+    ] {
+        let upstream = Upstream::start(script);
+        publish_quickly(&upstream.url("live", "one")).run().success();
+        let visit = upstream.visit(0);
+        visit.wait_for_end();
+        assert_eq!(visit.command("publish").text(1), Some("one"));
+        has_got_the_film(&visit);
+    }
+}
+
+#[test]
+fn an_upstream_has_what_ffmpeg_plays() {
+    let film = flv::read(fixture::film());
+    for script in [
+        Script::serving(film.clone()),
+        Script::serving(film.clone()).streams_from(5),
+        Script::serving(film.clone()).at("createStream", [Act::ChunkSize(1), Act::Answer]),
+        Script::serving(film).at("createStream", [Act::ChunkSize(0x7fff_ffff), Act::Answer]),
+    ] {
+        let upstream = Upstream::start(script);
+        records_the_film(&upstream.url("live", "one"));
+        assert_eq!(upstream.visit(0).command("play").text(1), Some("one"));
+    }
+}
+
+#[test]
+fn nginx_pushes_to_an_upstream_and_pulls_from_one() {
+    let target = Upstream::start(Script::new());
+    let source = Upstream::start(Script::serving(flv::read(fixture::film())));
+    let push = format!("rtmp://{}/live", target.address());
+    // nginx does not push what it pulls.
+    let edge = Application::live("edge").pull(&source.url("live", "one"), "two");
+    let nginx = Nginx::start(&[Application::live("live").push(&push), edge]);
+    let _publisher = ffmpeg::publish_film(&nginx.url("live", "two")).start();
+    let visit = target.visit(0);
+    // Two seconds of pictures and sound.
+    visit.wait_for_media(2 * 60);
+    assert_eq!(visit.command("publish").text(1), Some("two"));
+    has_got_the_film(&visit);
+    assert_eq!(source.visit(0).command("play").text(1), Some("one"));
+    records_the_film(&nginx.url("edge", "two"));
+}
+
+#[test]
+fn an_upstream_refuses_and_ends() {
+    let upstream = Upstream::start_in_turn(vec![
+        Script::new().at("publish", [Act::Status("error", "NetStream.Publish.BadName")]),
+        Script::new().on(Moment::Media(20), [Act::Reset]),
+        Script::new().on(Moment::Media(20), [Act::Close]),
+    ]);
+    for number in 0..3 {
+        let outcome = publish_quickly(&upstream.url("live", "one")).run();
+        assert_ne!(outcome.code, Some(0), "attempt {number}: {}", outcome.stderr);
+    }
+    assert_eq!(upstream.visits().len(), 3);
 }

@@ -64,6 +64,11 @@ impl Chunks {
         Some(bytes)
     }
 
+    /// How many bytes have not become messages yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bytes.len() - self.used
+    }
+
     /// All bytes that have not become messages.
     pub fn rest(&mut self) -> Vec<u8> {
         let rest = self.bytes.split_off(self.used);

@@ -287,7 +287,10 @@ mod tests {
         assert!(echoes(&first));
         for round in 0..3 {
             flapper.set(Mode::Refuse);
-            assert_eq!(connect(&flapper).map_err(|error| error.kind()).err(), Some(ErrorKind::ConnectionRefused));
+            assert_eq!(
+                connect(&flapper).map_err(|error| error.kind()).err(),
+                Some(ErrorKind::ConnectionRefused)
+            );
             flapper.set(Mode::Close);
             assert_eq!(read(&connect(&flapper).expect("it listens")), Ok(0));
             flapper.set(Mode::Reset);

@@ -17,7 +17,8 @@ const TAG: usize = 11;
 /// If it is not an FLV file.
 pub fn read(file: &Path) -> Vec<Message> {
     let bytes = fs::read(file).expect("the file can be read");
-    let mut rest = bytes.strip_prefix(b"FLV").and_then(|rest| rest.get(HEADER.len() - 3..)).expect("an FLV file");
+    let mut rest =
+        bytes.strip_prefix(b"FLV").and_then(|rest| rest.get(HEADER.len() - 3..)).expect("an FLV file");
     let mut found = Vec::new();
     while let Some((tag, behind)) = rest.split_at_checked(TAG) {
         let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
@@ -25,7 +26,13 @@ pub fn read(file: &Path) -> Vec<Message> {
         let Some(payload) = behind.get(..length) else { break };
         let time = number(&tag[4..7]) | u32::from(tag[7]) << 24;
         let kind = tag[0] & 0x1f;
-        found.push(Message { chunk_stream: chunk_stream(kind), kind, stream: 1, time, payload: payload.to_vec() });
+        found.push(Message {
+            chunk_stream: chunk_stream(kind),
+            kind,
+            stream: 1,
+            time,
+            payload: payload.to_vec(),
+        });
         rest = behind.get(length + 4..).unwrap_or_default();
     }
     found

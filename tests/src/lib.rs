@@ -7,6 +7,7 @@
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
 //! * [`nginx`] and [`NodeMediaServer`] are other servers, [`ffmpeg`] can be one too: peers of our client side.
 //! * [`flapper`] is a proxy that refuses, hangs up, falls silent and comes back.
+//! * [`upstream`] is an RTMP server that does what a script says, right or wrong.
 //! * [`cli`] runs commands as operators do.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
@@ -22,6 +23,7 @@ pub mod flv;
 pub mod nginx;
 pub mod numbered;
 pub mod players;
+pub mod upstream;
 pub mod wire;
 
 mod canary;

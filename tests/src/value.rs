@@ -18,9 +18,9 @@ pub enum Value {
     /// Less than nothing.
     Undefined,
     /// An object or an array with names, in the order in which it was sent.
-    Object(Vec<(String, Value)>),
+    Object(Vec<(String, Self)>),
     /// An array without names.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// A date, in milliseconds.
     Date(f64),
 }
@@ -55,7 +55,9 @@ impl Value {
     /// A property of the object that it is.
     pub fn get(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(properties) => properties.iter().find(|(other, _)| other == name).map(|(_, value)| value),
+            Self::Object(properties) => {
+                properties.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+            }
             _ => None,
         }
     }
@@ -174,7 +176,8 @@ mod tests {
 
     #[test]
     fn every_type_is_read() {
-        let bytes = [&[10, 0, 0, 0, 2, 5, 6, 12, 0, 0, 0, 1, b'x', 11][..], &[0; 10], &amf::boolean(true)].concat();
+        let bytes =
+            [&[10, 0, 0, 0, 2, 5, 6, 12, 0, 0, 0, 1, b'x', 11][..], &[0; 10], &amf::boolean(true)].concat();
         let array = Value::Array(vec![Value::Null, Value::Undefined]);
         assert_eq!(
             Value::all(&bytes),
