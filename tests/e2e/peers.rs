@@ -7,6 +7,7 @@ use crtmp_tests::nginx::{Application, Nginx};
 use crtmp_tests::upstream::{Acknowledge, Act, Moment, Script, Upstream, Visit};
 use crtmp_tests::{
     Launch, NodeMediaServer, Recording, ffmpeg, fixture, flv, free_address, listens, wait_for,
+    wait_for_listener,
 };
 
 use crate::{SOON, file};
@@ -78,11 +79,8 @@ fn node_media_server_carries_what_ffmpeg_publishes() {
 fn ffmpeg_records_what_is_published_to_it() {
     let (_folder, out) = file("out.flv");
     let address = free_address();
-    let mut server = ffmpeg::listen(address, &out).start();
-    wait_for("ffmpeg to listen", SOON, || {
-        assert!(server.runs(), "{}", server.stderr());
-        listens(address).then_some(())
-    });
+    let server = ffmpeg::listen(address, &out).start();
+    wait_for_listener(address);
     let publisher = ffmpeg::publish_film(&format!("rtmp://{address}/live/p")).start();
     wait_for("a file of ffmpeg's", SOON, || {
         out.metadata().is_ok_and(|file| file.len() > 100_000).then_some(())
@@ -96,7 +94,7 @@ fn ffmpeg_records_what_is_published_to_it() {
 fn ffmpeg_serves_one_player() {
     let address = free_address();
     let server = ffmpeg::serve(address).start();
-    wait_for("ffmpeg to listen", SOON, || listens(address).then_some(()));
+    wait_for_listener(address);
     records_the_film(&format!("rtmp://{address}/live/p"));
     drop(server);
 }

@@ -45,7 +45,7 @@ pub use config::Config;
 pub use counters::{Connection, Counters, Usage};
 pub use namespace::Namespace;
 pub use node_media_server::NodeMediaServer;
-pub use port::{free_address, listens};
+pub use port::{free_address, listens, wait_for_listener};
 pub use program::{Launch, Outcome, Program};
 pub use recording::{Kind, Packet, Recording};
 pub use server::{Server, Service, folder_of_programs, root, services};

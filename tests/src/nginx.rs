@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use crate::program::tail;
 use crate::{Launch, Program, free_address, listens, wait_for};
 
-/// Where Debian puts the module.
+/// Where Debian puts the program and the module.
+const PROGRAM: &str = "/usr/sbin/nginx";
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 /// The time in which anything must have happened.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,7 +114,7 @@ impl Nginx {
     /// If it does not listen in time.
     pub fn start_again(&mut self) {
         let folder = self.folder.path();
-        let launch = Launch::new("nginx").arg("-c").arg(folder.join(CONFIGURATION)).arg("-p").arg(folder);
+        let launch = Launch::new(PROGRAM).arg("-c").arg(folder.join(CONFIGURATION)).arg("-p").arg(folder);
         let mut program = launch.arg("-e").arg(folder.join(LOG)).unlimited().start();
         wait_for("nginx to listen", PATIENCE, || {
             assert!(program.runs(), "nginx has ended: {}\n{}", program.stderr(), self.log());

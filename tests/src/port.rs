@@ -2,6 +2,12 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use crate::wait_for;
+
+/// The time in which a program must listen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An address of this machine that nobody listened on a moment ago.
 ///
@@ -25,6 +31,15 @@ pub fn listens(address: SocketAddr) -> bool {
         // The fields are the local address, the other one, and the state: 0A is listening.
         fields.next() == Some(local.as_str()) && fields.nth(1) == Some("0A")
     })
+}
+
+/// Waits until somebody listens on this address.
+///
+/// # Panics
+///
+/// If nobody does.
+pub fn wait_for_listener(address: SocketAddr) {
+    wait_for(&format!("somebody to listen on {address}"), PATIENCE, || listens(address).then_some(()));
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! Each of them is met by a client that pulls and by one that pushes: what is done at `play` is done at `publish` too.
 //! A client may give up or go on, as it likes. It must not crash, hang, grow without bound, or disturb anybody else,
 //! and it must ask nobody whom it may not ask.
+//!
+//! What needs the address of an upstream is not here: one that sends its clients on to itself, or two to each other
+//! ([`Upstream::follow`](super::Upstream::follow) with an [`Act::Redirect`]).
 
 use crate::wire::{Message, amf};
 
@@ -67,6 +70,22 @@ fn connects(add: Add<'_>) {
     add("refuses connect and closes", {
         connect(vec![Act::Error("NetConnection.Connect.InvalidApp"), Act::Close])
     });
+    let long = "x".repeat(60_000);
+    for (name, description) in [
+        ("asks who it is", "[ AccessManager.Reject ] : [ code=403 need auth; authmod=adobe ] : "),
+        ("asks who it is in a way that nobody knows", "[ code=403 need auth; authmod=other ]"),
+        (
+            "asks who it is with a challenge that is none",
+            "[ code=403 need auth; authmod=adobe ] : ?reason=needauth&user=&salt=&challenge=&opaque=",
+        ),
+        ("gives control characters as a reason", "\u{1b}[2J\r\n\0 all is well"),
+        ("gives a long reason", long.as_str()),
+    ] {
+        add(
+            name,
+            connect(vec![Act::Refuse("NetConnection.Connect.Rejected", description.into()), Act::Close]),
+        );
+    }
     add("answers connect twice", connect(vec![Act::Answer, Act::Answer]));
     add("answers connect and refuses it", {
         connect(vec![Act::Answer, Act::Error("NetConnection.Connect.Rejected")])

@@ -36,6 +36,8 @@ pub enum Act {
     ChunkSize(u32),
     /// Answers the command with `_error` of this code.
     Error(&'static str),
+    /// Answers the command with `_error` of a code and a description, such as the question who somebody is.
+    Refuse(&'static str, String),
     /// Answers `connect` with `_error` that sends the client to another address.
     Redirect(String),
     /// Answers with `_result`, whose only value, behind a null, is this: the number of the stream for `createStream`.
@@ -179,12 +181,17 @@ pub fn control(kind: u8, payload: &[u8]) -> Message {
     Message { chunk_stream: 2, kind, payload: payload.to_vec(), ..Message::default() }
 }
 
-/// A status on a message stream, or `_error` and the like with an object of this kind.
+/// What a status or an `_error` says.
 pub(super) fn information(level: &str, code: &str, more: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    described(level, code, "as the script says", more)
+}
+
+/// [`information`] with a description.
+pub(super) fn described(level: &str, code: &str, description: &str, more: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut properties = vec![
         ("level", amf::string(level)),
         ("code", amf::string(code)),
-        ("description", amf::string("as the script says")),
+        ("description", amf::string(description)),
     ];
     properties.extend_from_slice(more);
     amf::object(&properties)

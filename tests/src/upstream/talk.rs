@@ -11,7 +11,7 @@ use crate::Command;
 use crate::link::Link;
 use crate::wire::{Chunks, Message, amf};
 
-use super::script::{control, information};
+use super::script::{control, described, information};
 use super::{Acknowledge, Act, End, Moment, Pace, Record, Script, Visit, is_media};
 
 /// The size of handshake blocks.
@@ -111,6 +111,9 @@ impl Talk {
                 sent
             }
             Act::Error(code) => self.reply("_error", cause, information("error", code, &[])),
+            Act::Refuse(code, description) => {
+                self.reply("_error", cause, described("error", code, description, &[]))
+            }
             Act::Redirect(url) => {
                 let target = [("code", amf::number(302.0)), ("redirect", amf::string(url))];
                 let code = "NetConnection.Connect.Rejected";

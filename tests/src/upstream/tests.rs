@@ -122,8 +122,11 @@ fn refusals_reach_the_client() {
         client.expect_close(SOON);
         assert_eq!(upstream.visit(number).wait_for_end(), End::Here);
     }
-    upstream.follow(Script::new());
-    Client::connected(upstream.address(), "live");
+    upstream
+        .follow(Script::new().at("connect", [Act::Refuse("NetConnection.Connect.Rejected", "who?".into())]));
+    let mut client = shaken(&upstream);
+    client.send(&wire::connect("live", "rtmp://here/live"));
+    assert!(client.expect("_error").says("who?"));
 }
 
 #[test]
