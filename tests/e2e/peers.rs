@@ -6,8 +6,8 @@ use crtmp_tests::flapper::{Flapper, Mode};
 use crtmp_tests::nginx::{Application, Nginx};
 use crtmp_tests::upstream::{Acknowledge, Act, Moment, Script, Upstream, Visit};
 use crtmp_tests::{
-    Launch, NodeMediaServer, Recording, ffmpeg, fixture, flv, free_address, listens, wait_for,
-    wait_for_listener,
+    Config, Launch, NodeMediaServer, Recording, Server, ffmpeg, fixture, flv, free_address, listens,
+    wait_for, wait_for_listener,
 };
 
 use crate::{SOON, file};
@@ -62,6 +62,19 @@ fn nginx_pushes_and_pulls() {
     let edge = Nginx::start(&[edge, Application::live("other")]);
     edge.wait_for_publisher("edge", "two");
     records_the_film(&edge.url("edge", "two"));
+}
+
+/// A relay of ours between two of nginx, in both of the ways in which nginx can be a client.
+#[test]
+fn nginx_pushes_to_us_and_pulls_from_us() {
+    let server = Server::start(&Config::new().whole_groups());
+    let edge = Application::live("edge").pull_on_demand(&format!("rtmp://{}/live", server.address()));
+    let origin = Application::live("origin").push(&format!("rtmp://{}/live", server.address()));
+    let nginx = Nginx::start(&[origin, edge]);
+    let _publisher = ffmpeg::publish_film(&nginx.url("origin", "one")).start();
+    server.wait_for_publisher("one");
+    records_the_film(&nginx.url("edge", "one"));
+    server.stop();
 }
 
 #[test]
