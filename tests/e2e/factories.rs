@@ -138,6 +138,34 @@ fn a_line_downloads() {
     server.stop();
 }
 
+/// SSRF-01: what an application connects to is judged like everything else.
+#[test]
+fn the_outbound_policy_binds_connections_of_applications() {
+    let files = files();
+    let named = format!("localhost:{}", files.port());
+    let odd = format!("2130706433:{}", files.port());
+    let keys = format!("downloadFrom = {{ \"{files}\", \"{named}\", \"{odd}\", \"169.254.169.254:80\" }},");
+    let config = || sample(&keys, &["echoProtocol"]).block(&administrator());
+    let server = Server::start(&config());
+    let echo = address(&server, "echoProtocol");
+    let get = |place: &str, expected: &str| {
+        let answer = nc(echo, &format!("GET http://{place}/7\\n"));
+        assert!(answer.contains(expected), "{place}: {answer}");
+    };
+    // Whichever of its addresses comes first, the one at which somebody listens is found.
+    for place in [files.to_string(), named.clone(), odd.clone()] {
+        get(&place, "DOWNLOADED status 200, 7 bytes");
+    }
+    get("169.254.169.254:80", "169.254.0.0/16 in outboundPolicy.deny");
+    let deny = "{ deny = { \"127.0.0.0/8\", \"::1\" } }";
+    server.rewrite(&config().top("outboundPolicy", deny));
+    Session::operator(&server).done("reload");
+    for place in [files.to_string(), named, odd] {
+        get(&place, "in outboundPolicy.deny;");
+    }
+    server.stop();
+}
+
 #[test]
 fn variants_come_back() {
     let chains = [

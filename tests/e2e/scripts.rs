@@ -248,11 +248,18 @@ fn a_url_of_a_peer_does_not_lead_to_neighbours() {
         let answer = ask("public", &format!("http://{host}:{port}/trap"));
         assert!(answer.says("not of the public Internet"), "{host}: {answer:?}");
     }
-    for url in ["http://169.254.169.254/", "http://10.0.0.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/"]
-    {
+    for url in ["http://10.0.0.1/", "http://[::1]/", "http://[::ffff:127.0.0.1]/"] {
         let answer = ask("public", url);
-        assert!(answer.says("not of the public Internet") || answer.says("resolved"), "{url}: {answer:?}");
+        assert!(answer.says("not of the public Internet"), "{url}: {answer:?}");
     }
+    for url in ["http://169.254.169.254/", "http://2852039166/", "http://[::ffff:169.254.169.254]/"] {
+        for command in ["public", "any"] {
+            let answer = ask(command, url);
+            assert!(answer.says("169.254.0.0/16 in outboundPolicy.deny"), "{url}: {answer:?}");
+        }
+    }
+    let answer = ask("public", "http://1.1.1.1:22/");
+    assert!(answer.says("port 22 is one of outboundPolicy.denyPorts"), "{answer:?}");
     for url in ["file:///etc/passwd", "gopher://127.0.0.1/", "concat:a|b", "ftp://127.0.0.1/", "//127.0.0.1/"]
     {
         let answer = ask("any", url);
@@ -261,6 +268,59 @@ fn a_url_of_a_peer_does_not_lead_to_neighbours() {
     assert!(service.asked().is_empty(), "{:?}", service.asked());
     let answer = ask("any", &format!("http://127.0.0.1:{port}/"));
     assert!(answer.says("status 200"), "{answer:?}");
+    server.stop();
+}
+
+/// SSRF-01: who may go where is configured, and changes while everything runs.
+#[test]
+fn the_outbound_policy_binds_scripts_and_changes_with_a_reload() {
+    let service = Service::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("app.lua");
+    let script = r#"
+        function on_message(client, id, command, object, url)
+          local answer, why = http.request{ url = url, public_only = command == "public" }
+          client:result("_result", id, { json.null, answer and "status " .. answer.status or why })
+        end"#;
+    fs::write(&file, script).expect("a temporary file");
+    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundRtmp\" }";
+    let block =
+        format!("{{ name = \"lua\", library = \"vmapp\", script = {file:?}, acceptors = {{ {acceptor} }} }}");
+    let config = || Config::new().workers(2).block(&block).block(&cli::administrator());
+    let server = Server::start(&config());
+    let mut session = Session::operator(&server);
+    let mut client = Client::connected(server.address(), "lua");
+    let url = format!("http://localhost:{}/", service.address.port());
+    let mut asks = |public: &str, any: &str| {
+        for (command, expected) in [("public", public), ("any", any)] {
+            client.send(&Message::command(0, command, 9.0, &[amf::null(), amf::string(&url)]));
+            let answer = client.expect("_result");
+            assert!(answer.says(expected), "{command}: {answer:?}");
+        }
+    };
+    asks("outboundPolicy.allow", "status 200");
+    let port = service.address.port();
+    for (policy, public, any) in [
+        ("{ allow = { \"127.0.0.0/8\", \"::1\" } }".to_owned(), "status 200", "status 200"),
+        (
+            format!("{{ allow = {{ \"127.0.0.0/8\", \"::1\" }}, denyPorts = {{ {port} }} }}"),
+            "outboundPolicy.denyPorts",
+            "status 200",
+        ),
+        (
+            "{ allow = { \"127.0.0.1\", \"::1\" }, deny = { \"127.0.0.0/8\", \"::1\" } }".to_owned(),
+            "outboundPolicy.deny;",
+            "outboundPolicy.deny;",
+        ),
+        ("{ ports = { 80, \"442-443\" } }".to_owned(), "outboundPolicy.ports", "outboundPolicy.ports"),
+        ("{ schemes = { \"rtmp\" } }".to_owned(), "outboundPolicy.schemes", "outboundPolicy.schemes"),
+    ] {
+        server.rewrite(&config().top("outboundPolicy", &policy));
+        let plan = session.done("reload plan=1");
+        assert_eq!((&plan["outboundPolicy"], &plan["start"]), (&json!(true), &json!([])), "{plan}");
+        session.done("reload");
+        asks(public, any);
+    }
     server.stop();
 }
 

@@ -6,7 +6,7 @@
 //! ([`Spec::check`]); the work is done by the server on its own thread, one command after the other, or by the
 //! application that added the command.
 
-mod background;
+mod http;
 mod spec;
 mod told;
 
@@ -106,7 +106,6 @@ struct Inner {
     post: Box<dyn Fn(Job) + Send + Sync>,
     tell: Tell,
     web: Client,
-    background: background::Pool,
 }
 
 /// A command of an application.
@@ -137,7 +136,6 @@ impl Control {
             post,
             tell,
             web,
-            background: background::Pool::default(),
         }))
     }
 
@@ -306,11 +304,6 @@ impl Control {
         found.ok_or_else(|| self.unknown(name))
     }
 
-    /// Runs what may wait, a name lookup or the like, on a thread of its own kind; `Err`: too much waits already.
-    pub fn in_background(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), NotTaken> {
-        self.0.background.run(work)
-    }
-
     /// Sends an HTTP request of an application.
     ///
     /// # Errors
@@ -322,7 +315,7 @@ impl Control {
         body: Vec<u8>,
         done: Box<dyn FnOnce(CallOutcome) + Send>,
     ) -> Result<(), NotTaken> {
-        background::http(&self.0.web, request, body, done)
+        http::send(&self.0.web, request, body, done)
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use crtmp_plugin::{NotTaken, abi};
 
 use super::*;
+use crate::outbound::Outbound;
 
 fn specs() -> Vec<Spec> {
     vec![
@@ -35,7 +36,7 @@ fn specs() -> Vec<Spec> {
 
 /// A control whose server answers with the parameters.
 fn control() -> Control {
-    let web = Client::start(&crtmp_media::Limits::default()).unwrap();
+    let web = Client::start(&crtmp_media::Limits::default(), Outbound::default()).unwrap();
     Control::new(
         specs(),
         web,
@@ -282,7 +283,8 @@ fn commands_are_bounded_for_each_instance() {
 #[test]
 fn commands_are_told_whatever_becomes_of_them() {
     let told: Arc<Mutex<Vec<(events::Kind, Value)>>> = Arc::default();
-    let (tell, web) = (told.clone(), Client::start(&crtmp_media::Limits::default()).unwrap());
+    let (tell, web) =
+        (told.clone(), Client::start(&crtmp_media::Limits::default(), Outbound::default()).unwrap());
     let control = Control::new(
         specs(),
         web,

@@ -49,6 +49,8 @@ pub struct Diff {
     pub event_logger: Option<EventLogger>,
     /// Whether anything changed of what processes may be launched.
     pub processes: bool,
+    /// Whether anything changed of where the server may connect to.
+    pub outbound_policy: bool,
     /// Whether libraries or chains changed by their lists, `plugins` and `chains`: acceptors may mean other layers.
     pub chains: bool,
     /// The new value of `shutdownTimeout`, if it changed.
@@ -106,6 +108,7 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
         diff.event_logger = Some(new.event_logger.clone());
     }
     diff.processes = old.processes != new.processes;
+    diff.outbound_policy = old.outbound_policy != new.outbound_policy;
     if old.shutdown_timeout != new.shutdown_timeout {
         diff.shutdown_timeout = Some(new.shutdown_timeout);
     }
@@ -278,11 +281,12 @@ mod tests {
         new.log_appenders = vec![Appender::new(AppenderKind::Console)];
         new.event_logger.custom_data = Some("x".into());
         new.processes.max_processes = 3;
+        new.outbound_policy.deny.clear();
         let diff = diff(&old, &new);
         assert_eq!(diff.shutdown_timeout, Some(Seconds::new(1)));
         assert_eq!(diff.log_appenders, Some(new.log_appenders));
         assert_eq!(diff.event_logger, Some(new.event_logger));
-        assert!(diff.processes);
+        assert!(diff.processes && diff.outbound_policy);
         let restart: Vec<_> =
             diff.restart.iter().map(|change| (change.path.as_str(), change.new.as_str())).collect();
         assert_eq!(

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::validate::Check;
-use super::{Appender, Configuration, EventSink, EventSinkKind, did_you_mean, quoted};
+use super::{Appender, Configuration, EventSink, EventSinkKind, OutboundPolicy, did_you_mean, quoted};
 use crate::events::{Kind, LATER};
+use crate::outbound::Origin;
 use crate::secrets::mask_text;
-use crate::web::check_url;
+use crate::web::destination;
 
 const PATH: &str = "configuration.eventLogger";
 
@@ -22,7 +23,7 @@ pub(super) fn check(check: &mut Check, configuration: &Configuration) {
     }
     for (index, one) in logger.sinks.iter().enumerate() {
         let path = format!("{PATH}.sinks[{}]", index + 1);
-        sink(check, &path, one);
+        sink(check, &path, one, &configuration.outbound_policy);
         if let Some(file) = &one.filename {
             let path = format!("{path}.filename");
             if let Some(first) = seen.insert(file, path.clone()) {
@@ -33,7 +34,7 @@ pub(super) fn check(check: &mut Check, configuration: &Configuration) {
     }
 }
 
-fn sink(check: &mut Check, path: &str, sink: &EventSink) {
+fn sink(check: &mut Check, path: &str, sink: &EventSink, policy: &OutboundPolicy) {
     let key = |key: &str| format!("{path}.{key}");
     names(check, &key("enabledEvents"), sink.enabled_events.as_deref());
     check.whole(key("queue"), sink.queue.map(|queue| queue as u64), EventSink::QUEUE);
@@ -47,7 +48,7 @@ fn sink(check: &mut Check, path: &str, sink: &EventSink) {
     }
     match sink.kind {
         EventSinkKind::File => file(check, path, sink),
-        EventSinkKind::Rpc => rpc(check, path, sink),
+        EventSinkKind::Rpc => rpc(check, path, sink, policy),
     }
 }
 
@@ -69,14 +70,22 @@ fn file(check: &mut Check, path: &str, sink: &EventSink) {
     }
 }
 
-fn rpc(check: &mut Check, path: &str, sink: &EventSink) {
+fn rpc(check: &mut Check, path: &str, sink: &EventSink, policy: &OutboundPolicy) {
     let key = |key: &str| format!("{path}.{key}");
     match &sink.url {
         None => check.error(key("url"), "nothing", "the URL that events are posted to"),
         Some(url) => {
-            if let Err(error) = check_url(url) {
-                let expected = "an http or https URL";
-                check.error_with(key("url"), quoted(&mask_text(url)), expected, error.to_string());
+            let mut wrong = |expected: &str, why: String| {
+                check.error_with(key("url"), quoted(&mask_text(url)), expected, why);
+            };
+            match destination(url) {
+                Err(error) => wrong("an http or https URL", error.to_string()),
+                // What a name leads to shows when it is asked for.
+                Ok((scheme, place)) => {
+                    if let Err(refused) = policy.check(&scheme, &place, Origin::Configuration) {
+                        wrong("a URL that outboundPolicy lets the server go to", refused.to_string());
+                    }
+                }
             }
         }
     }
@@ -117,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::config::{AppenderKind, Application, EventLogger, validate};
+    use crate::outbound::Ports;
 
     fn mistakes(sinks: Vec<EventSink>, names: &[&str]) -> Vec<String> {
         let mut configuration = Configuration::default();
@@ -142,6 +152,33 @@ mod tests {
         let sinks =
             vec![to_file("events"), to_file("other"), to_url("http://localhost/a"), to_url("https://a/")];
         assert_eq!(mistakes(sinks, &["inStreamCreated", "cliRequest"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_outbound_policy_binds_sinks() {
+        let found = |url: &str, change: &dyn Fn(&mut OutboundPolicy)| {
+            let mut configuration = Configuration::default();
+            configuration.applications.list =
+                vec![Application { name: "a".into(), default: true, ..Application::default() }];
+            configuration.event_logger.sinks = vec![to_url(url)];
+            change(&mut configuration.outbound_policy);
+            validate(&configuration).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let none = |_: &mut OutboundPolicy| ();
+        for url in ["http://127.0.0.1:22/", "https://10.0.0.1/", "http://name.example:6379/"] {
+            assert_eq!(found(url, &none), Vec::<String>::new(), "{url}");
+        }
+        let text = found("http://user:word@169.254.169.254/", &none).join("\n");
+        let expected =
+            "expected a URL that outboundPolicy lets the server go to; the address 169.254.169.254 is one of";
+        assert!(text.contains(expected) && !text.contains("word"), "{text}");
+        let text = found("http://a.example/", &|policy| policy.schemes = vec!["https".to_owned()]).join("\n");
+        assert!(text.contains("outboundPolicy.schemes (https)"), "{text}");
+        for url in ["http://a.example/", "http://192.0.2.1/", "https://a.example:444/"] {
+            let text = found(url, &|policy| policy.ports = vec![Ports::one(443)]).join("\n");
+            assert!(text.contains("outboundPolicy.ports"), "{url}: {text}");
+        }
+        assert!(found("https://a.example/", &|policy| policy.ports = vec![Ports::one(443)]).is_empty());
     }
 
     #[test]

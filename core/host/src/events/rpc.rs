@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::{encode, record::Record};
 use crate::{
     config::{EventSerializer, EventSink},
-    web::{Client, Outcome, Policy, Request, WebError},
+    outbound::Origin,
+    web::{Client, Outcome, Request, WebError},
 };
 
 /// What stands before and behind, and where it goes.
@@ -49,7 +50,7 @@ impl RpcSink {
         request.headers.push(("Content-Type".to_owned(), content.to_owned()));
         request.timeout = Some(self.timeout.min(left));
         // The URL is the operator's own.
-        request.policy = Policy { allow_private: true };
+        request.origin = Origin::Configuration;
         judge(client.call(&request))
     }
 }
@@ -68,7 +69,7 @@ fn judge(outcome: Outcome) -> Result<(), Failure> {
         Err(error) => {
             let again = !matches!(
                 error,
-                WebError::Url(_) | WebError::Request(_) | WebError::Private | WebError::TooLarge(_)
+                WebError::Url(_) | WebError::Request(_) | WebError::Refused(_) | WebError::TooLarge(_)
             );
             Err(Failure { text: error.to_string(), again })
         }

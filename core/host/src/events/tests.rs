@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::{EventFormat, EventSerializer, EventSink},
+    outbound::Outbound,
     web::testing::{self, Heard, Server, hang, nowhere, reset, say},
 };
 
@@ -16,7 +17,11 @@ const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
 
 fn events() -> Events {
     let limits = Limits { web_body: 1024, ..Limits::default() };
-    Events::new(Logger::root(slog::Discard, slog::o!()), &limits, Client::start(&limits).unwrap())
+    Events::new(
+        Logger::root(slog::Discard, slog::o!()),
+        &limits,
+        Client::start(&limits, Outbound::default()).unwrap(),
+    )
 }
 
 fn with(sinks: Vec<EventSink>) -> Events {

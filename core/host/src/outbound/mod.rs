@@ -64,6 +64,12 @@ impl Outbound {
     }
 }
 
+impl Default for Outbound {
+    fn default() -> Self {
+        Self::new(OutboundPolicy::default())
+    }
+}
+
 /// Why there is no address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {

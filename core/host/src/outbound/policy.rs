@@ -73,6 +73,21 @@ impl OutboundPolicy {
         Err(Refused::Scheme { scheme: scheme.to_owned(), allowed: self.schemes.clone() })
     }
 
+    /// Whether a URL may be followed, as far as that can be told without looking a name up: its scheme, its port, and
+    /// the address where it names one.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way.
+    pub fn check(&self, scheme: &str, host_and_port: &str, origin: Origin) -> Result<(), Refused> {
+        self.check_scheme(scheme, origin)?;
+        if let Ok(address) = host_and_port.parse() {
+            return self.check_address(origin, address);
+        }
+        let port = host_and_port.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.map_or(Ok(()), |port| self.check_port(origin, port))
+    }
+
     /// Whether one address and port may be connected to.
     ///
     /// # Errors

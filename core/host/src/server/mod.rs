@@ -39,6 +39,7 @@ use crate::{
     commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration},
     events::{Event, Events, Kind},
+    outbound::Outbound,
     web::Client,
 };
 
@@ -94,6 +95,8 @@ pub struct Server {
     environment: Environment,
     libraries: Libraries,
     control: Control,
+    /// Where it may connect to by itself.
+    outbound: Outbound,
     events: Events,
     gathering: Gathering,
     swept: Instant,
@@ -167,7 +170,8 @@ impl Server {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = configuration.workers.unwrap_or(u16::try_from(cores).unwrap_or(u16::MAX).min(256));
         let descriptors = environment.open_files.saturating_sub(RESERVED_DESCRIPTORS).max(1);
-        let web = Client::start(&limits).map_err(system)?;
+        let outbound = Outbound::new(configuration.outbound_policy.clone());
+        let web = Client::start(&limits, outbound.clone()).map_err(system)?;
         let events = Events::new(environment.log.clone(), &limits, web.clone());
         events.configure(&configuration.event_logger)?;
         let instance: Arc<str> = instance_id().map_err(system)?.into();
@@ -198,6 +202,7 @@ impl Server {
             environment,
             libraries,
             control,
+            outbound,
             events,
             gathering: Gathering::default(),
             swept: Instant::now(),
@@ -360,6 +365,7 @@ impl Server {
         let ground = Ground {
             workers: self.workers.clone(),
             control: self.control.clone(),
+            outbound: self.outbound.clone(),
             catalogue: libraries.catalogue.clone(),
             limits: self.limits.clone(),
             log: self.environment.log.clone(),

@@ -38,6 +38,8 @@ pub struct Plan {
     pub event_logger: bool,
     /// Whether it would change what processes may be launched.
     pub processes: bool,
+    /// Whether it would change where the server may connect to.
+    pub outbound_policy: bool,
     /// Whether it would change the lists of libraries or chains, so that new connections may get other layers.
     pub chains: bool,
     /// Applications that would go on with a library that `loadApplication` has loaded.
@@ -171,6 +173,7 @@ impl Server {
             log_appenders: diff.log_appenders.is_some(),
             event_logger: diff.event_logger.is_some(),
             processes: diff.processes,
+            outbound_policy: diff.outbound_policy,
             chains: diff.chains,
             keep_loaded,
             sessions_with_old_application,
@@ -302,6 +305,9 @@ impl Server {
         self.configuration.counters_file.clone_from(&old.counters_file);
         self.configuration.state_file.clone_from(&old.state_file);
         self.configure_processes(allowed);
+        if diff.outbound_policy {
+            self.outbound.policy.set(self.configuration.outbound_policy.clone());
+        }
 
         let other_secret = |name: &&String| secret_of(&old, name) != secret_of(&self.configuration, name);
         let mut outdated: Vec<String> = reloaded.started.iter().filter(other_secret).cloned().collect();

@@ -33,6 +33,7 @@ use self::{
     queue::{Queue, server_of},
     send::Agents,
 };
+use crate::outbound::{Origin, Outbound, Refused};
 
 /// The longest time of a request, whatever it asks for.
 pub const LONGEST: Duration = Duration::from_secs(3600);
@@ -52,17 +53,17 @@ pub struct Request {
     /// How long all of it may take, the time in the queue included; without it, the limit `webTimeout`;
     /// at most [`LONGEST`].
     pub timeout: Option<Duration>,
-    /// Where the request may go.
-    pub policy: Policy,
+    /// Who has chosen where it goes; see [`Outbound`].
+    pub origin: Origin,
 }
 
 impl Request {
-    /// A `POST` of this body, under the strict policy.
+    /// A `POST` of this body to where somebody else wants it.
     pub fn post(url: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         Self { method: "POST".to_owned(), body: body.into(), ..Self::get(url) }
     }
 
-    /// A `GET`, under the strict policy.
+    /// A `GET` of what somebody else wants.
     pub fn get(url: impl Into<String>) -> Self {
         Self {
             method: "GET".to_owned(),
@@ -70,17 +71,9 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             timeout: None,
-            policy: Policy::default(),
+            origin: Origin::Request,
         }
     }
-}
-
-/// Where a request may go. The default is strict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Whether addresses that are not of the public Internet are allowed. True for a URL of the configuration,
-    /// false for one that came from anywhere else: else a peer could make the server ask its own neighbours.
-    pub allow_private: bool,
 }
 
 /// What came back. A redirect is an answer like any other: none is followed.
@@ -113,12 +106,9 @@ pub enum WebError {
     /// The name has no address.
     #[error("the host name cannot be resolved: {0}")]
     Resolve(String),
-    /// Too many look-ups hang already.
-    #[error("the system's resolver does not answer: {} look-ups are waiting", resolve::LOOKUPS)]
-    ResolverBusy,
     /// The policy does not let the request go there.
-    #[error("the host is at an address that is not of the public Internet, where this URL may not lead")]
-    Private,
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// It took too long.
     #[error("no complete answer in time")]
     Timeout,
@@ -158,20 +148,25 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts the threads.
+    /// Starts the threads; requests go where `outbound` lets them.
     ///
     /// # Errors
     ///
     /// What the system says when it has no threads.
-    pub fn start(limits: &Limits) -> std::io::Result<Self> {
-        Self::with_roots(limits, None)
+    pub fn start(limits: &Limits, outbound: Outbound) -> std::io::Result<Self> {
+        Self::with_roots(limits, outbound, None)
     }
 
     /// Like [`start`](Self::start), trusting these certificates instead of the system's.
-    fn with_roots(limits: &Limits, roots: Option<Vec<Certificate<'static>>>) -> std::io::Result<Self> {
+    fn with_roots(
+        limits: &Limits,
+        outbound: Outbound,
+        roots: Option<Vec<Certificate<'static>>>,
+    ) -> std::io::Result<Self> {
         let jobs = Arc::new(Queue::new(limits.web_threads, limits.web_queue));
         let context = Arc::new(Context {
             agents: OnceLock::new(),
+            outbound,
             roots,
             head: limits.http_head,
             body: limits.web_body,
@@ -210,13 +205,14 @@ impl Client {
     }
 }
 
-/// Whether the client would take this URL, wherever it leads.
+/// Where a URL leads that this client takes: its scheme, and its host and port.
 ///
 /// # Errors
 ///
 /// [`WebError::Url`], with the reason.
-pub fn check_url(url: &str) -> Result<(), WebError> {
-    send::parse_url(url).map(drop)
+pub fn destination(url: &str) -> Result<(String, String), WebError> {
+    let (uri, _) = send::parse_url(url)?;
+    Ok((uri.scheme_str().unwrap_or_default().to_owned(), resolve::host_and_port(&uri)))
 }
 
 struct Shared {
@@ -241,6 +237,7 @@ struct Job {
 struct Context {
     /// Made with the first request: reading the system's certificates takes a moment.
     agents: OnceLock<Agents>,
+    outbound: Outbound,
     roots: Option<Vec<Certificate<'static>>>,
     /// The longest head of an answer.
     head: usize,
@@ -270,7 +267,8 @@ impl Context {
     }
 
     fn send(&self, request: &Request, until: Instant) -> Outcome {
-        let agents = self.agents.get_or_init(|| Agents::new(self.roots.as_deref(), self.head));
+        let agents =
+            self.agents.get_or_init(|| Agents::new(&self.outbound, self.roots.as_deref(), self.head));
         agents.send(request, until, self.body)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::Read,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,8 @@ use ureq::{
     unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport},
 };
 
-use super::{Outcome, Policy, Request, Response, WebError, resolve::Guard};
+use super::{Outcome, Request, Response, WebError, resolve::Guard};
+use crate::outbound::{Origin, Outbound, Policy};
 
 /// The longest URL, in bytes.
 const URL: usize = 8 * 1024;
@@ -38,20 +39,24 @@ const OWN_HEADERS: [HeaderName; 8] = [
 
 /// Two clients that differ in where they go.
 pub(super) struct Agents {
-    strict: Agent,
-    open: Agent,
+    configured: Agent,
+    requested: Agent,
+    policy: Policy,
 }
 
 impl Agents {
     /// `roots`: the certificates that are trusted; none: the system's. `head`: the longest head of an answer.
-    pub(super) fn new(roots: Option<&[Certificate<'static>]>, head: usize) -> Self {
+    pub(super) fn new(outbound: &Outbound, roots: Option<&[Certificate<'static>]>, head: usize) -> Self {
         let roots = match roots {
             Some(roots) => RootCerts::new_with_certs(roots),
             None => system_roots(),
         };
-        let lookups = Arc::new(AtomicUsize::new(0));
-        let agent = |policy| agent(policy, &lookups, roots.clone(), head);
-        Self { strict: agent(Policy::default()), open: agent(Policy { allow_private: true }) }
+        let agent = |origin| agent(Guard::new(origin, outbound.clone()), roots.clone(), head);
+        Self {
+            configured: agent(Origin::Configuration),
+            requested: agent(Origin::Request),
+            policy: outbound.policy.clone(),
+        }
     }
 
     /// Sends `request` and reads an answer with at most `limit` bytes of body, until `until`.
@@ -60,8 +65,12 @@ impl Agents {
         if left.is_zero() {
             return Err(WebError::Timeout);
         }
-        let agent = if request.policy.allow_private { &self.open } else { &self.strict };
+        let agent = match request.origin {
+            Origin::Configuration => &self.configured,
+            Origin::Request => &self.requested,
+        };
         let parts = parts(request)?;
+        self.policy.check_scheme(parts.uri.scheme_str().unwrap_or_default(), request.origin)?;
         let bare =
             request.body.is_empty() && [Method::GET, Method::HEAD, Method::DELETE].contains(&parts.method);
         let answer = if bare {
@@ -109,7 +118,7 @@ pub(super) fn printable(text: &impl Display) -> String {
     text.to_string().chars().take(SHOWN).map(plain).collect()
 }
 
-fn agent(policy: Policy, lookups: &Arc<AtomicUsize>, roots: RootCerts, head: usize) -> Agent {
+fn agent(guard: Guard, roots: RootCerts, head: usize) -> Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build();
     let config = Agent::config_builder()
@@ -124,7 +133,7 @@ fn agent(policy: Policy, lookups: &Arc<AtomicUsize>, roots: RootCerts, head: usi
         .max_idle_connections_per_host(0)
         .build();
     let connector = ().chain(TcpConnector::default()).chain(SharedTls::default());
-    Agent::with_parts(config, connector, Guard::new(policy, lookups.clone()))
+    Agent::with_parts(config, connector, guard)
 }
 
 /// The certificates that the system trusts. Where it has none, every `https` request fails and says so.

@@ -8,18 +8,18 @@ use super::{
     testing::{Heard, PATIENCE, Server, hang, hear, nowhere, reset, say},
     *,
 };
+use crate::{config::OutboundPolicy, outbound::Ports};
 
-const OPEN: Policy = Policy { allow_private: true };
 const BODY: usize = 1024;
 /// Threads that one server may hold.
 const THREADS: usize = 3;
 
 fn client() -> Client {
-    Client::start(&Limits { web_body: BODY, ..Limits::default() }).unwrap()
+    Client::start(&Limits { web_body: BODY, ..Limits::default() }, Outbound::default()).unwrap()
 }
 
 fn get(url: String) -> Request {
-    Request { policy: OPEN, timeout: Some(PATIENCE), ..Request::get(url) }
+    Request { origin: Origin::Configuration, timeout: Some(PATIENCE), ..Request::get(url) }
 }
 
 fn short(url: String) -> Request {
@@ -33,7 +33,7 @@ fn a_request_is_heard_as_it_was_made() {
     });
     let client = client();
     let mut request = Request {
-        policy: OPEN,
+        origin: Origin::Configuration,
         timeout: Some(Duration::MAX),
         ..Request::post(server.url("/a%20b?c=d"), "the body")
     };
@@ -188,13 +188,13 @@ fn foreign_urls_do_not_lead_to_neighbours() {
         "192.168.1.1",
         "224.0.0.1",
     ] {
-        let request = Request { policy: Policy::default(), ..get(format!("http://{host}:{port}/")) };
+        let request = Request { origin: Origin::Request, ..get(format!("http://{host}:{port}/")) };
         let outcome = client.call(&request);
         // A machine without IPv6 cannot resolve some of them; all that counts is that nobody was asked.
-        let refused = matches!(outcome, Err(WebError::Private | WebError::Resolve(_)));
+        let refused = matches!(outcome, Err(WebError::Refused(_) | WebError::Resolve(_)));
         assert!(refused, "{host}: {outcome:?}");
         if !host.starts_with('[') {
-            assert_eq!(outcome, Err(WebError::Private), "{host}");
+            assert!(matches!(outcome, Err(WebError::Refused(_))), "{host}");
         }
     }
     assert!(!server.heard_more());
@@ -204,14 +204,52 @@ fn foreign_urls_do_not_lead_to_neighbours() {
 }
 
 #[test]
+fn a_policy_that_changes_holds_for_the_next_request() {
+    let server = Server::content();
+    let outbound = Outbound::default();
+    let client = Client::start(&Limits::default(), outbound.clone()).unwrap();
+    let ask = |origin| client.call(&Request { origin, ..get(server.url("/")) });
+    let set = |change: &dyn Fn(&mut OutboundPolicy)| {
+        let mut policy = OutboundPolicy::default();
+        change(&mut policy);
+        outbound.policy.set(policy);
+    };
+    let is_ok = |origin| match ask(origin) {
+        Ok(_) => true,
+        Err(WebError::Refused(_)) => false,
+        Err(other) => panic!("{other}"),
+    };
+    let both = || (is_ok(Origin::Configuration), is_ok(Origin::Request));
+    assert_eq!(both(), (true, false));
+    set(&|policy| policy.allow = vec!["127.0.0.1".parse().unwrap()]);
+    assert_eq!(both(), (true, true));
+    let port = Ports::one(server.address.port());
+    set(&|policy| {
+        policy.allow = vec!["127.0.0.1".parse().unwrap()];
+        policy.deny_ports = vec![port];
+    });
+    assert_eq!(both(), (true, false));
+    set(&|policy| policy.deny = vec!["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!(both(), (false, false));
+    set(&|policy| policy.ports = vec![Ports::one(1)]);
+    assert_eq!(both(), (false, false));
+    set(&|policy| policy.schemes = vec!["https".to_owned()]);
+    let refused = ask(Origin::Configuration).unwrap_err();
+    assert!(refused.to_string().contains("outboundPolicy.schemes (https)"), "{refused}");
+}
+
+#[test]
 fn what_is_too_much_is_refused_and_the_rest_is_answered() {
     let (go, wait) = crossbeam_channel::unbounded::<()>();
     let server = Server::start(move |_: &Heard, stream| {
         let _ = wait.recv_timeout(PATIENCE);
         say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     });
-    let client =
-        Client::start(&Limits { web_queue: 3, web_threads: THREADS + 1, ..Limits::default() }).unwrap();
+    let client = Client::start(
+        &Limits { web_queue: 3, web_threads: THREADS + 1, ..Limits::default() },
+        Outbound::default(),
+    )
+    .unwrap();
     let (tell, replies) = mpsc::channel();
     let ask = |reply: Box<dyn FnOnce(Outcome) + Send>| client.request(get(server.url("/")), reply);
     for _ in 0..THREADS {
@@ -244,12 +282,8 @@ fn the_time_in_the_queue_counts_and_the_end_answers_what_waits() {
         let _ = wait.recv_timeout(PATIENCE);
         say(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     });
-    let client = Client::start(&Limits {
-        web_timeout: Seconds::new(30),
-        web_threads: THREADS + 1,
-        ..Limits::default()
-    })
-    .unwrap();
+    let limits = Limits { web_timeout: Seconds::new(30), web_threads: THREADS + 1, ..Limits::default() };
+    let client = Client::start(&limits, Outbound::default()).unwrap();
     let (tell, replies) = mpsc::channel();
     let ask = |name: &'static str, request: Request| {
         let tell = tell.clone();
@@ -305,7 +339,7 @@ fn certificates_are_checked() {
         }
     });
     let root = Certificate::from_der(made.cert.der()).to_owned();
-    let trusting = Client::with_roots(&Limits::default(), Some(vec![root])).unwrap();
+    let trusting = Client::with_roots(&Limits::default(), Outbound::default(), Some(vec![root])).unwrap();
     for _ in 0..2 {
         assert_eq!(trusting.call(&get(format!("https://localhost:{port}/"))).unwrap().body, b"ok");
     }

@@ -42,6 +42,7 @@ use crate::{
     chains::Catalogue,
     commands::Control,
     config::{self, Application},
+    outbound::Outbound,
     plugins::Library,
 };
 
@@ -108,6 +109,7 @@ impl Running {
 pub(super) struct Ground {
     pub(super) workers: Workers,
     pub(super) control: Control,
+    pub(super) outbound: Outbound,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) limits: Arc<crtmp_media::Limits>,
     pub(super) log: Logger,

@@ -2,7 +2,8 @@
 
 use std::{
     any::Any,
-    net::{SocketAddr, ToSocketAddrs},
+    collections::VecDeque,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,7 @@ use crate::{
     apps::{Answer, AppHandle, CallOutcome, Decision, Effect, Health, NoticeKind, Outside},
     chains::layer_keys,
     commands::{Call, Caller, Reply, fail},
+    outbound::{LOOK_UP_TIMEOUT, Origin},
 };
 
 /// What may wait for an application to run, before it can ask for one more connection.
@@ -310,28 +312,31 @@ impl Reach {
             }));
             return Ok(());
         }
-        let application = self.seen()?;
-        let this = self.clone();
-        let resolve = move || match address.to_socket_addrs().map(|mut addresses| addresses.next()) {
-            Ok(Some(resolved)) => this.connect_to(resolved, application, chain, &keys, ticket),
-            Ok(None) => this.tell(ticket, CallOutcome::failed(&format!("{address} has no address"))),
+        let (application, this, place) = (self.seen()?, self.clone(), address.clone());
+        // An application goes where the operator wants it to.
+        let (outbound, origin) = (&self.0.ground.outbound, Origin::Configuration);
+        outbound.find(origin, &place, LOOK_UP_TIMEOUT, move |found| match found {
+            Ok(addresses) => this.connect_to(addresses.into(), application, chain, keys, ticket),
             Err(error) => this.tell(ticket, CallOutcome::failed(&format!("{address}: {error}"))),
-        };
-        self.0.ground.control.in_background(Box::new(resolve)).map_err(|_| NotTaken::Full)
+        });
+        Ok(())
     }
 
+    /// Tries one address after the other.
     fn connect_to(
         &self,
-        address: SocketAddr,
+        mut addresses: VecDeque<SocketAddr>,
         application: Arc<Seen>,
         chain: String,
-        keys: &Map<String, Value>,
+        keys: Map<String, Value>,
         ticket: u64,
     ) {
+        // There is one: nothing is found without.
+        let Some(address) = addresses.pop_front() else { return drop(self.owed(ticket)) };
         let Ground { catalogue, limits, workers, server_instance, .. } = &self.0.ground;
         let settings = LayerSettings {
             limits: limits.clone(),
-            keys: layer_keys(keys),
+            keys: layer_keys(&keys),
             instance: server_instance.clone(),
             ..LayerSettings::default()
         };
@@ -340,17 +345,15 @@ impl Reach {
             address,
             counted: true,
             counts: Arc::default(),
-            chain,
+            chain: chain.clone(),
             application: self.0.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
         };
-        let owed = self.owed(ticket);
-        let done = Box::new(move |made: Result<ConnectionId, String>| {
-            let outcome = match made {
-                Ok(id) => CallOutcome { connection: id.0, ..CallOutcome::done("null".to_owned()) },
-                Err(text) => CallOutcome::failed(&text),
-            };
-            owed.settle(outcome);
+        let (owed, this, again) = (self.owed(ticket), self.clone(), application.clone());
+        let done = Box::new(move |made: Result<ConnectionId, String>| match made {
+            Ok(id) => owed.settle(CallOutcome { connection: id.0, ..CallOutcome::done("null".to_owned()) }),
+            Err(text) if addresses.is_empty() => owed.settle(CallOutcome::failed(&text)),
+            Err(_) => this.connect_to(addresses, again, chain, keys, owed.pass_on()),
         });
         workers.connect(address, Arc::new(acceptor), application, done);
     }
@@ -380,6 +383,11 @@ struct Owed {
 impl Owed {
     fn settle(mut self, outcome: CallOutcome) {
         self.reach.tell(std::mem::take(&mut self.ticket), outcome);
+    }
+
+    /// Somebody else owes it now.
+    fn pass_on(mut self) -> u64 {
+        std::mem::take(&mut self.ticket)
     }
 }
 

@@ -1,57 +1,18 @@
-//! What may wait and belongs to no worker and no application: name lookups, and requests over HTTP.
+//! Requests over HTTP that applications ask for.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use crtmp_plugin::NotTaken;
 use serde_json::{Map, Value, json};
 
 use crate::{
     apps::CallOutcome,
-    web::{Client, Policy, Request, Response, WebError},
+    outbound::Origin,
+    web::{Client, Request, Response, WebError},
 };
 
-/// Lookups that may run at once, each on a thread: most end within milliseconds, and there are few.
-const AT_ONCE: usize = 16;
-
-/// Threads that come and go.
-#[derive(Default)]
-pub(super) struct Pool {
-    running: Arc<AtomicUsize>,
-}
-
-impl Pool {
-    /// Runs `work` on a thread of its own.
-    pub(super) fn run(&self, work: Box<dyn FnOnce() + Send>) -> Result<(), NotTaken> {
-        if self.running.fetch_add(1, Ordering::Relaxed) >= AT_ONCE {
-            self.running.fetch_sub(1, Ordering::Relaxed);
-            return Err(NotTaken::Full);
-        }
-        let place = Place(self.running.clone());
-        let run = move || {
-            let _place = place;
-            work();
-        };
-        thread::Builder::new().name("lookup".to_owned()).spawn(run).map(drop).map_err(|_| NotTaken::Full)
-    }
-}
-
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Sends a request that an application describes: `url`, `method`, `headers`, `timeoutMs`, `publicOnly`.
-pub(super) fn http(
+pub(super) fn send(
     client: &Client,
     request: &Map<String, Value>,
     body: Vec<u8>,
@@ -79,13 +40,13 @@ pub(super) fn http(
         None => None,
         Some(timeout) => Some(Duration::from_millis(timeout.as_u64().ok_or(NotTaken::Invalid)?)),
     };
-    // An application is trusted with the server's neighbours, unless it says that the URL came from somebody else.
-    let allow_private = match request.get("publicOnly") {
-        None => true,
-        Some(only) => !only.as_bool().ok_or(NotTaken::Invalid)?,
+    // An application goes where the operator wants it to, unless it says that the URL came from somebody else.
+    let origin = match request.get("publicOnly").map(Value::as_bool) {
+        None | Some(Some(false)) => Origin::Configuration,
+        Some(Some(true)) => Origin::Request,
+        Some(None) => return Err(NotTaken::Invalid),
     };
-    let policy = Policy { allow_private };
-    let request = Request { method: method.to_owned(), url: url.to_owned(), headers, body, timeout, policy };
+    let request = Request { method: method.to_owned(), url: url.to_owned(), headers, body, timeout, origin };
     let reply = move |answer: Result<Response, WebError>| {
         done(match answer {
             Ok(Response { status, headers, body }) => {
