@@ -393,6 +393,57 @@ fn programs_that_may_be_launched_are_read_and_their_mistakes_named() {
 }
 
 #[test]
+fn where_the_server_may_connect_to_is_read_and_mistakes_named() {
+    let policy = |text: &str| with("").replacen('{', &format!("{{ outboundPolicy = {text},"), 1);
+    let read = |text: &str| serde_json::to_value(good(&policy(text)).outbound_policy).unwrap();
+    let all = "{ schemes = { 'rtmp' }, ports = { 80, '1935-1999' }, denyPorts = { 1936 }, \
+               allow = { '10.0.0.0/8', '::1' }, deny = { '10.1.0.0/16', '::ffff:10.2.0.0/112' } }";
+    let expected = serde_json::json!({
+        "schemes": ["rtmp"], "ports": [80, "1935-1999"], "denyPorts": [1936],
+        "allow": ["10.0.0.0/8", "::1"], "deny": ["10.1.0.0/16", "10.2.0.0/16"],
+    });
+    assert_eq!(read(all), expected);
+    let default = serde_json::to_value(good(&with("")).outbound_policy).unwrap();
+    assert_eq!(read("{}"), default);
+    let empty = read("{ schemes = {}, ports = {}, denyPorts = {}, allow = {}, deny = {} }");
+    assert!(empty.as_object().unwrap().values().all(|list| *list == serde_json::json!([])), "{empty}");
+    insta::assert_snapshot!(
+        said(policy(
+            "{\n schemes = { 'gopher', 7, 'rtmps' },\n ports = { '80', 0, 65536, '9-8', 1.5, true },\n \
+             denyPorts = 22,\n allow = { '10.1.2.3/8', 'localhost', 10, {} },\n deny = '10.0.0.0/8',\n \
+             alow = {},\n}"
+        )),
+        @r#"
+    test.lua:2: configuration.outboundPolicy.schemes[2]: found 7 (a number), expected a string
+    test.lua:3: configuration.outboundPolicy.ports[1]: found "80" (a string), expected a port from 1 to 65535, or a range such as "8000-8999"; write it without quotes
+    test.lua:3: configuration.outboundPolicy.ports[2]: found 0 (a number), expected a port from 1 to 65535, or a range such as "8000-8999"
+    test.lua:3: configuration.outboundPolicy.ports[3]: found 65536 (a number), expected a port from 1 to 65535, or a range such as "8000-8999"
+    test.lua:3: configuration.outboundPolicy.ports[4]: found "9-8" (a string), expected a port from 1 to 65535, or a range such as "8000-8999"
+    test.lua:3: configuration.outboundPolicy.ports[5]: found 1.5 (a number), expected a port from 1 to 65535, or a range such as "8000-8999"
+    test.lua:3: configuration.outboundPolicy.ports[6]: found true (a boolean), expected a port from 1 to 65535, or a range such as "8000-8999"
+    test.lua:4: configuration.outboundPolicy.denyPorts: found 22 (a number), expected a list of ports
+    test.lua:5: configuration.outboundPolicy.allow[1]: found "10.1.2.3/8" (a string), expected a network by its first address, here "10.0.0.0/8"
+    test.lua:5: configuration.outboundPolicy.allow[2]: found "localhost" (a string), expected an IP address, or a network such as "10.0.0.0/8" or "fd00::/8"
+    test.lua:5: configuration.outboundPolicy.allow[3]: found 10 (a number), expected an IP address, or a network such as "10.0.0.0/8" or "fd00::/8"
+    test.lua:5: configuration.outboundPolicy.allow[4]: found an empty table, expected an IP address, or a network such as "10.0.0.0/8" or "fd00::/8"
+    test.lua:6: configuration.outboundPolicy.deny: found "10.0.0.0/8" (a string), expected a list of strings
+    test.lua:7: configuration.outboundPolicy.alow: found an unknown key, expected one of `schemes`, `ports`, `denyPorts`, `allow`, `deny`; did you mean `allow`?
+    "#
+    );
+    let found = said(policy("'10.0.0.0/8'"));
+    assert!(
+        found.contains("configuration.outboundPolicy: found \"10.0.0.0/8\" (a string), expected a table"),
+        "{found}"
+    );
+    let found = said(policy("{ schemes = { 'gopher', 'rtmps', 'http' } }"));
+    assert!(found.contains("schemes[1]: found \"gopher\", expected one of the schemes"), "{found}");
+    assert!(
+        found.contains("schemes[2]: found \"rtmps\"") && found.contains("did you mean \"rtmp\"?"),
+        "{found}"
+    );
+}
+
+#[test]
 fn the_configurations_in_this_tree_are_good() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let mut count = 0;

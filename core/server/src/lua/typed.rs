@@ -59,13 +59,16 @@ fn shape(tree: &mut Value, mistakes: &mut Vec<ConfigError>) {
         }
     });
     shape_event_logger(top, path, mistakes);
-    if let Some(processes) = top.get_mut("processes") {
-        let expected = "a table with `allow`";
-        if let Some(table) = table(processes, &join(path, "processes"), expected, &json!({}), mistakes) {
-            for list in ["allow", "variables"] {
-                if let Some(names @ Value::Object(_)) = table.get_mut(list) {
-                    empty_is_list(names);
-                }
+    let outbound = ["schemes", "ports", "denyPorts", "allow", "deny"];
+    for (key, expected, lists) in [
+        ("processes", "a table with `allow`", &["allow", "variables"][..]),
+        ("outboundPolicy", "a table with `allow`, `deny` or the like", &outbound),
+    ] {
+        let Some(value) = top.get_mut(key) else { continue };
+        let Some(table) = table(value, &join(path, key), expected, &json!({}), mistakes) else { continue };
+        for list in lists {
+            if let Some(entries @ Value::Object(_)) = table.get_mut(*list) {
+                empty_is_list(entries);
             }
         }
     }
@@ -280,9 +283,13 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         None => mistake,
     });
     match place.last() {
-        // Only the entries of a list of texts get here; every other list has been looked at.
+        // Only the entries of a list of texts, ports or addresses get here; every other list has been looked at.
         Some(Segment::Seq { .. }) => {
-            *value = json!("");
+            *value = match key {
+                Some("ports" | "denyPorts") => json!(1),
+                Some("allow" | "deny") => json!("0.0.0.0"),
+                _ => json!(""),
+            };
             true
         }
         _ => match key {
@@ -305,6 +312,10 @@ fn harmless_type(place: &[Segment]) -> &'static str {
 
 fn is_of_events(place: &[Segment]) -> bool {
     matches!(place.first(), Some(Segment::Map { key }) if key == "eventLogger")
+}
+
+fn is_of_outbound(place: &[Segment]) -> bool {
+    matches!(place.first(), Some(Segment::Map { key }) if key == "outboundPolicy")
 }
 
 fn replace(value: &mut Value, harmless: &str) -> bool {
@@ -358,7 +369,14 @@ fn expected_at(place: &[Segment], key: &str, message: &str) -> String {
         |range: RangeInclusive<u64>| format!("a whole number from {} to {}", range.start(), range.end());
     let seconds =
         |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
+    let is_entry = matches!(place.last(), Some(Segment::Seq { .. }));
     match key {
+        "ports" | "denyPorts" if !is_entry => "a list of ports".into(),
+        "schemes" | "allow" | "deny" if is_of_outbound(place) && !is_entry => "a list of strings".into(),
+        "allow" | "deny" if is_of_outbound(place) => match message.rsplit_once("expected ") {
+            Some((_, expected)) if expected != "a string" => expected.to_owned(),
+            _ => "an IP address, or a network such as \"10.0.0.0/8\" or \"fd00::/8\"".into(),
+        },
         _ if !is_of_events(place) => expectation(key, message),
         "type" => one_of(&["file", "RPC"]),
         "format" => one_of(&["text", "json", "xml", "w3c"]),
