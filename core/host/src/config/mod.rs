@@ -249,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn what_nothing_and_no_request_may_lead_to_stands_in_the_documentation() {
+        let (_, section) = DOCS.split_once("### `outboundPolicy`").unwrap();
+        let (section, _) = section.split_once("\n### ").unwrap();
+        let section = section.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, lists) = section.split_once("**`denyPorts`** holds").unwrap();
+        for ports in OutboundPolicy::DENY_PORTS {
+            let ports = ports.to_string().replace('-', " to ");
+            // The first three are said in other words.
+            let system = ["1 to 79", "81 to 442", "444 to 1023"].contains(&&*ports);
+            assert!(system || lists.contains(&ports), "{ports}");
+        }
+        assert!(lists.contains("1 to 1023 without 80 and 443"));
+        for network in OutboundPolicy::DENY {
+            assert!(lists.contains(network), "{network}");
+        }
+    }
+
+    #[test]
     fn relative_paths_start_at_the_folder_of_the_start() {
         let mut configuration =
             Configuration { counters_file: Some("c.json".into()), ..Configuration::default() };

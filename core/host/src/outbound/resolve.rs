@@ -25,7 +25,7 @@ pub const LOOK_UPS: usize = 32;
 pub const LOOK_UPS_OF_ZONE: usize = 24;
 
 /// Callers that may wait for the address of a name.
-pub const WAITING: usize = 1024;
+pub const WAITING: usize = 4096;
 
 /// The most addresses of a name that are looked at.
 const ADDRESSES: usize = 64;
@@ -57,7 +57,8 @@ impl Resolver {
         Self::with(|host: &str| Ok((host, 0).to_socket_addrs()?.collect()))
     }
 
-    fn with(ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+    /// With a system that answers like `ask`.
+    pub(super) fn with(ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared { state: Mutex::default(), waiter: Condvar::new(), ask: Box::new(ask) }))
     }
 
@@ -285,11 +286,11 @@ impl State {
 
     /// Nobody looks up what nobody waits for.
     fn forget_names(&mut self) {
-        let Self { waiting, names, line, .. } = self;
-        line.retain(|host| {
-            let wanted = waiting.values().any(|(name, _)| name == host);
+        let wanted: HashSet<&str> = self.waiting.values().map(|(name, _)| &**name).collect();
+        self.line.retain(|host| {
+            let wanted = wanted.contains(&**host);
             if !wanted {
-                names.remove(host);
+                self.names.remove(host);
             }
             wanted
         });

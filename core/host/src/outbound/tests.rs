@@ -1,6 +1,9 @@
 //! SSRF-01: the policy over everything that somebody might want the server to connect to.
 
-use std::{net::IpAddr, sync::mpsc};
+use std::{
+    net::IpAddr,
+    sync::{Mutex, mpsc},
+};
 
 use super::*;
 use crate::web::testing::PATIENCE;
@@ -192,6 +195,21 @@ fn a_refusal_says_what_and_why_and_what_to_do() {
              outboundPolicy.allow lists it",
         ]
     );
+}
+
+/// A name server that says something else each time it is asked.
+#[test]
+fn the_addresses_that_are_judged_are_the_ones_to_connect_to() {
+    let answers = Mutex::new(vec!["127.0.0.1", "127.0.0.1", "1.1.1.1"]);
+    let resolver = Resolver::with(move |_| Ok(vec![at(answers.lock().unwrap().pop().unwrap(), 0)]));
+    let outbound = Outbound { resolver, ..Outbound::default() };
+    let find = || {
+        let (tell, told) = mpsc::channel();
+        outbound.find(Origin::Request, "a.example:1935", PATIENCE, move |found| tell.send(found).unwrap());
+        told.recv_timeout(PATIENCE).unwrap()
+    };
+    assert_eq!(find(), Ok(vec![at("1.1.1.1", 1935)]));
+    assert!(matches!(find(), Err(NotFound::Refused(Refused::Private { .. }))));
 }
 
 /// Whatever spells an address: the one that would be connected to is judged.
