@@ -22,6 +22,7 @@
 //! * [`factories`]: what plugins bring: layers, chains, filters, sources.
 //! * [`containment`]: an application that does everything wrong at once, beside players that must not notice.
 //! * [`versions`]: a new version of an application; applications that are disabled and enabled.
+//! * [`library`]: `protocols/rtmp` without the server.
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
 //! * [`scripts`]: scripts that fail, and scripts that ask web services which do.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
@@ -41,6 +42,7 @@ mod events;
 mod faces;
 mod factories;
 mod hostile;
+mod library;
 mod limits;
 mod lua;
 mod merging;

@@ -14,6 +14,11 @@ const CORE: &[(&str, &[&str])] = &[
     ("crtmp-registry", &["crtmp-media", "*"]),
 ];
 
+/// What the crates that are of use without the server may need, features included: all of it small, and none of it
+/// does I/O.
+const LIBRARY: &[(&str, &[&str])] =
+    &[("crtmp-media", &["arrayvec", "serde"]), ("crtmp-rtmp", &["crtmp-media", "hmac", "sha2"])];
+
 /// A package of the workspace.
 struct Package {
     name: String,
@@ -40,12 +45,25 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn each_package_is_private_to_the_workspace_and_shares_its_lints() {
+fn the_library_needs_little() {
+    let packages = packages();
+    for (name, allowed) in LIBRARY {
+        let package = packages.iter().find(|package| package.name == *name);
+        let package = package.unwrap_or_else(|| panic!("{name} is gone: change this test"));
+        let others: Vec<_> = package.uses.iter().filter(|used| !allowed.contains(&used.as_str())).collect();
+        assert!(others.is_empty(), "{name} must do without {others:?}");
+    }
+}
+
+#[test]
+fn each_package_but_the_library_is_private_and_all_share_lints() {
     for manifest in crate::files("toml").iter().filter(|path| path.ends_with("Cargo.toml")) {
         let text = crate::read(manifest);
         if text.contains("[package]") && !manifest.starts_with("tests/fuzz") {
             assert!(text.contains("[lints]\nworkspace = true"), "{}", manifest.display());
-            assert!(text.contains("publish.workspace = true"), "{}", manifest.display());
+            let library = LIBRARY.iter().any(|(name, _)| text.contains(&format!("name = \"{name}\"\n")));
+            let publish = if library { "publish = true" } else { "publish.workspace = true" };
+            assert!(text.contains(publish), "{}", manifest.display());
         }
     }
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use crate::chunk::{ChunkWriter, Message};
 use crate::fuzz;
-use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, Scheme, ServerHandshake};
+#[cfg(feature = "digest")]
+use crate::handshake::Scheme;
+use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::{Command, Control, Data, UserControl, kind};
 
 crtmp_corpus::tests!(corpus);
@@ -57,7 +59,9 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![
         ("handshake/simple".into(), handshake(HandshakeKind::Simple)),
+        #[cfg(feature = "digest")]
         ("handshake/digest_key_first".into(), handshake(HandshakeKind::Digest(Scheme::KeyFirst))),
+        #[cfg(feature = "digest")]
         ("handshake/digest_digest_first".into(), handshake(HandshakeKind::Digest(Scheme::DigestFirst))),
         ("chunk_reader/publish".into(), publish()),
         ("chunk_reader/extended_time".into(), extended_time()),

@@ -2,7 +2,8 @@
 //!
 //! Each side sends a version byte (C0, S0) with 1536 bytes of its own (C1, S1), then 1536 bytes that answer the
 //! other's (C2, S2): Adobe's RTMP specification 1.0, section 5.2. Flash Player 9 and later hide a digest in C1;
-//! that form is in no specification, and [`Scheme`] says where the digest lies.
+//! that form is in no specification, and [`Scheme`] says where the digest lies. Without the feature `digest` there is
+//! no scheme: a server answers such a C1 like any other, and all but a few old players are content with that.
 
 use std::fmt;
 
@@ -11,6 +12,10 @@ pub use digest::Scheme;
 pub use server::ServerHandshake;
 
 mod client;
+#[cfg(feature = "digest")]
+mod digest;
+#[cfg(not(feature = "digest"))]
+#[path = "no_digest.rs"]
 mod digest;
 mod server;
 #[cfg(test)]

@@ -1,3 +1,4 @@
+#[cfg(feature = "digest")]
 use super::digest::Maker;
 use super::*;
 
@@ -5,9 +6,9 @@ fn random(seed: u8) -> [u8; RANDOM] {
     std::array::from_fn(|at| (at as u8).wrapping_mul(167).wrapping_add(seed))
 }
 
-fn kinds() -> [HandshakeKind; 3] {
-    let [a, b] = Scheme::ALL.map(HandshakeKind::Digest);
-    [HandshakeKind::Simple, a, b]
+fn kinds() -> Vec<HandshakeKind> {
+    let digests = Scheme::ALL.map(HandshakeKind::Digest);
+    [&[HandshakeKind::Simple][..], &digests].concat()
 }
 
 /// C0 and C1 of a client, and a server that has answered them with the other.
@@ -32,6 +33,7 @@ fn client_and_server_agree_on_each_kind() {
     }
 }
 
+#[cfg(feature = "digest")]
 #[test]
 fn s2_answers_the_digest_of_c1() {
     for scheme in Scheme::ALL {
@@ -83,6 +85,7 @@ fn a_wrong_digest_falls_back_to_simple() {
 }
 
 /// HS-07.
+#[cfg(feature = "digest")]
 #[test]
 fn digest_offsets_at_their_extremes_stay_in_range() {
     for scheme in Scheme::ALL {
@@ -134,6 +137,7 @@ fn one_byte_at_a_time_gives_the_same_answer() {
     }
 }
 
+#[cfg(feature = "digest")]
 #[test]
 fn only_a_wrong_answer_to_a_digest_is_refused_and_only_if_wanted() {
     let scheme = HandshakeKind::Digest(Scheme::DigestFirst);
@@ -151,6 +155,7 @@ fn only_a_wrong_answer_to_a_digest_is_refused_and_only_if_wanted() {
 }
 
 /// Some clients sign C1 and then echo S1.
+#[cfg(feature = "digest")]
 #[test]
 fn an_echo_of_s1_is_a_good_answer_to_a_digest() {
     let (_, mut server, down) = begin(HandshakeKind::Digest(Scheme::KeyFirst), true);
@@ -159,6 +164,7 @@ fn an_echo_of_s1_is_a_good_answer_to_a_digest() {
     assert_eq!(server.input(&c2, &mut Vec::new()), Ok((PACKET, true)));
 }
 
+#[cfg(feature = "digest")]
 impl ClientHandshake {
     fn own_packet(&self) -> Packet {
         let mut up = Vec::new();
