@@ -9,7 +9,7 @@ use crate::fuzz;
 #[cfg(feature = "digest")]
 use crate::handshake::Scheme;
 use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, ServerHandshake};
-use crate::message::{Command, Control, Data, UserControl, kind};
+use crate::message::{BandwidthLimit, Command, Control, Data, Status, UserControl, kind};
 
 crtmp_corpus::tests!(corpus);
 
@@ -22,6 +22,7 @@ fn corpus() -> Corpus {
             ("amf0", fuzz::amf0),
             ("aggregate", fuzz::aggregate),
             ("session_order", fuzz::session_order),
+            ("wire", fuzz::wire),
         ],
         seeds: seeds(),
         inserts: &[],
@@ -66,6 +67,8 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         ("chunk_reader/publish".into(), publish()),
         ("chunk_reader/extended_time".into(), extended_time()),
         ("aggregate/three_tags".into(), three_tags()),
+        ("wire/publisher".into(), [&[2][..], &publish()].concat()),
+        ("wire/server".into(), [&[1][..], &answers()].concat()),
     ];
     for (name, command) in commands() {
         let mut body = Vec::new();
@@ -118,6 +121,30 @@ fn publish() -> Vec<u8> {
     writer.write_control(&mut out, ping);
     writer.write_control(&mut out, Control::Abort(6));
     writer.write_control(&mut out, Control::WindowAckSize(2_500_000));
+    out
+}
+
+/// What a server says to a player, with an aggregate at the end.
+fn answers() -> Vec<u8> {
+    let (mut writer, mut out) = (ChunkWriter::new(), Vec::new());
+    writer.write_control(&mut out, Control::WindowAckSize(2_500_000));
+    let bandwidth = Control::PeerBandwidth { window: 2_500_000, limit: BandwidthLimit::Dynamic };
+    writer.write_control(&mut out, bandwidth);
+    writer.set_chunk_size(&mut out, 4096);
+    writer.write_control(&mut out, Control::User(UserControl::PingRequest(9)));
+    writer.write_control(&mut out, Control::User(UserControl::StreamBegin(1)));
+    let mut send = |csid, kind, stream, body: Vec<u8>| {
+        let body = body.into();
+        writer.write(&mut out, &Message { csid, kind, stream, timestamp: 40, body }).unwrap();
+    };
+    let status = Command::on_status(Status::new("NetStream.Play.Start", "Playing."));
+    for command in [Command::result(1.0, Value::Null, vec![f64::NAN.into()]), status] {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        send(3, kind::COMMAND, 1, body);
+    }
+    send(6, kind::AGGREGATE, 1, three_tags());
+    send(6, kind::SHARED_OBJECT, 0, vec![0; 9]);
     out
 }
 

@@ -33,6 +33,7 @@ pub mod layer;
 pub mod message;
 pub mod session;
 pub mod time;
+pub mod wire;
 
 #[cfg(test)]
 mod corpus;

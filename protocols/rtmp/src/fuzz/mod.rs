@@ -13,6 +13,7 @@ use crate::amf0;
 use crate::chunk::{ChunkError, ChunkReader, Message, ReadLimits};
 use crate::handshake::{HandshakeError, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::kind;
+use crate::wire::{Received, Wire, WireError};
 
 /// The server's handshake: the split of the input changes nothing, and nothing after C2 is taken.
 pub fn handshake(data: &[u8]) {
@@ -74,6 +75,16 @@ pub fn aggregate(data: &[u8]) {
     }
 }
 
+/// A [`Wire`], as client or server by the first byte: the split of the input changes nothing that is received, and what
+/// it answers is a chunk stream no larger than four times what it was sent.
+pub fn wire(data: &[u8]) {
+    let Some((&side, data)) = data.split_first() else { return };
+    let whole = run_wire(side, &[data]);
+    let (first, second) = data.split_at(split_point(data));
+    assert_eq!(whole, run_wire(side, &[first, second]));
+    assert_eq!(whole, run_wire(side, &data.chunks(1).collect::<Vec<_>>()));
+}
+
 type Handshaken = Result<(usize, Option<HandshakeKind>, bool, Vec<u8>), HandshakeError>;
 
 fn run_handshake(pieces: &[&[u8]]) -> Handshaken {
@@ -112,6 +123,59 @@ fn run_reader(pieces: &[&[u8]], limits: &ReadLimits) -> (Vec<Message>, Option<Ch
         assert!(piece.is_empty(), "without a message, all is taken");
     }
     (messages, None)
+}
+
+/// What a [`Wire`] receives, the answers without the acknowledgements, whose place is that of a read, and the error.
+/// Values may hold a NaN, so they are compared as text.
+type Heard = (Vec<(String, Option<Message>)>, Vec<Message>, Option<WireError>);
+
+fn run_wire(side: u8, pieces: &[&[u8]]) -> Heard {
+    let limits = Limits { message_size_before: 1 << 16, aggregate_messages: 8, ..Limits::default() };
+    let mut wire = match side & 1 {
+        0 => Wire::server(true, &[0x5A; RANDOM], limits),
+        _ => Wire::client(HandshakeKind::Simple, &[0x5A; RANDOM], limits),
+    };
+    let hello = [3; 1 + 2 * 1536];
+    let opened = wire.read(&hello).expect("the simple handshake asks for nothing more");
+    assert_eq!(opened, (hello.len(), Some(Received::Open(HandshakeKind::Simple))));
+    wire.take_output();
+    if side & 2 != 0 {
+        wire.allow_media();
+    }
+    let (mut received, mut out, mut error, mut sent) = (Vec::new(), Vec::new(), None, 0);
+    'all: for mut piece in pieces.iter().copied() {
+        sent += piece.len();
+        loop {
+            match wire.read(piece) {
+                Ok((used, Some(one))) => {
+                    piece = &piece[used..];
+                    received.push(match one {
+                        Received::Audio(message) | Received::Video(message) | Received::Other(message) => {
+                            (String::new(), Some(message))
+                        }
+                        Received::Data { message, data } => (format!("{data:?}"), Some(message)),
+                        other => (format!("{other:?}"), None),
+                    });
+                }
+                Ok((used, None)) => {
+                    assert_eq!(used, piece.len(), "without a message, all is taken");
+                    break;
+                }
+                Err(found) => {
+                    error = Some(found);
+                    break 'all;
+                }
+            }
+        }
+        out.append(&mut wire.take_output());
+    }
+    out.append(&mut wire.take_output());
+    assert!(out.len() <= 4 * sent, "{} bytes of answers to {sent}", out.len());
+    let limits = ReadLimits::before(&Limits::default());
+    let (mut answers, broken) = run_reader(&[&out], &limits);
+    assert_eq!(broken, None);
+    answers.retain(|answer| answer.kind != kind::ACKNOWLEDGEMENT);
+    (received, answers, error)
 }
 
 /// A place to cut that the input itself decides, so that a fuzzer reaches all of them.
