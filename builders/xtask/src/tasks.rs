@@ -31,6 +31,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     step("documentation", documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
     // `cargo test` alone would not make the shared objects that the server loads.
     step("build", &mut cargo("build --workspace"))?;
+    step("build examples", &mut cargo("build -p crtmp-rtmp --examples"))?;
     step("tests", cargo("test --workspace --no-fail-fast").env("INSTA_UPDATE", "no").args(arguments))
 }
 

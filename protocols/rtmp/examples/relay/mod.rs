@@ -172,7 +172,11 @@ impl Player {
 
     /// Sends a packet; false if the player is too slow and has been dropped.
     fn send(&self, packet: Packet) -> bool {
-        self.outbox.push(packet.bytes)
+        let kept_up = self.outbox.push(packet.bytes);
+        if !kept_up {
+            println!("{}: is too slow and has been dropped", self.id);
+        }
+        kept_up
     }
 
     /// Tells the player that the stream is over, by way of its own thread.
@@ -250,4 +254,130 @@ fn write(mut socket: &TcpStream, queue: &Receiver<Slice>, waiting: &AtomicUsize)
 /// A thread that has panicked leaves nothing half done here that others could not go on with.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use crtmp_media::{Codec, Limits};
+
+    use super::*;
+
+    /// An outbox that nobody writes from, and its queue.
+    fn stuck() -> (Handle, Receiver<Slice>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (sender, receiver) = channel();
+        let socket = Arc::new(listener.accept().unwrap().0);
+        (Handle { sender, waiting: Arc::default(), socket }, receiver, peer)
+    }
+
+    fn player(id: u64, outbox: Handle) -> (Player, Receiver<Command>) {
+        let (orders, received) = channel();
+        let format = RtmpEncoder::format(1, 60_000);
+        let play = PlayRequest {
+            request: crtmp_media::RequestId(1),
+            slot: StreamSlot(1),
+            name: String::new(),
+            start_ms: -2000,
+            duration_ms: -1,
+            format,
+            encoder: RtmpEncoder::make,
+        };
+        (Player::new(id, &play, outbox, orders), received)
+    }
+
+    fn frame(kind: MediaKind, role: Role, dts: i64, size: usize) -> Frame {
+        let body = Slice::from(vec![dts as u8; size]);
+        Frame { kind, role, codec: Codec::Avc, track: 0, dts, cts: 0, body, data_at: 0 }
+    }
+
+    fn name() -> StreamName {
+        StreamName::new("live", "film", &Limits::default()).unwrap()
+    }
+
+    /// The last byte of each packet: the time of its frame.
+    fn times(queue: &Receiver<Slice>) -> Vec<u8> {
+        queue.try_iter().map(|packet| packet[packet.len() - 1]).collect()
+    }
+
+    #[test]
+    fn a_queue_is_full_at_its_limit() {
+        for (more, good) in [(-1, true), (0, true), (1, false)] {
+            let (outbox, _queue, _peer) = stuck();
+            assert!(outbox.push(vec![0; QUEUE / 2 - ENTRY].into()));
+            let rest = (QUEUE / 2 - ENTRY).saturating_add_signed(more);
+            assert_eq!(outbox.push(vec![0; rest].into()), good);
+        }
+    }
+
+    #[test]
+    fn newcomers_get_headers_and_the_newest_group_and_slow_players_go_alone() {
+        let streams = Streams::default();
+        assert!(streams.publish(&name(), 1) && !streams.publish(&name(), 2));
+        let (outbox, early, _peer) = stuck();
+        streams.play(&name(), player(3, outbox).0);
+        streams.frame(&name(), frame(MediaKind::Video, Role::Config, 0, 5));
+        streams.frame(&name(), frame(MediaKind::Audio, Role::Key, 1, 5));
+        streams.frame(&name(), frame(MediaKind::Video, Role::Key, 2, 5));
+        streams.frame(&name(), frame(MediaKind::Video, Role::Delta, 3, 5));
+        streams.frame(&name(), frame(MediaKind::Video, Role::Key, 4, 5));
+        streams.frame(&name(), frame(MediaKind::Audio, Role::Key, 5, 5));
+        assert_eq!(times(&early), [0, 2, 3, 4, 5], "from a key frame on");
+        let (outbox, late, _other_peer) = stuck();
+        let (newcomer, orders) = player(4, outbox);
+        streams.play(&name(), newcomer);
+        assert_eq!(times(&late), [0, 4, 5]);
+        // Nobody writes what player 3 is sent; player 4 takes it all.
+        for _ in 0..QUEUE / (1024 * 1024) + 1 {
+            streams.frame(&name(), frame(MediaKind::Video, Role::Delta, 6, 1024 * 1024));
+            assert_eq!(times(&late).len(), 1);
+            lock(&streams.stream(&name())).players.iter().filter(|player| player.id == 4).for_each(
+                |player| {
+                    player.outbox.waiting.store(0, Ordering::Relaxed);
+                },
+            );
+        }
+        assert_eq!(lock(&streams.stream(&name())).players.len(), 1);
+        streams.unpublish(&name());
+        assert!(matches!(orders.try_recv(), Ok(Command::SourceEnded { slot: StreamSlot(1) })));
+        assert!(lock(&streams.0).is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn a_group_that_is_too_large_is_not_kept() {
+        for (frames, kept) in [(GROUP_FRAMES - 1, true), (GROUP_FRAMES, true), (GROUP_FRAMES + 1, false)] {
+            let mut stream = Stream::default();
+            stream.frame(frame(MediaKind::Video, Role::Key, 0, 1));
+            (1..frames).for_each(|_| stream.frame(frame(MediaKind::Video, Role::Delta, 1, 1)));
+            assert_eq!(stream.group.len(), if kept { frames } else { 0 });
+        }
+        for (bytes, kept) in [(GROUP_BYTES - 1, true), (GROUP_BYTES, true), (GROUP_BYTES + 1, false)] {
+            let mut stream = Stream::default();
+            stream.frame(frame(MediaKind::Video, Role::Key, 0, bytes));
+            assert_eq!(!stream.group.is_empty(), kept);
+        }
+    }
+
+    #[test]
+    fn a_paused_player_goes_on_with_a_key_frame() {
+        let streams = Streams::default();
+        streams.publish(&name(), 1);
+        let (outbox, queue, _peer) = stuck();
+        streams.play(&name(), player(2, outbox).0);
+        for (paused, role, dts) in [
+            (false, Role::Key, 1),
+            (true, Role::Key, 2),
+            (false, Role::Delta, 3),
+            (false, Role::Key, 4),
+            (false, Role::Delta, 5),
+        ] {
+            if matches!(dts, 2 | 3) {
+                streams.pause(&name(), 2, StreamSlot(1), paused);
+            }
+            streams.frame(&name(), frame(MediaKind::Video, role, dts, 5));
+        }
+        assert_eq!(times(&queue), [1, 4, 5]);
+    }
 }

@@ -163,3 +163,93 @@ impl Direction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYN: u8 = 2;
+
+    /// A capture of TCP segments over Ethernet: port, sequence number, flags and bytes of each.
+    fn capture(segments: &[(u16, u32, u8, &[u8])]) -> Vec<u8> {
+        let mut file =
+            vec![0xD4, 0xC3, 0xB2, 0xA1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+        for (second, (port, sequence, flags, bytes)) in (0_u32..).zip(segments) {
+            let length = (40 + bytes.len()) as u16;
+            let mut packet = vec![0; 12];
+            packet.extend_from_slice(&[0x81, 0, 0, 7, 8, 0, 0x45, 0]);
+            packet.extend_from_slice(&length.to_be_bytes());
+            packet.extend_from_slice(&[0, 0, 0, 0, 64, 6, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+            packet.extend_from_slice(&port.to_be_bytes());
+            packet.extend_from_slice(&1935_u16.to_be_bytes());
+            packet.extend_from_slice(&sequence.to_be_bytes());
+            packet.extend_from_slice(&[0, 0, 0, 0, 0x50, *flags, 0, 0, 0, 0, 0, 0]);
+            packet.extend_from_slice(bytes);
+            // Ethernet pads short frames.
+            packet.extend_from_slice(&[0xEE; 6]);
+            for number in [second, 500_000, packet.len() as u32, packet.len() as u32] {
+                file.extend_from_slice(&number.to_le_bytes());
+            }
+            file.extend_from_slice(&packet);
+        }
+        file
+    }
+
+    fn told(file: &[u8]) -> Option<Vec<String>> {
+        let mut all = Vec::new();
+        let is_capture = read(file, &mut |time, (from, _), piece| {
+            let piece = match piece {
+                Piece::Begin => "begin".to_owned(),
+                Piece::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+                Piece::Gap => "gap".to_owned(),
+            };
+            all.push(format!("{time} {} {piece}", from.port()));
+        });
+        is_capture.then_some(all)
+    }
+
+    /// Segments that come twice, too early, in parts, or after a wrap of their numbers.
+    #[test]
+    fn bytes_come_in_order_and_once() {
+        let file = capture(&[
+            (1, u32::MAX - 1, SYN, b""),
+            (1, u32::MAX, 0, b"ab"),
+            (2, 77, 0, b"late"),
+            (1, 3, 0, b"ef"),
+            (1, u32::MAX, 0, b"ab"),
+            (1, 0, 0, b"bcd"),
+            (1, 4, 0, b"fgh"),
+            (1, 900, SYN, b""),
+            (1, 901, 0, b"new"),
+        ]);
+        let expected = ["0.5 1 begin", "1.5 1 ab", "2.5 2 late", "5.5 1 cd", "5.5 1 ef", "6.5 1 gh"];
+        let again = ["7.5 1 begin", "8.5 1 new"];
+        assert_eq!(told(&file).unwrap(), [&expected[..], &again].concat());
+        for end in 0..file.len() {
+            told(&file[..end]);
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_lost_segment_is_bounded() {
+        let half = vec![b'x'; 65_000 / 2];
+        let mut segments = vec![(1, 0, SYN, &b""[..]), (1, 1, 0, b"a")];
+        let count = WAITING / half.len() + 1;
+        segments.extend((0..count).map(|at| (1, 3 + (at * half.len()) as u32, 0, &half[..])));
+        segments.push((1, 2, 0, b"b"));
+        let told = told(&capture(&segments)).unwrap();
+        assert_eq!(told.len(), 3);
+        assert!(told[2].ends_with("gap"), "and nothing after it");
+        segments.pop();
+        segments.pop();
+        let told = self::told(&capture(&segments)).unwrap();
+        assert_eq!(told.len(), 2, "as many as may wait");
+    }
+
+    #[test]
+    fn other_files_are_none_of_ours() {
+        for file in [&b""[..], b"FLV\x01", &[0xD4, 0xC3, 0xB2], &[3; 100]] {
+            assert_eq!(told(file), None);
+        }
+    }
+}
