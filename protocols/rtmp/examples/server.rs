@@ -103,8 +103,13 @@ impl Connection {
     fn open(id: u64, socket: TcpStream, streams: Arc<Streams>) -> Result<Self, Failure> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(LOOK))?;
-        let settings =
-            SessionSettings { limits: LIMITS.clone(), validate_handshake: true, chunk_size: CHUNK_SIZE };
+        let settings = SessionSettings {
+            limits: LIMITS.clone(),
+            validate_handshake: true,
+            chunk_size: CHUNK_SIZE,
+            // Other servers need not recognise this one.
+            instance: Arc::from(""),
+        };
         let chain = Chain::new(vec![Box::new(InboundRtmp::new(settings, Instant::now()))])?;
         let outbox = Outbox::new(socket.try_clone()?);
         let (order, orders) = channel();
