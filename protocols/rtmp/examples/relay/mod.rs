@@ -284,6 +284,7 @@ mod tests {
             duration_ms: -1,
             format,
             encoder: RtmpEncoder::make,
+            join: crtmp_media::Join::Policy,
         };
         (Player::new(id, &play, outbox, orders), received)
     }
