@@ -2,7 +2,8 @@
 //!
 //! A look-up cannot be called off: its thread stays until the system gives up, which takes long where a name server does
 //! not answer. So there are few threads, whoever asks for a name that is being looked up joins those who wait for it,
-//! names of one zone hold three quarters of the threads at most, and whoever has waited long enough is told so by a
+//! names of one zone, and all those that took too long the last time, hold three quarters of the threads at most, and
+//! whoever has waited long enough is told so by a
 //! thread that looks at the clock.
 
 use std::{
@@ -21,7 +22,7 @@ pub const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Look-ups that run at once, each on a thread.
 pub const LOOK_UPS: usize = 32;
 
-/// Those of them that may be for names with the same last two parts.
+/// Those of them that may be for names with the same last two parts, or for names that took too long the last time.
 pub const LOOK_UPS_OF_ZONE: usize = 24;
 
 /// Callers that may wait for the address of a name.
@@ -35,6 +36,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// The longest name, in bytes: a full one of the DNS with its dot.
 const NAME: usize = 254;
+
+/// What slow names count as; no zone is called so.
+const SLOW: &str = "\0slow";
 
 const NO_PORT: &str = "a port from 1 to 65535 is missing";
 const NO_THREAD: &str = "the system has no thread for the look-up of a name";
@@ -115,9 +119,14 @@ struct State {
     names: HashSet<Arc<str>>,
     /// Names that nobody looks up yet.
     line: VecDeque<Arc<str>>,
+    /// Threads that look names up.
     running: usize,
-    /// Of those that run, how many are of each zone.
-    zones: HashMap<Box<str>, usize>,
+    /// Names that are being looked up, with what they count as.
+    started: HashMap<Arc<str>, Arc<str>>,
+    /// Of those, how many count as what.
+    shares: HashMap<Arc<str>, usize>,
+    /// Names that took longer the last time than somebody waited.
+    slow: HashSet<Arc<str>>,
     /// There is a thread that looks at the clock.
     clock: bool,
 }
@@ -208,14 +217,18 @@ impl Shared {
     fn answer(&self, host: &str, found: &Found) {
         let mut state = self.lock();
         state.names.remove(host);
-        let zone = zone_of(host);
-        if let Some(count) = state.zones.get_mut(zone) {
+        if let Some(share) = state.started.remove(host)
+            && let Some(count) = state.shares.get_mut(&share)
+        {
             *count -= 1;
             if *count == 0 {
-                state.zones.remove(zone);
+                state.shares.remove(&share);
             }
         }
         let told = state.take(|name, _| name == host);
+        if !told.is_empty() {
+            state.slow.remove(host);
+        }
         drop(state);
         for waiting in told {
             waiting.tell(found);
@@ -227,6 +240,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
+            state.note_slow(now);
             let late = state.take(|_, waiting| waiting.until <= now);
             if !late.is_empty() {
                 state.forget_names();
@@ -266,13 +280,35 @@ impl Shared {
 }
 
 impl State {
-    /// The first name of the line whose zone has a thread left, for a thread that looks it up now.
+    /// The first name of the line that there is a thread left for, for a thread that looks it up now.
     fn next(&mut self) -> Option<Arc<str>> {
-        let free =
-            |host: &Arc<str>| self.zones.get(zone_of(host)).is_none_or(|running| *running < LOOK_UPS_OF_ZONE);
+        let free = |host: &Arc<str>| {
+            self.shares.get(self.share_of(host)).is_none_or(|running| *running < LOOK_UPS_OF_ZONE)
+        };
         let host = self.line.iter().position(free).and_then(|index| self.line.remove(index))?;
-        *self.zones.entry(zone_of(&host).into()).or_default() += 1;
+        let share: Arc<str> = self.share_of(&host).into();
+        *self.shares.entry(share.clone()).or_default() += 1;
+        self.started.insert(host.clone(), share);
         Some(host)
+    }
+
+    /// What a name counts as: its zone, or all that are slow.
+    fn share_of<'a>(&self, host: &'a str) -> &'a str {
+        if self.slow.contains(host) { SLOW } else { zone_of(host) }
+    }
+
+    /// Remembers the names that somebody has waited for in vain although they are being looked up: a thousand dead ones
+    /// shall not keep every thread again and again.
+    fn note_slow(&mut self, now: Instant) {
+        let Self { waiting, started, slow, .. } = self;
+        let is_slow = |host: &Arc<str>, waiting: &Waiting| waiting.until <= now && started.contains_key(host);
+        for (host, _) in waiting.values().filter(|(host, waiting)| is_slow(host, waiting)) {
+            // Who is forgotten is slow once more.
+            if slow.len() >= WAITING {
+                slow.clear();
+            }
+            slow.insert(host.clone());
+        }
     }
 
     /// Takes out those who wait and are meant.

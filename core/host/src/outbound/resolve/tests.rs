@@ -198,7 +198,37 @@ fn threads_are_few_and_a_zone_leaves_some_for_others() {
     }
     wait_until(|| resolver.0.lock().running == 0);
     let state = resolver.0.lock();
-    assert!(state.names.is_empty() && state.zones.is_empty() && state.line.is_empty());
+    assert!(state.names.is_empty() && state.shares.is_empty() && state.line.is_empty());
+}
+
+#[test]
+fn names_that_took_too_long_leave_threads_for_others_the_next_time() {
+    let (resolver, asked, go) = slow();
+    let (tell, told) = mpsc::channel();
+    let ask = |name: &str, timeout: Duration| {
+        let tell = tell.clone();
+        resolver.resolve(name, timeout, move |found| tell.send(found.is_ok()).unwrap());
+    };
+    // Of as many zones.
+    let dead: Vec<String> = (0..LOOK_UPS).map(|number| format!("dead{number}:80")).collect();
+    dead.iter().for_each(|name| ask(name, SHORT));
+    for _ in 0..LOOK_UPS {
+        assert!(!told.recv_timeout(PATIENCE).unwrap());
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    (0..LOOK_UPS).for_each(|_| go.send(()).unwrap());
+    wait_until(|| resolver.0.lock().running == 0);
+    dead.iter().for_each(|name| ask(name, PATIENCE));
+    (0..LOOK_UPS_OF_ZONE).for_each(|_| drop(asked.recv_timeout(PATIENCE).unwrap()));
+    assert!(asked.try_recv().is_err());
+    ask("alive:80", PATIENCE);
+    assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), "alive");
+    (0..=LOOK_UPS).for_each(|_| go.send(()).unwrap());
+    (0..=LOOK_UPS).for_each(|_| assert!(told.recv_timeout(PATIENCE).unwrap()));
+    // Whoever was in time is not slow any more.
+    wait_until(|| resolver.0.lock().running == 0);
+    let state = resolver.0.lock();
+    assert!(state.slow.is_empty() && state.shares.is_empty() && state.started.is_empty());
 }
 
 #[test]
