@@ -22,6 +22,7 @@ fn corpus() -> Corpus {
             ("amf0", fuzz::amf0),
             ("aggregate", fuzz::aggregate),
             ("session_order", fuzz::session_order),
+            ("client_order", fuzz::client_order),
             ("wire", fuzz::wire),
         ],
         seeds: seeds(),
@@ -57,6 +58,25 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
     ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),
 ];
 
+/// What servers say, in the notation of `fuzz::client_order`: a byte modulo 24 says what happens.
+const SERVERS: [(&str, &[u8]); 6] = [
+    // connect, yes, pull, stream 5, Play.Start, metadata, key frame, accept, sound, end, late media.
+    ("pull", &[0, 0, 11, 1, 9, 2, 5, 12, 5, 0, 18, 5, 0, 15, 5, 4, 17, 5, 1, 12, 5, 3, 15, 5, 8, 7, 8, 7]),
+    // connect, yes, push, three answers, stream 3, Publish.Start, accept, the source ends.
+    ("push", &[0, 0, 11, 2, 10, 2, 0, 9, 3, 0, 9, 4, 3, 12, 3, 1, 4, 7, 3, 8, 7, 8, 7]),
+    // Two pulls and a push, of which one is too many; the same number twice; refused here; stopped.
+    ("links", &[1, 0, 11, 1, 1, 2, 9, 2, 3, 9, 3, 3, 9, 3, 4, 15, 3, 5, 15, 4, 4, 6, 4, 17, 4, 7, 8, 6]),
+    // Nobody answers; then too late.
+    ("silence", &[0, 0, 11, 3, 1, 8, 6, 8, 6, 9, 2, 5, 9, 3, 5, 1, 9, 4, 5, 8, 6, 8, 6]),
+    // More waits for our verdict than there is room for.
+    ("held", &[1, 0, 11, 1, 9, 2, 5, 15, 5, 17, 5, 7, 17, 5, 7, 13, 5, 14, 3, 5, 4, 17, 5, 1, 19, 5, 7]),
+    // Orders too early and too late, commands of the server, pings, and the end.
+    (
+        "odd",
+        &[0, 1, 2, 3, 0, 0, 20, 2, 4, 11, 20, 2, 4, 20, 1, 3, 19, 1, 1, 12, 7, 7, 21, 3, 2, 9, 9, 23, 1, 3],
+    ),
+];
+
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = vec![
         ("handshake/simple".into(), handshake(HandshakeKind::Simple)),
@@ -78,6 +98,8 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let conversations =
         CONVERSATIONS.map(|(name, script)| (format!("session_order/{name}"), script.to_vec()));
     seeds.extend(conversations);
+    let words = SERVERS.map(|(name, script)| (format!("client_order/{name}"), script.to_vec()));
+    seeds.extend(words);
     let mut body = Vec::new();
     metadata().encode(&mut body);
     seeds.push(("amf0/metadata".into(), body));
@@ -218,5 +240,16 @@ proptest! {
         ),
     ) {
         fuzz::session_order(&[&[small, 0, 1, 18, 1, 1][..], &steps].concat());
+    }
+    /// The client's side with whatever a server says, connected and with a pull and a push under way.
+    #[test]
+    fn whatever_a_server_says_keeps_the_invariants(
+        small in 0..2_u8,
+        start in prop::sample::select(
+            vec![&[][..], &[0, 11], &[0, 11, 1, 9, 2, 5, 2, 9, 5, 3], &[0, 11, 1, 9, 2, 5, 15, 5, 4]],
+        ),
+        steps in prop::collection::vec(0..48_u8, 0..300),
+    ) {
+        fuzz::client_order(&[&[small][..], start, &steps].concat());
     }
 }

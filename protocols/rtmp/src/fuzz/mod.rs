@@ -2,8 +2,10 @@
 //!
 //! The tests run them over `testdata/corpus/<target>/`; a fuzzer calls them with what it makes up.
 
+mod client_order;
 mod session_order;
 
+pub use client_order::client_order;
 pub use session_order::session_order;
 
 use crtmp_media::Limits;
