@@ -443,3 +443,66 @@ fn a_play_that_was_given_up_ends_when_it_is_allowed() {
     assert_eq!(stage.connection.questions.len(), 0);
     assert_eq!(stage.orders("AnswerPlay"), Vec::<String>::new(), "nobody waits for it");
 }
+
+#[test]
+fn a_stream_that_would_come_from_itself_or_has_come_too_far_is_refused() {
+    let hops = Limits::default().hops;
+    let elsewhere = |count: usize| (0..count).map(|number| format!("there/live/{number}"));
+    let via = |marks: Vec<String>| marks.into_iter().fold(Via::default(), |via, mark| via.and(mark));
+    for (marks, refused) in [
+        (vec!["here/live/news".to_owned()], Some("has been here already")),
+        (vec!["there/live/a".to_owned(), "here/live/news".to_owned()], Some("has been here already")),
+        // Another stream of ours, and a stream of that name elsewhere.
+        (vec!["here/live/sport".to_owned(), "there/live/news".to_owned()], None),
+        (elsewhere(hops - 1).collect(), None),
+        (elsewhere(hops).collect(), None),
+        (elsewhere(hops + 1).collect(), Some("hops = 8")),
+    ] {
+        let mut stage = Stage::new(Hooks::default(), |_| {});
+        stage.connect(1);
+        let (request, slot, name) = (RequestId(1), StreamSlot(1), "news".to_owned());
+        let kind = PublishKind::Live;
+        stage.connection.on_publish(request, slot, name, kind, via(marks), &mut stage.shared);
+        let answer = stage.orders("AnswerPublish").pop().expect("an answer");
+        match refused {
+            Some(text) => assert!(answer.contains("BadName") && answer.contains(text), "{answer}"),
+            None => assert!(answer.contains("Accept"), "{answer}"),
+        }
+    }
+}
+
+#[test]
+fn where_a_stream_has_been_goes_with_it() {
+    let mut stage = Stage::new(Hooks::default(), |_| {});
+    stage.connect(1);
+    let (name, kind) = ("news".to_owned(), PublishKind::Live);
+    let via = Via::default().and("there/live/news".to_owned());
+    stage.connection.on_publish(RequestId(1), StreamSlot(1), name, kind, via, &mut stage.shared);
+    let push = crtmp_media::Push {
+        ticket: 1,
+        local: "news".to_owned(),
+        name: "up".to_owned(),
+        kind,
+        via: Via::default(),
+        again: false,
+    };
+    stage.connection.on_order(Command::Push(Box::new(push)), &mut stage.shared);
+    let order = stage.orders("Push").pop().expect("the order");
+    let there = order.find("there/live/news").expect("where it came from");
+    assert!(order.find("here/live/news").is_some_and(|here| here > there), "{order}");
+}
+
+#[test]
+fn nobody_is_asked_about_what_the_server_fetches_and_brings() {
+    let hooks = Hooks { publish: true, play: true, unpublish: true, ..Hooks::default() };
+    let mut stage = Stage::new(hooks, |_| {});
+    let application = stage.application.clone();
+    stage.connection.begin_outbound(application, Box::new(drop), &stage.shared);
+    stage.connection.settle_outbound(&mut stage.shared);
+    stage.publish(1, "news");
+    assert!(stage.orders("AnswerPublish").pop().is_some_and(|answer| answer.contains("Accept")));
+    assert_eq!(stage.told(), [""; 0]);
+    // But whoever ordered it hears of its end.
+    stage.give_up(1);
+    assert_eq!(stage.told(), ["unpublished news"]);
+}
