@@ -91,20 +91,20 @@ fn publish(
     wait: impl Fn(Duration) -> bool,
 ) -> io::Result<u64> {
     let started = host.now();
-    let (mut shift, mut newest, mut left_out) = (0, 0, 0);
+    let (mut shift, mut newest, mut left_out) = (0, None::<i64>, 0);
     loop {
         let mut tags = what.open()?;
         let mut first = true;
         while let Some(tag) = tags.next()? {
             let mut dts = tag.dts.saturating_add(shift);
-            if first || dts > newest + LONGEST_WAIT {
+            if first || newest.is_some_and(|newest| dts > newest + LONGEST_WAIT) {
                 // The first file begins now, its repetitions where it has ended.
-                let begin = if first && shift == 0 && newest == 0 { 0 } else { newest + SEAM };
+                let begin = newest.map_or(0, |newest| newest + SEAM);
                 shift += begin - dts;
                 dts = begin;
             }
             first = false;
-            newest = newest.max(dts);
+            newest = newest.max(Some(dts));
             let due = started + Duration::from_millis(dts.try_into().unwrap_or(0));
             if !wait(due.saturating_sub(host.now())) {
                 return Ok(left_out);

@@ -134,8 +134,8 @@ impl Processes {
     pub(crate) fn launch(&mut self, id: u64, launch: Launch, around: &Surroundings) -> Result<Value, String> {
         let most = usize::try_from(self.settings.max_processes).unwrap_or(usize::MAX);
         self.allowed.file(&launch.program.name)?;
-        if self.list.len() >= most {
-            // Who has ended makes room.
+        // Who has ended makes room; a reload may have left less of it than there are.
+        while self.list.len() >= most {
             let over = self.list.iter().position(Process::is_over).ok_or_else(|| {
                 format!("there are {most} processes (`processes.maxProcesses`); stop one, or allow more")
             })?;

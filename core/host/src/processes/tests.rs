@@ -322,6 +322,23 @@ fn there_are_as_many_as_the_limit_says_and_those_that_ended_make_room() {
 }
 
 #[test]
+fn a_lower_limit_holds_for_the_next_although_some_have_ended() {
+    let mut stage = Stage::new(&[("long", "exec sleep 1000"), ("short", "true")], 4, 1.0);
+    for name in ["long", "short", "short", "long"] {
+        stage.launch(name, &[], false).unwrap();
+    }
+    stage.mind();
+    stage.mind();
+    let mut settings = stage.processes.settings.clone();
+    settings.max_processes = 2;
+    let allowed = Allowed::read(&settings.allow).unwrap();
+    stage.processes.configure(&settings, allowed, &stage.around);
+    let full = stage.launch("long", &[], false).unwrap_err();
+    assert!(full.starts_with("there are 2 processes"), "{full}");
+    assert_eq!(stage.processes.entries().len(), 2, "those that run");
+}
+
+#[test]
 fn a_reload_ends_what_it_does_not_allow_any_more() {
     let mut stage = Stage::new(&[("stays", "exec sleep 1000"), ("goes", "exec sleep 1000")], 4, 1.0);
     stage.launch("stays", &[], true).unwrap();
