@@ -44,14 +44,15 @@ static LIMITS: LazyLock<Arc<Limits>> = LazyLock::new(Arc::default);
 
 fn main() -> ExitCode {
     shared::run("server", |args| match &args[..] {
-        [address] => serve(address),
+        [address] => {
+            let listener = TcpListener::bind(address);
+            serve(&listener.map_err(|error| format!("cannot listen at {address}: {error}"))?)
+        }
         _ => Err(USAGE.into()),
     })
 }
 
-fn serve(address: &str) -> Result<(), Failure> {
-    let listener =
-        TcpListener::bind(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
+fn serve(listener: &TcpListener) -> Result<(), Failure> {
     println!("listening at {}", listener.local_addr()?);
     let streams = Arc::new(Streams::default());
     let open = Arc::new(AtomicUsize::new(0));
@@ -248,4 +249,50 @@ impl Drop for Connection {
 
 fn bad_name(what: &str, text: String) -> Answer {
     Answer::Reject { code: format!("NetStream.{what}.BadName"), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use crtmp_media::Value;
+    use crtmp_rtmp::wire::Received;
+
+    use super::*;
+    use crate::shared::client::{Client, Url};
+
+    /// Two publishes on one connection, two plays on another: each picture comes out where it belongs.
+    #[test]
+    fn several_streams_of_one_connection_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("rtmp://{}/live", listener.local_addr().unwrap())).unwrap();
+        thread::spawn(move || serve(&listener).unwrap());
+        let (mut publisher, _) = Client::connect(&url).unwrap();
+        let (mut player, _) = Client::connect(&url).unwrap();
+        let mut streams = Vec::new();
+        for name in ["one", "two"] {
+            let up = publisher.create_stream().unwrap();
+            publisher.wire.call(up, "publish", Value::Null, vec![name.into(), "live".into()]).unwrap();
+            publisher.status("NetStream.Publish.Start").unwrap();
+            let down = player.create_stream().unwrap();
+            streams.push((up, down));
+        }
+        // The other way round, so that numbers alone lead nowhere.
+        for (name, (_, down)) in ["two", "one"].into_iter().zip(&streams) {
+            player.wire.call(*down, "play", Value::Null, vec![name.into()]).unwrap();
+            player.status("NetStream.Play.Start").unwrap();
+        }
+        for (at, (up, _)) in streams.iter().enumerate() {
+            publisher.wire.send_video(*up, 7, &[0x17, 1, 0, 0, 0, at as u8]).unwrap();
+        }
+        publisher.flush().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            match player.next(deadline).unwrap().expect("pictures come") {
+                Received::Video(message) => seen.push((message.stream, message.body[5])),
+                _ => {}
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [(streams[0].1, 1), (streams[1].1, 0)]);
+    }
 }

@@ -197,3 +197,33 @@ fn a_message_that_is_too_long_is_not_sent() {
     assert_eq!(client.send_video(1, 0, &vec![0; length]), Err(TooLong { length }));
     assert!(client.out.is_empty());
 }
+
+/// A server's answer to `connect`, word for word as servers of the Flash family are known to give it.
+#[test]
+fn a_connect_is_answered_as_clients_have_always_known() {
+    let (mut client, mut server) = pair();
+    client.call(0, "connect", Value::Object(vec![("app".into(), "live".into())]), vec![]).unwrap();
+    let (_, asked) = converse(&mut client, &mut server, usize::MAX);
+    let Some(Received::Command { command, .. }) = asked.last() else { panic!("{asked:?}") };
+    server.send_set_chunk_size(4096);
+    server.send_window_ack_size(10_000_000);
+    server.send_peer_bandwidth(10_000_000, BandwidthLimit::Soft);
+    let members =
+        [("fmsVer", Value::from("FMS/3,0,1,123")), ("capabilities", 31.0.into()), ("mode", 1.0.into())];
+    let properties = Value::Object(members.map(|(key, value)| (key.to_owned(), value)).to_vec());
+    let status = crate::message::Status::new("NetConnection.Connect.Success", "Connection succeeded.")
+        .with("clientid", 1_234_567.0)
+        .with("objectEncoding", 0.0);
+    let answer = Command::result(command.transaction, properties, vec![status.into()]);
+    server.send_command(0, &answer).unwrap();
+    server.send_user_control(UserControl::StreamBegin(0));
+    let (heard, _) = converse(&mut client, &mut server, usize::MAX);
+    let expected = [
+        Received::Control(Control::WindowAckSize(10_000_000)),
+        Received::Control(Control::PeerBandwidth { window: 10_000_000, limit: BandwidthLimit::Soft }),
+        Received::Command { stream: 0, command: answer },
+        Received::Control(Control::User(UserControl::StreamBegin(0))),
+    ];
+    assert_eq!(heard, expected);
+    assert_eq!(client.reader.chunk_size(), 4096);
+}
