@@ -53,19 +53,20 @@ fn call(url: &Url, command: &[String], listen: Duration) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Prints what came, with escapes where a terminal might obey it.
 fn show(started: Instant, received: &Received) {
     print!("{:8.3} ", started.elapsed().as_secs_f64());
     match received {
         Received::Open(kind) => println!("handshake done: {kind:?}"),
         Received::Command { stream, command } => {
-            println!("{} {} on {stream}", command.name, command.transaction);
+            println!("{} {} on {stream}", command.name.escape_debug(), command.transaction);
             for value in std::iter::once(&command.object).chain(&command.args) {
                 println!("{:9}  {value:?}", "");
             }
         }
         Received::Audio(message) => println!("audio, {} bytes", message.body.len()),
         Received::Video(message) => println!("video, {} bytes", message.body.len()),
-        Received::Data { data, .. } => println!("{} {:?}", data.name, data.args),
+        Received::Data { data, .. } => println!("{} {:?}", data.name.escape_debug(), data.args),
         Received::Control(control) => println!("{control:?}"),
         Received::Other(message) => println!("type {}, {} bytes", message.kind, message.body.len()),
     }

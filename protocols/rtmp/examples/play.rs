@@ -75,7 +75,7 @@ fn play(url: &Url, file: &Path, seconds: f64) -> Result<(), Failure> {
                     break "the stream has ended".to_owned();
                 }
                 Some(code) => {
-                    println!("{code}");
+                    println!("{}", code.escape_debug());
                     continue;
                 }
                 None => continue,

@@ -72,8 +72,10 @@ fn publish(file: &Path, url: &Url) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits, and listens meanwhile: pings are answered, and a server that ends the publish is heard.
+/// Waits, and listens meanwhile: pings are answered, and a server that ends the publish is heard. Whoever is late listens,
+/// too.
 fn wait(client: &mut Client, until: Instant) -> Result<(), Failure> {
+    let until = until.max(Instant::now() + Duration::from_millis(1));
     while let Some(received) = client.next(until)? {
         if let Some(status) = status(&received) {
             status?;

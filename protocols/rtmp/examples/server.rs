@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use crtmp_media::{Answer, Chain, Command, Env, Event, Limits, StreamName, StreamSlot, split_query};
 use crtmp_rtmp::layer::InboundRtmp;
 use crtmp_rtmp::session::SessionSettings;
-use relay::{Outbox, Streams};
+use relay::{Outbox, Play, Streams};
 use shared::Failure;
 
 const USAGE: &str = "usage: server ADDRESS:PORT";
@@ -90,9 +90,9 @@ struct Connection {
     chain: Chain,
     /// Bytes for the peer.
     outbox: Outbox,
-    /// What other threads want the chain to be told.
-    orders: Receiver<Command>,
-    order: Sender<Command>,
+    /// Plays whose stream is over: the threads of publishers say so.
+    ended: Receiver<Play>,
+    end: Sender<Play>,
     streams: Arc<Streams>,
     /// The application and instance that the peer has connected to.
     app: String,
@@ -113,9 +113,9 @@ impl Connection {
         };
         let chain = Chain::new(vec![Box::new(InboundRtmp::new(settings, Instant::now()))])?;
         let outbox = Outbox::new(socket.try_clone()?);
-        let (order, orders) = channel();
+        let (end, ended) = channel();
         let roles = HashMap::new();
-        Ok(Self { id, socket, chain, outbox, orders, order, streams, app: String::new(), roles })
+        Ok(Self { id, socket, chain, outbox, ended, end, streams, app: String::new(), roles })
     }
 
     /// The run loop: bytes in, orders in, time in; events and bytes out.
@@ -145,11 +145,12 @@ impl Connection {
         if self.chain.poll_timeout().is_some_and(|at| at <= env.now) {
             self.chain.on_timeout(env)?;
         }
-        while let Ok(order) = self.orders.try_recv() {
-            if let Command::SourceEnded { slot } = order {
+        while let Ok((slot, name)) = self.ended.try_recv() {
+            // The player may have turned to another stream meanwhile.
+            if matches!(self.roles.get(&slot), Some(Role::Plays(played)) if *played == name) {
                 self.roles.remove(&slot);
+                self.chain.on_command(Command::SourceEnded { slot }, env)?;
             }
-            self.chain.on_command(order, env)?;
         }
         while let Some(event) = self.chain.poll_event() {
             self.on_event(event, env)?;
@@ -189,7 +190,8 @@ impl Connection {
                 self.chain.on_command(Command::AnswerPlay { request, answer: Answer::Accept }, env)?;
                 self.flush()?;
                 println!("{}: plays {name}", self.id);
-                let player = relay::Player::new(self.id, &play, self.outbox.handle(), self.order.clone());
+                let player =
+                    relay::Player::new(self.id, &name, &play, self.outbox.handle(), self.end.clone());
                 self.streams.play(&name, player);
                 self.roles.insert(slot, Role::Plays(name));
             }
@@ -287,9 +289,8 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut seen = Vec::new();
         while seen.len() < 2 {
-            match player.next(deadline).unwrap().expect("pictures come") {
-                Received::Video(message) => seen.push((message.stream, message.body[5])),
-                _ => {}
+            if let Received::Video(message) = player.next(deadline).unwrap().expect("pictures come") {
+                seen.push((message.stream, message.body[5]));
             }
         }
         seen.sort_unstable();

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use crtmp_media::{
-    Command, Encoder, Format, Frame, MediaKind, Packet, PlayRequest, Role, Slice, StreamName, StreamSlot,
+    Encoder, Format, Frame, MediaKind, Packet, PlayRequest, Role, Slice, StreamName, StreamSlot,
 };
 use crtmp_rtmp::encoder::RtmpEncoder;
 
@@ -147,27 +147,37 @@ impl Stream {
     }
 }
 
+/// A play within its connection.
+pub(crate) type Play = (StreamSlot, StreamName);
+
 /// A play of a connection.
 pub(crate) struct Player {
     id: u64,
-    slot: StreamSlot,
+    play: Play,
     format: Format,
     encoder: RtmpEncoder,
     outbox: Handle,
-    orders: Sender<Command>,
+    /// Tells the connection's own thread that the stream is over.
+    end: Sender<Play>,
     paused: bool,
     waits_for_key: bool,
 }
 
 impl Player {
-    pub(crate) fn new(id: u64, play: &PlayRequest, outbox: Handle, orders: Sender<Command>) -> Self {
-        let encoder = RtmpEncoder::new(play.format);
-        let (slot, format) = (play.slot, play.format);
-        Self { id, slot, format, encoder, outbox, orders, paused: false, waits_for_key: true }
+    pub(crate) fn new(
+        id: u64,
+        name: &StreamName,
+        request: &PlayRequest,
+        outbox: Handle,
+        end: Sender<Play>,
+    ) -> Self {
+        let (play, format) = ((request.slot, name.clone()), request.format);
+        let encoder = RtmpEncoder::new(format);
+        Self { id, play, format, encoder, outbox, end, paused: false, waits_for_key: true }
     }
 
     fn is(&self, id: u64, slot: StreamSlot) -> bool {
-        (self.id, self.slot) == (id, slot)
+        (self.id, self.play.0) == (id, slot)
     }
 
     /// Sends a packet; false if the player is too slow and has been dropped.
@@ -179,9 +189,8 @@ impl Player {
         kept_up
     }
 
-    /// Tells the player that the stream is over, by way of its own thread.
     fn end(self) {
-        let _ = self.orders.send(Command::SourceEnded { slot: self.slot });
+        let _ = self.end.send(self.play);
     }
 }
 
@@ -273,8 +282,8 @@ mod tests {
         (Handle { sender, waiting: Arc::default(), socket }, receiver, peer)
     }
 
-    fn player(id: u64, outbox: Handle) -> (Player, Receiver<Command>) {
-        let (orders, received) = channel();
+    fn player(id: u64, outbox: Handle) -> (Player, Receiver<Play>) {
+        let (end, ended) = channel();
         let format = RtmpEncoder::format(1, 60_000);
         let play = PlayRequest {
             request: crtmp_media::RequestId(1),
@@ -286,7 +295,7 @@ mod tests {
             encoder: RtmpEncoder::make,
             join: crtmp_media::Join::Policy,
         };
-        (Player::new(id, &play, outbox, orders), received)
+        (Player::new(id, &name(), &play, outbox, end), ended)
     }
 
     fn frame(kind: MediaKind, role: Role, dts: i64, size: usize) -> Frame {
@@ -327,7 +336,7 @@ mod tests {
         streams.frame(&name(), frame(MediaKind::Audio, Role::Key, 5, 5));
         assert_eq!(times(&early), [0, 2, 3, 4, 5], "from a key frame on");
         let (outbox, late, _other_peer) = stuck();
-        let (newcomer, orders) = player(4, outbox);
+        let (newcomer, ended) = player(4, outbox);
         streams.play(&name(), newcomer);
         assert_eq!(times(&late), [0, 4, 5]);
         // Nobody writes what player 3 is sent; player 4 takes it all.
@@ -342,7 +351,7 @@ mod tests {
         }
         assert_eq!(lock(&streams.stream(&name())).players.len(), 1);
         streams.unpublish(&name());
-        assert!(matches!(orders.try_recv(), Ok(Command::SourceEnded { slot: StreamSlot(1) })));
+        assert_eq!(ended.try_recv(), Ok((StreamSlot(1), name())));
         assert!(lock(&streams.0).is_empty(), "nothing is left of it");
     }
 

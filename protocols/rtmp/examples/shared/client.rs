@@ -121,7 +121,7 @@ impl Client {
 
     /// The next message; nothing if none comes before `deadline`.
     pub(crate) fn next(&mut self, deadline: Instant) -> Result<Option<Received>, Failure> {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; 16 * 1024];
         loop {
             let (used, received) = self.wire.read(&self.unread)?;
             self.unread.drain(..used);
@@ -179,8 +179,9 @@ pub(crate) fn status(received: &Received) -> Option<Result<String, Failure>> {
     })
 }
 
-/// Code and description of a status.
+/// Code and description of a status, with escapes where a terminal might obey them.
 fn reason(command: &Command) -> String {
     let text = |key| command.args.first()?.get(key)?.as_str();
-    format!("{} {}", text("code").unwrap_or("(no code)"), text("description").unwrap_or_default())
+    let (code, description) = (text("code").unwrap_or("(no code)"), text("description").unwrap_or_default());
+    format!("{} {}", code.escape_debug(), description.escape_debug())
 }
