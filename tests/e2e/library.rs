@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 use crate::{SOON, file, free_port};
 
+/// All packages have the same.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A busy machine builds a few crates within this.
 const BUILD: Duration = Duration::from_secs(300);
 /// Enough for a film of [`SECONDS`].
@@ -33,12 +35,12 @@ fn the_package_builds_alone() {
     let task = "package -p crtmp-media -p crtmp-rtmp --offline --no-verify --allow-dirty";
     cargo(task).folder(root()).run().success();
     for name in ["crtmp-media", "crtmp-rtmp"] {
-        let package = folder.path().join(format!("package/{name}-0.1.0.crate"));
+        let package = folder.path().join(format!("package/{name}-{VERSION}.crate"));
         Launch::new("tar").args("xzf").arg(package).folder(folder.path()).run().success();
     }
-    let package = folder.path().join("crtmp-rtmp-0.1.0");
+    let package = folder.path().join(format!("crtmp-rtmp-{VERSION}"));
     for task in ["build", "build --no-default-features"] {
-        let media = "patch.crates-io.crtmp-media.path=\"../crtmp-media-0.1.0\"";
+        let media = format!("patch.crates-io.crtmp-media.path=\"../crtmp-media-{VERSION}\"");
         cargo(task).args("--offline --config").arg(media).folder(&package).run().success();
     }
 }
