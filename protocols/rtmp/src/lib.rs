@@ -12,9 +12,9 @@
 //! |---|---|---|---|
 //! | chunk | messages of a type, with a body | cuts messages, puts them together, obeys chunk sizes | [`chunk::ChunkReader`], [`chunk::ChunkWriter`] |
 //! | message | commands, audio, video, data, control | shakes hands, acknowledges, answers pings | [`wire::Wire`] |
-//! | session | questions and frames: may this peer connect, publish, play? | knows every command in every state, keeps order, watches the time | [`session::ServerSession`], [`layer::InboundRtmp`] |
+//! | session | questions and frames: may this peer connect, publish, play? | knows every command in every state, keeps order, watches the time | [`session::ServerSession`] and [`layer::InboundRtmp`], [`session::ClientSession`] and [`layer::OutboundRtmp`] |
 //!
-//! Look at captures with the first, talk to anything with the second, build a server on the third.
+//! Look at captures with the first, talk to anything with the second, build a server, or what pulls and pushes streams, on the third.
 //!
 //! # A run loop
 //!
@@ -111,7 +111,7 @@
 //! - [`message`]: what bodies say: control, commands, data. [`amf0`]: the notation in which they say it.
 //! - [`aggregate`]: several messages in one.
 //! - [`wire`]: all of these together, as one side of a connection.
-//! - [`session`]: the server's side of a connection, from handshake to end. [`layer`] puts it into a chain.
+//! - [`session`]: both sides of a connection, from handshake to end. [`layer`] puts them into a chain.
 //! - [`encoder`]: frames on their way out, encoded once for all players of a stream.
 //!
 //! # Features

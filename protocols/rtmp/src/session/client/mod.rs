@@ -53,7 +53,9 @@ impl ClientSession {
     pub fn on_open(&mut self, cx: &mut Cx<'_>) {
         let mut random = [0; RANDOM];
         cx.random(&mut random);
-        let handshake = ClientHandshake::new(HandshakeKind::Digest(Scheme::DigestFirst), &random);
+        // Flash Player's kind, where it is built in: some servers send H.264 to no other.
+        let kind = Scheme::ALL.last().map_or(HandshakeKind::Simple, |scheme| HandshakeKind::Digest(*scheme));
+        let handshake = ClientHandshake::new(kind, &random);
         cx.out().write_with(|out| handshake.start(out));
         self.handshake = Some(handshake);
         self.core.clock.open(cx.now());

@@ -38,8 +38,8 @@ fn what_is_not_rtmp_is_told_apart_by_its_first_byte() {
 /// HS-06, HS-09: each kind of handshake, right and wrong, with everything that follows glued to it.
 #[test]
 fn nothing_is_lost_that_is_glued_to_the_handshake() {
-    let [a, b] = Scheme::ALL.map(HandshakeKind::Digest);
-    for kind in [HandshakeKind::Simple, a, b] {
+    let digests = Scheme::ALL.map(HandshakeKind::Digest);
+    for kind in [&[HandshakeKind::Simple][..], &digests].concat() {
         for damage_c1 in [false, true] {
             let mut peer = Peer::new(Limits::default());
             let (mut hello, answer) = peer.open(kind);
@@ -82,6 +82,7 @@ fn a_client_that_sends_everything_at_once_is_served() {
 }
 
 /// A peer that claims the digest and answers it wrongly is refused, if that is wanted.
+#[cfg(feature = "digest")]
 #[test]
 fn a_wrong_answer_to_the_digest_is_refused_if_it_is_validated() {
     for validate in [true, false] {
