@@ -7,6 +7,7 @@
 //! * [`merging`]: how long messages wait for each other.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
+//! * [`links`]: pulls and pushes between servers.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`commands`]: what operators ask for.
 //! * [`faces`]: the same data through every face.
@@ -44,6 +45,7 @@ mod factories;
 mod hostile;
 mod library;
 mod limits;
+mod links;
 mod lua;
 mod merging;
 mod mistakes;

@@ -7,6 +7,7 @@
 //! * [`web`] asks other servers over HTTP, [`events`] tells them and files what happens; [`secrets`] keeps
 //!   passwords out of both.
 //! * [`outbound`] is where the server may connect to by itself, and what finds the addresses of names.
+//! * `links` pulls streams from other servers and pushes streams to them.
 //! * `processes` are the programs that commands launch.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
@@ -19,6 +20,7 @@ pub mod chains;
 pub mod commands;
 pub mod config;
 pub mod events;
+mod links;
 pub mod outbound;
 pub mod plugins;
 mod processes;

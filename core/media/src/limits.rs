@@ -187,6 +187,11 @@ limits! {
     stream_aliases: usize = 10_000, 0..=100_000;
     /// Ingest points (`createIngestPoint`); more are refused.
     ingest_points: usize = 1000, 0..=100_000;
+    /// Streams that are pulled from other servers and pushed to them (`externalStreams`, `pullStream`, `pushStream`); more
+    /// are refused.
+    links: usize = 10_000, 0..=100_000;
+    /// Connections for pulls and pushes that are being made at once; others wait for their turn.
+    link_attempts: usize = 64, 1..=10_000;
     /// Ports that commands have opened (`createService`); more are refused.
     services: usize = 64, 0..=1000;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.

@@ -18,7 +18,7 @@ use crtmp_media::{
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
-use crate::{aliases::Aliases, ingest::IngestPoints, report::WorkerReport};
+use crate::{aliases::Aliases, ingest::IngestPoints, outbound::SocketOptions, report::WorkerReport};
 
 /// Makes the chain of a new connection.
 pub type MakeChain = Box<dyn Fn() -> Result<Chain, Error> + Send + Sync>;
@@ -491,6 +491,8 @@ pub enum ToWorker {
         acceptor: Arc<Acceptor>,
         /// The application that has the connection.
         application: Arc<Application>,
+        /// What is set on its socket.
+        options: SocketOptions,
         /// Called with the connection, or with the reason why there is none.
         done: Box<dyn FnOnce(Result<ConnectionId, String>) + Send>,
     },

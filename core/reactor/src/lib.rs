@@ -62,6 +62,7 @@ pub use control::{
 pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;
 pub use observe::{FEED_SILENCE, Observer, See, Seen, SeenStream, Sight, Wants};
+pub use outbound::SocketOptions;
 pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 
 /// Connections that may wait to be accepted.
@@ -292,9 +293,21 @@ impl Workers {
         application: Arc<Application>,
         done: Box<dyn FnOnce(Result<ConnectionId, String>) + Send>,
     ) {
+        self.connect_with(SocketOptions::default(), address, acceptor, application, done);
+    }
+
+    /// [`connect`](Self::connect), with these options on the socket.
+    pub fn connect_with(
+        &self,
+        options: SocketOptions,
+        address: SocketAddr,
+        acceptor: Arc<Acceptor>,
+        application: Arc<Application>,
+        done: Box<dyn FnOnce(Result<ConnectionId, String>) + Send>,
+    ) {
         let worker = self.peers.least_loaded();
         self.peers.loads[worker].fetch_add(1, Ordering::Relaxed);
-        self.mailboxes[worker].post(ToWorker::Connect { address, acceptor, application, done });
+        self.mailboxes[worker].post(ToWorker::Connect { address, acceptor, application, options, done });
     }
 
     /// Hands a message to the worker of `connection`, or of a source.

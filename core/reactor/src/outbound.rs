@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use crtmp_relay::ConnectionId;
 use mio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::{
     connection::{Connection, State},
@@ -18,10 +19,46 @@ pub(crate) const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Told what has become of a connection.
 pub(crate) type Done = Box<dyn FnOnce(Result<ConnectionId, String>) + Send>;
 
+/// How long a connection that the server made may be silent before the system asks whether its far end is still there,
+/// how long until it asks again, and how often it asks for nothing.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 2);
+
+/// How long what was sent to such a far end may stay unacknowledged.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+
+/// What is set on the socket of a connection that the server makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SocketOptions {
+    /// Routers that a packet may pass (IP TTL, or hop limit); none: as the system says.
+    pub ttl: Option<u8>,
+    /// The type of service (IP TOS, or traffic class); none: as the system says.
+    pub tos: Option<u8>,
+}
+
 /// Begins to connect.
-pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<TcpStream> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
+    let system = SockRef::from(&socket);
+    // Nobody tells us of a far end that has lost its power, and a stream that is awaited sends nothing itself.
+    let (idle, interval, times) = KEEPALIVE;
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(times);
+    system.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    system.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    let SocketOptions { ttl, tos } = options;
+    match address {
+        SocketAddr::V4(_) => {
+            ttl.map_or(Ok(()), |ttl| system.set_ttl_v4(ttl.into()))?;
+            tos.map_or(Ok(()), |tos| system.set_tos_v4(tos.into()))?;
+        }
+        SocketAddr::V6(_) => {
+            ttl.map_or(Ok(()), |ttl| system.set_unicast_hops_v6(ttl.into()))?;
+            #[cfg(target_os = "linux")]
+            tos.map_or(Ok(()), |tos| system.set_tclass_v6(tos.into()))?;
+        }
+    }
     Ok(socket)
 }
 
@@ -54,7 +91,10 @@ impl Connection {
         let Some((done, _)) = self.connecting.take() else { return };
         match failed {
             None => {
-                slog::info!(self.log, "connected to {}", self.peer);
+                // A far end that takes connections and ends them at once is tried again and again.
+                if let Some(suppressed) = shared.gate.pass(self.peer.ip(), ("connected", "tcp"), shared.now) {
+                    slog::info!(self.log, "connected to {}", self.peer; "suppressed" => suppressed);
+                }
                 shared.counters.connected += 1;
                 self.see_created(shared);
                 self.see_connection(Sight::Registered, shared);
@@ -77,7 +117,8 @@ impl Connection {
 
     /// It will not be there: whoever waits for it is told.
     pub(crate) fn give_up(&mut self, done: Done, text: &str, shared: &mut Shared) {
-        slog::info!(self.log, "{text}");
+        // Whoever waits for it says so, where it is worth a line: some try for ever.
+        slog::debug!(self.log, "{text}");
         // Its application has heard nothing of it but this.
         self.owner = None;
         self.caller = None;

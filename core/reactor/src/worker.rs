@@ -390,12 +390,12 @@ impl Worker {
                 self.sources.close(source, "its application has ended it", &mut self.shared);
                 drop(done);
             }
-            ToWorker::Connect { address, acceptor, application, done } => {
+            ToWorker::Connect { address, acceptor, application, options, done } => {
                 if self.stop_at.is_some() {
                     self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
                     return done(Err("the server is shutting down".to_owned()));
                 }
-                self.connect(address, acceptor, application, done);
+                self.connect(address, acceptor, application, options, done);
             }
             ToWorker::Listen { listener, acceptor } => self.listen(listener, acceptor),
             ToWorker::Unlisten { address } => self.unlisten(address),
@@ -449,9 +449,10 @@ impl Worker {
         address: SocketAddr,
         acceptor: Arc<Acceptor>,
         application: Arc<Application>,
+        options: outbound::SocketOptions,
         done: outbound::Done,
     ) {
-        let socket = match outbound::connect(address) {
+        let socket = match outbound::connect(address, options) {
             Ok(socket) => socket,
             Err(error) => {
                 self.give_back();

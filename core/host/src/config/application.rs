@@ -74,6 +74,8 @@ pub struct Application {
     pub has_stream_aliases: bool,
     /// Whether its streams are published by the private names of ingest points (`createIngestPoint`) only.
     pub has_ingest_points: bool,
+    /// Streams that are pulled from other servers, each with the keys of `pullStream`.
+    pub external_streams: Vec<Map<String, Value>>,
     /// Filters that look at every frame of its publications, first to last; plugins bring them.
     pub filters: Vec<String>,
     /// Settings of filters, by their names.
@@ -171,6 +173,7 @@ impl Default for Application {
             max_command_bytes: None,
             has_stream_aliases: false,
             has_ingest_points: false,
+            external_streams: Vec::new(),
             filters: Vec::new(),
             filter_settings: Map::new(),
             settings: Map::new(),

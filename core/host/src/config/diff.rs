@@ -51,6 +51,8 @@ pub struct Diff {
     pub processes: bool,
     /// Whether anything changed of where the server may connect to.
     pub outbound_policy: bool,
+    /// Whether anything changed of which streams are pulled (`externalStreams`).
+    pub links: bool,
     /// Whether libraries or chains changed by their lists, `plugins` and `chains`: acceptors may mean other layers.
     pub chains: bool,
     /// The new value of `shutdownTimeout`, if it changed.
@@ -76,6 +78,7 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     };
     for application in &old.applications.list {
         if find(new, &application.name).is_none() {
+            diff.links |= !application.external_streams.is_empty();
             diff.removed_applications.push(application.name.clone());
         }
     }
@@ -84,11 +87,16 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     let moved = old.applications.root_directory != new.applications.root_directory;
     for application in &new.applications.list {
         match find(old, &application.name) {
-            None => diff.added_applications.push(application.clone()),
+            None => {
+                diff.links |= !application.external_streams.is_empty();
+                diff.added_applications.push(application.clone());
+            }
             Some(before) => {
-                // Neither concerns an instance that runs.
+                // None of them concerns an instance that runs.
                 let (acceptors, load_from) = (application.acceptors.clone(), application.load_from.clone());
-                let before = Application { acceptors, load_from, ..before };
+                let external_streams = application.external_streams.clone();
+                diff.links |= before.external_streams != external_streams;
+                let before = Application { acceptors, load_from, external_streams, ..before };
                 let elsewhere = moved && application.library.is_none() && application.app_dir.is_none();
                 // A filter is the instance's own, and its library may be another one now.
                 let refiltered = plugins && !application.filters.is_empty();

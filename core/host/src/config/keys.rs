@@ -110,7 +110,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
     refused(Scope::Application, "externSeekGenerator", VOD, Off::False),
     refused(Scope::Application, "externalSeekGenerator", VOD, Off::False),
     refused(Scope::Application, "storage", VOD, Off::Empty),
-    refused(Scope::Application, "externalStreams", Refusal::Later("pulling external streams"), Off::Empty),
     refused(
         Scope::Application,
         "authentication",

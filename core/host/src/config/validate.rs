@@ -4,9 +4,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crtmp_media::Seconds;
+use crtmp_media::{Limits, Seconds};
 
 use super::{Acceptor, Appender, AppenderKind, Application, ConfigError, Configuration, MergeWrite, quoted};
+use crate::{
+    links::{Definition, Direction},
+    outbound::Origin,
+};
 
 /// The longest name or alias of an application, in bytes.
 const NAME: usize = 255;
@@ -28,6 +32,19 @@ pub fn validate(configuration: &Configuration) -> Vec<ConfigError> {
     let applications = &configuration.applications.list;
     for (index, application) in applications.iter().enumerate() {
         check.application(&format!("configuration.applications[{}]", index + 1), application);
+        let path = format!("configuration.applications[{}].externalStreams", index + 1);
+        check.external_streams(&path, application, &configuration.limits);
+    }
+    let (links, most) = (
+        applications.iter().map(|one| one.external_streams.len()).sum::<usize>(),
+        configuration.limits.links,
+    );
+    if links > most {
+        check.error(
+            "configuration.applications",
+            format!("{links} externalStreams"),
+            format!("at most limits.links = {most} of them in all"),
+        );
     }
     check.unique_names(applications);
     check.one_default(applications);
@@ -216,6 +233,23 @@ impl Check {
         }
     }
 
+    fn external_streams(&mut self, path: &str, application: &Application, limits: &Limits) {
+        let mut seen = HashMap::new();
+        for (index, given) in application.external_streams.iter().enumerate() {
+            let path = format!("{path}[{}]", index + 1);
+            let origin = Origin::Configuration;
+            match Definition::read(Direction::Pull, &application.name, origin, given, limits) {
+                Ok(definition) => {
+                    if let Some(first) = seen.insert(definition.local.clone(), path.clone()) {
+                        let found = format!("{} again, after {first}", quoted(&definition.local));
+                        self.error(format!("{path}.localStreamName"), found, "a name of its own");
+                    }
+                }
+                Err(wrong) => self.error(format!("{path}.{}", wrong.key), wrong.found, wrong.expected),
+            }
+        }
+    }
+
     fn load_from(&mut self, path: &str, application: &Application) {
         if application.load_from.len() > Application::LOAD_FROM {
             let expected = format!("at most {} folders", Application::LOAD_FROM);
@@ -357,6 +391,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "maxCommandBytes",
     "hasStreamAliases",
     "hasIngestPoints",
+    "externalStreams",
     "filters",
     "filterSettings",
     "playWait",

@@ -39,6 +39,7 @@ use crate::{
     commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration},
     events::{Event, Events, Kind},
+    links::{self, Links},
     outbound::Outbound,
     web::Client,
 };
@@ -100,6 +101,7 @@ pub struct Server {
     events: Events,
     gathering: Gathering,
     swept: Instant,
+    links: Links,
     limits: Arc<Limits>,
     reactor: Reactor,
     workers: Workers,
@@ -175,6 +177,7 @@ impl Server {
         let events = Events::new(environment.log.clone(), &limits, web.clone());
         events.configure(&configuration.event_logger)?;
         let instance: Arc<str> = instance_id().map_err(system)?.into();
+        let (links, inbox) = Links::new();
         let reactor = Reactor::start(Setup {
             workers,
             limits: limits.clone(),
@@ -182,10 +185,18 @@ impl Server {
             routing: Arc::default(),
             log: environment.log.clone(),
             on_failure: environment.on_failure.clone(),
-            observer: observe::observer(&events),
+            observer: observe::observer(&events, &links),
             instance: instance.clone(),
         })
         .map_err(system)?;
+        let around = links::Surroundings {
+            log: environment.log.clone(),
+            limits: limits.clone(),
+            workers: reactor.workers(),
+            outbound: outbound.clone(),
+            instance: instance.clone(),
+        };
+        links.start(inbox, around).map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
         let post = environment.post.clone();
         let told = events.clone();
@@ -206,6 +217,7 @@ impl Server {
             events,
             gathering: Gathering::default(),
             swept: Instant::now(),
+            links,
             connections: HashMap::new(),
             aliases: Arc::new(Aliases::new(limits.stream_aliases)),
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
@@ -235,6 +247,7 @@ impl Server {
             server.open_bound(bound, false);
         }
         server.configure_processes(allowed);
+        server.resume_links();
         server.tell(Kind::ServerStarted, banner());
         Ok(server)
     }
@@ -305,6 +318,8 @@ impl Server {
         let until = Instant::now() + time;
         self.tell(Kind::ServerStopping, banner());
         let wait_for_state = self.end_state();
+        // Before the connections end: nothing is tried again.
+        self.links.stop();
         let workers = self.reactor.stop(time);
         wait_for_state(until);
         // Connections are gone; what applications still have to do about them gets a little time of its own.
@@ -407,6 +422,12 @@ impl Server {
             routing.deliver(application.name.as_str().into(), application.delivery());
         }
         self.workers.set_routing(&Arc::new(routing));
+        self.links.catalogue(self.libraries.catalogue.clone());
+        for application in &self.configuration.applications.list {
+            let Some(running) = self.applications.get(&application.name) else { continue };
+            let chunk_size = u32::try_from(application.chunk_size).unwrap_or(u32::MAX);
+            self.links.application(links::Instance { seen: running.seen.clone(), chunk_size });
+        }
     }
 
     fn open_bound(&mut self, bound: Bound, created: bool) {

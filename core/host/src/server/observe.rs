@@ -6,14 +6,25 @@ use crtmp_reactor::{ConnectionReport, Observer, Seen, SeenStream, Sight};
 use serde_json::{Value, json};
 
 use super::commands::{connections::carrier, streams::Stream};
-use crate::events::{Event, Events, Kind};
+use crate::{
+    events::{Event, Events, Kind},
+    links::Links,
+};
 
-/// Hands what workers see to the event logger.
-pub(super) fn observer(events: &Events) -> Arc<Observer> {
-    let (asked, told) = (events.clone(), events.clone());
+/// Hands what workers see to the event logger, and which streams there are to pushes.
+pub(super) fn observer(events: &Events, links: &Links) -> Arc<Observer> {
+    let (asked, told, links) = (events.clone(), events.clone(), links.clone());
+    let comes_or_goes = |sight| matches!(sight, Sight::InStreamCreated | Sight::InStreamClosed);
     Arc::new(Observer {
-        wants: Box::new(move |sight| asked.wants(kind_of(sight))),
+        wants: Box::new(move |sight| comes_or_goes(sight) || asked.wants(kind_of(sight))),
         see: Box::new(move |sight, seen| {
+            if let (true, Seen::Stream(seen)) = (comes_or_goes(sight), &seen) {
+                let live = sight == Sight::InStreamCreated;
+                links.stream(seen.application.clone(), seen.stream.name.clone(), seen.stream.unique, live);
+                if !told.wants(kind_of(sight)) {
+                    return;
+                }
+            }
             let payload = match seen {
                 Seen::Connection(connection) => of_connection(sight, &connection),
                 Seen::Stream(seen) => of_stream(sight, &seen),

@@ -40,6 +40,8 @@ pub struct Plan {
     pub processes: bool,
     /// Whether it would change where the server may connect to.
     pub outbound_policy: bool,
+    /// Whether it would change which streams are pulled (`externalStreams`).
+    pub external_streams: bool,
     /// Whether it would change the lists of libraries or chains, so that new connections may get other layers.
     pub chains: bool,
     /// Applications that would go on with a library that `loadApplication` has loaded.
@@ -174,6 +176,7 @@ impl Server {
             event_logger: diff.event_logger.is_some(),
             processes: diff.processes,
             outbound_policy: diff.outbound_policy,
+            external_streams: diff.links,
             chains: diff.chains,
             keep_loaded,
             sessions_with_old_application,
@@ -355,6 +358,7 @@ impl Server {
         if diff.chains || !reloaded.started.is_empty() {
             self.reopen_ports();
         }
+        self.resume_links();
         self.sweep();
         Ok(reloaded)
     }

@@ -119,6 +119,14 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
             misspelt_back(acceptor);
         }
     });
+    entries(application, "externalStreams", path, mistakes, |stream, path, mistakes| {
+        if !stream.is_object() {
+            // It may hold a password, so it is not shown.
+            let mistake = ConfigError::new(path, "something that is no table", "a table with `uri`");
+            mistakes.push(mistake.suggest("put one more pair of braces around it"));
+            *stream = json!({ "uri": "rtmp://localhost/live/stream" });
+        }
+    });
     set_apart(application, APPLICATION_KEYS, "settings");
 }
 

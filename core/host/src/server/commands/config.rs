@@ -14,7 +14,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                 Access::Read,
                 &[],
                 "Lists by groups what commands have set up: what stateFile keeps over a restart, and launched processes, \
-                 which end with the server. Secrets are shown as *** \
+                 which end with the server; beside that the pulls that the configuration sets up (externalStreams). Of \
+                 pulls and pushes it says what they are doing. Secrets are shown as *** \
                  to callers that have not all rights.",
             ),
             |server, run| Outcome::Data(list(server, run)),
@@ -44,7 +45,7 @@ pub(super) fn commands() -> Vec<Builtin> {
                     ),
                 ],
                 "Undoes what commands have set up, one by its number or a whole group, and forgets it. Streams that \
-                 run go on; processes end.",
+                 run go on, but for those that are pulled or pushed; processes end.",
             ),
             |server, run| match remove(server, run) {
                 Ok(removed) => Outcome::Done("the configuration is removed", removed),
@@ -56,6 +57,9 @@ pub(super) fn commands() -> Vec<Builtin> {
 
 fn list(server: &Server, run: &Run<'_>) -> Value {
     let group = |kind: &&str| {
+        if matches!(*kind, kept::PULL | kept::PUSH) {
+            return ((*kind).to_owned(), server.link_entries(kind).into());
+        }
         let entries = server.state.kept.entries().filter(|(_, entry)| entry.kind == *kind);
         let entries = entries.map(|(id, entry)| ingest::show(id, &entry.value, run.caller.rights));
         let mut entries: Vec<Value> = entries.collect();
@@ -69,6 +73,9 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
 
 fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
     let id = run.params.whole("id").unwrap_or_default();
+    if let Some(entry) = server.link_entry(id) {
+        return Outcome::Data(entry);
+    }
     let Some(entry) = server.state.kept.get(id) else {
         if let Some(process) =
             server.process_entries(run.caller.rights).into_iter().find(|entry| entry["configId"] == id)
@@ -91,7 +98,10 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             processes.push(id);
             Vec::new()
         }
-        (Some(id), None) => vec![(id, server.state.kept.remove(id)?)],
+        (Some(id), None) => {
+            server.may_remove_link(id)?;
+            vec![(id, server.state.kept.remove(id)?)]
+        }
         (None, Some(group)) => {
             let all = server.process_entries(run.caller.rights);
             let meant = all.iter().filter(|entry| group == kept::PROCESS || entry["groupName"] == group);
@@ -118,6 +128,9 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             kept::INGEST_POINTS => ingest::forget(server, &entry.value),
             _ => {}
         }
+    }
+    if gone.iter().any(|(_, entry)| matches!(entry.kind, kept::PULL | kept::PUSH)) {
+        server.resume_links();
     }
     slog::info!(server.environment.log, "configurations are removed by command";
         "count" => gone.len() + processes.len(), "caller" => %run.caller);

@@ -15,11 +15,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ingest, limits};
+use super::{ingest, limits, links};
 use crate::config::{ConfigError, quoted};
 
 /// The kinds of entries, which are also the groups of `listConfig`.
-pub(super) const KINDS: &[&str] = &[INGEST_POINTS, LIMITS, PROCESS];
+pub(super) const KINDS: &[&str] = &[PULL, PUSH, INGEST_POINTS, LIMITS, PROCESS];
+/// Streams that are pulled.
+pub(super) const PULL: &str = "pull";
+/// Streams that are pushed.
+pub(super) const PUSH: &str = "push";
 /// Ingest points.
 pub(super) const INGEST_POINTS: &str = "ingestPoints";
 /// Limits that commands have set.
@@ -249,6 +253,7 @@ fn check(kind: &str, value: &Value) -> Result<(), &'static str> {
     match kind {
         INGEST_POINTS => ingest::check(value),
         LIMITS => limits::check(value),
+        PULL | PUSH => links::check(value),
         _ if value.is_object() => Ok(()),
         _ => Err("a table"),
     }
@@ -351,8 +356,8 @@ mod tests {
             (r#"{"version":2,"lastId":0,"entries":[]}"#, "of version 2"),
             (r#"{"version":1,"lastId":0,"entries":[],"more":1}"#, "does not belong there at line 1"),
             (
-                r#"{"version":1,"lastId":0,"entries":[{"configId":1,"kind":"pull","value":{}}]}"#,
-                "the kind \"pull\" in entries[1]",
+                r#"{"version":1,"lastId":0,"entries":[{"configId":1,"kind":"record","value":{}}]}"#,
+                "the kind \"record\" in entries[1]",
             ),
             (
                 r#"{"version":1,"lastId":0,"entries":[{"configId":1,"kind":"limits","value":{"limit":"x"}}]}"#,

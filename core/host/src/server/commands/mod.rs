@@ -13,6 +13,7 @@ mod general;
 mod ingest;
 mod kept;
 mod limits;
+mod links;
 mod metrics;
 pub(super) mod processes;
 pub(super) mod services;
@@ -68,6 +69,7 @@ const SUBJECTS: &[(&str, Subject)] = &[
     ("Limits", limits::commands),
     ("Aliases", aliases::commands),
     ("Ingest points", ingest::commands),
+    ("Pulls and pushes", links::commands),
     ("Stored configuration", config::commands),
     ("Timers", timers::commands),
     ("Processes", processes::commands),
@@ -99,6 +101,7 @@ pub(super) struct State {
     connections_limit: u64,
     timers: timers::Timers,
     processes: Processes,
+    links: links::Known,
 }
 
 impl State {

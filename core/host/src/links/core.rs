@@ -1,0 +1,670 @@
+//! All pulls and pushes as a state machine: what happens goes in, what is to be done comes out. No I/O, no clock.
+//!
+//! A link that wants to run looks for a connection ([`Peer`]) that leads where it wants to and has room, or has one made.
+//! Connections that are not there yet stand in a line, and so many of them are made at once. Whatever fails goes to
+//! [`Core::fail`], which says when the link is tried again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crtmp_media::{CallOutcome, Command, Limits, Pull, Push, Value, Via};
+use crtmp_reactor::SocketOptions;
+
+use super::{
+    definition::{Definition, Direction},
+    link::{Link, Phase, REDIRECTS, State, View},
+    said::{connect_object, failure, redirect},
+    uri::Target,
+};
+use crate::outbound::Origin;
+
+/// Lines about links within [`LOG_PERIOD`]; more are only counted.
+const LOG_LINES: u32 = 20;
+
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A link is to run.
+    Add(u64, Arc<Definition>),
+    /// It is not, any more.
+    Remove(u64),
+    /// A publish has begun here, or ended.
+    Stream { application: Arc<str>, name: String, publish: u64, live: bool },
+    /// The addresses of a peer.
+    Found(u64, Result<Vec<SocketAddr>, String>),
+    /// A connection to a peer is there, or will not be.
+    Made(u64, Result<u64, String>),
+    /// An order has its result.
+    Result { ticket: u64, outcome: CallOutcome, args: Vec<Value> },
+    /// An order met nobody.
+    Missed(u64),
+    /// A publish by a connection has ended: something pulled.
+    Unpublished { connection: u64, stream: u32 },
+    /// A play by a connection has ended: something pushed.
+    Unplayed { connection: u64, stream: u32 },
+    /// A connection has ended.
+    Closed { connection: u64, reason: String },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Find the addresses of a peer: answered by [`Input::Found`].
+    Find { peer: u64, origin: Origin, scheme: &'static str, host_and_port: String },
+    /// Connect to a peer: answered by [`Input::Made`].
+    Connect { peer: u64, address: SocketAddr, application: String, options: SocketOptions, own_chunks: bool },
+    /// Order something from the connection of a peer: answered by [`Input::Result`], [`Input::Missed`], or the
+    /// connection's end.
+    Order { peer: u64, connection: u64, order: Command },
+    /// End a stream of a connection.
+    End { connection: u64, stream: u32, publishes: bool },
+    /// Close a connection.
+    Close(u64),
+    /// A peer is no more.
+    Forget(u64),
+    /// Write a line.
+    Log { link: u64, text: String, suppressed: u64, bad: bool },
+}
+
+/// All links.
+pub(super) struct Core {
+    links: BTreeMap<u64, Link>,
+    peers: HashMap<u64, Peer>,
+    /// Of peers that several links may share, the newest of each kind.
+    shared: HashMap<Key, u64>,
+    by_connection: HashMap<u64, u64>,
+    tickets: HashMap<u64, Owed>,
+    /// Peers whose turn to connect has not come.
+    line: VecDeque<u64>,
+    /// Peers that are being made.
+    attempts: usize,
+    timers: BTreeSet<(Instant, u64)>,
+    /// Who publishes each stream here. Each name is there twice for a moment when one publisher follows another.
+    live: HashMap<Arc<str>, HashMap<String, HashSet<u64>>>,
+    /// The pushes of each stream.
+    pushes: HashMap<(String, String), Vec<u64>>,
+    last: u64,
+    most_attempts: usize,
+    most_streams: usize,
+    random: u32,
+    now: Instant,
+    unix: u64,
+    logged: (Instant, u32),
+    actions: Vec<Action>,
+    /// Links that look different now.
+    changed: BTreeSet<u64>,
+}
+
+/// A connection, there or on its way.
+struct Peer {
+    key: Key,
+    stage: Stage,
+    address: Option<SocketAddr>,
+    links: Vec<u64>,
+}
+
+/// What links must have in common to share a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    application: String,
+    origin: Origin,
+    scheme: &'static str,
+    host_and_port: String,
+    app: String,
+    /// What is said when connecting.
+    connect: Vec<(&'static str, String)>,
+    options: SocketOptions,
+    own_chunks: bool,
+    /// A number where it is not shared.
+    alone: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    InLine,
+    Finding,
+    /// With the addresses that are left.
+    Connecting(VecDeque<SocketAddr>),
+    /// The far end has been asked to let us in.
+    Calling(u64),
+    Up(u64),
+}
+
+struct Owed {
+    peer: u64,
+    /// None: the answer to connect.
+    link: Option<(u64, Direction)>,
+}
+
+impl Core {
+    pub(super) fn new(limits: &Limits, now: Instant, seed: u32) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            peers: HashMap::new(),
+            shared: HashMap::new(),
+            by_connection: HashMap::new(),
+            tickets: HashMap::new(),
+            line: VecDeque::new(),
+            attempts: 0,
+            timers: BTreeSet::new(),
+            live: HashMap::new(),
+            pushes: HashMap::new(),
+            last: 0,
+            most_attempts: limits.link_attempts,
+            most_streams: limits.message_streams,
+            random: seed | 1,
+            now,
+            unix: 0,
+            logged: (now, 0),
+            actions: Vec::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// The time is `now`; `unix` are the seconds since 1970.
+    pub(super) fn on_time(&mut self, now: Instant, unix: u64) {
+        (self.now, self.unix) = (now, unix);
+        while let Some((at, id)) = self.timers.first().copied()
+            && at <= now
+        {
+            self.timers.pop_first();
+            self.begin(id);
+        }
+    }
+
+    /// When [`Self::on_time`] is to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What is to be done, in this order.
+    pub(super) fn actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Links that look different now, with what they look like; none: they are gone.
+    pub(super) fn changed(&mut self) -> Vec<(u64, Option<View>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|id| (id, self.links.get(&id).map(Link::view))).collect()
+    }
+
+    /// Takes in what has happened.
+    pub(super) fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Add(id, definition) => self.add(id, definition),
+            Input::Remove(id) => self.remove(id),
+            Input::Stream { application, name, publish, live } => {
+                self.on_stream(&application, name, publish, live);
+            }
+            Input::Found(peer, found) => self.on_found(peer, found),
+            Input::Made(peer, made) => self.on_made(peer, made),
+            Input::Result { ticket, outcome, args } => self.on_result(ticket, outcome, &args),
+            Input::Missed(ticket) => {
+                let text = Value::Object(vec![("description".to_owned(), "the connection has ended".into())]);
+                self.on_result(ticket, CallOutcome::Error, &[Value::Null, text]);
+            }
+            Input::Unpublished { connection, stream } => {
+                self.on_stream_end(connection, stream, Direction::Pull);
+            }
+            Input::Unplayed { connection, stream } => {
+                self.on_stream_end(connection, stream, Direction::Push);
+            }
+            Input::Closed { connection, reason } => self.on_closed(connection, &reason),
+        }
+    }
+
+    fn add(&mut self, id: u64, definition: Arc<Definition>) {
+        if definition.direction == Direction::Push {
+            let key = (definition.application.clone(), definition.local.clone());
+            self.pushes.entry(key).or_default().push(id);
+        }
+        self.links.insert(id, Link::new(definition, self.unix));
+        self.begin(id);
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.changed.insert(id);
+        let definition = &link.definition;
+        if definition.direction == Direction::Push {
+            let key = (definition.application.clone(), definition.local.clone());
+            if let Some(ids) = self.pushes.get_mut(&key) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.pushes.remove(&key);
+                }
+            }
+        }
+        match link.state {
+            State::Resting(at) => {
+                self.timers.remove(&(at, id));
+            }
+            State::On { peer, phase } => self.leave(peer, id, phase, definition.direction),
+            State::Waiting | State::Ended => {}
+        }
+    }
+
+    /// A link does not use a connection any more.
+    fn leave(&mut self, peer: u64, id: u64, phase: Phase, direction: Direction) {
+        let Some(found) = self.peers.get_mut(&peer) else { return };
+        found.links.retain(|other| *other != id);
+        if found.links.is_empty() {
+            return self.abandon(peer);
+        }
+        // One that is asked for ends when it is there: its ticket says so.
+        if let (Phase::Running(stream, _), Stage::Up(connection)) = (phase, &found.stage) {
+            let (connection, publishes) = (*connection, direction == Direction::Pull);
+            self.actions.push(Action::End { connection, stream, publishes });
+        }
+    }
+
+    /// Nobody uses a connection any more.
+    fn abandon(&mut self, peer: u64) {
+        let Some(found) = self.peers.get(&peer) else { return };
+        if self.shared.get(&found.key) == Some(&peer) {
+            self.shared.remove(&found.key);
+        }
+        match found.stage {
+            // It counts as an attempt until it is known what has become of it.
+            Stage::Finding | Stage::Connecting(_) => {}
+            Stage::InLine => {
+                self.line.retain(|other| *other != peer);
+                self.drop_peer(peer);
+            }
+            Stage::Calling(connection) | Stage::Up(connection) => {
+                self.actions.push(Action::Close(connection));
+                self.drop_peer(peer);
+            }
+        }
+    }
+
+    /// Forgets a connection; who was on it is returned.
+    fn drop_peer(&mut self, peer: u64) -> Vec<u64> {
+        let Some(gone) = self.peers.remove(&peer) else { return Vec::new() };
+        if self.shared.get(&gone.key) == Some(&peer) {
+            self.shared.remove(&gone.key);
+        }
+        match gone.stage {
+            Stage::InLine => {}
+            Stage::Finding | Stage::Connecting(_) => self.attempt_over(),
+            Stage::Calling(connection) => {
+                self.by_connection.remove(&connection);
+                self.attempt_over();
+            }
+            Stage::Up(connection) => {
+                self.by_connection.remove(&connection);
+            }
+        }
+        self.tickets.retain(|_, owed| owed.peer != peer);
+        self.actions.push(Action::Forget(peer));
+        gone.links
+    }
+
+    /// Has a link run, or wait for its stream.
+    fn begin(&mut self, id: u64) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.changed.insert(id);
+        let definition = link.definition.clone();
+        if definition.direction == Direction::Push && !is_live(&self.live, &definition) {
+            return link.wait(self.now, self.unix);
+        }
+        let Some(target) = link.target() else { return };
+        let mut key = key_of(&definition, target, link.redirect.is_some());
+        let mut joined = None;
+        if link.alone {
+            key.alone = Some(id);
+        } else if let Some(peer) = self.shared.get(&key).copied()
+            && let Some(found) = self.peers.get_mut(&peer)
+            && found.links.len() < self.most_streams
+        {
+            found.links.push(id);
+            joined = Some((peer, matches!(found.stage, Stage::Up(_))));
+        }
+        if let Some((peer, is_up)) = joined {
+            link.join(peer, self.unix);
+            if is_up {
+                self.order(id);
+            }
+            return;
+        }
+        self.last += 1;
+        let peer = self.last;
+        link.join(peer, self.unix);
+        self.shared.insert(key.clone(), peer);
+        self.peers.insert(peer, Peer { key, stage: Stage::InLine, address: None, links: vec![id] });
+        self.line.push_back(peer);
+        self.next_in_line();
+    }
+
+    fn next_in_line(&mut self) {
+        while self.attempts < self.most_attempts
+            && let Some(peer) = self.line.pop_front()
+        {
+            let Some(found) = self.peers.get_mut(&peer) else { continue };
+            found.stage = Stage::Finding;
+            self.attempts += 1;
+            let Key { origin, scheme, host_and_port, .. } = found.key.clone();
+            self.actions.push(Action::Find { peer, origin, scheme, host_and_port });
+        }
+    }
+
+    fn attempt_over(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+        self.next_in_line();
+    }
+
+    fn on_found(&mut self, peer: u64, found: Result<Vec<SocketAddr>, String>) {
+        match found {
+            Ok(addresses) => {
+                let Some(known) = self.peers.get_mut(&peer) else { return };
+                known.stage = Stage::Connecting(addresses.into());
+                self.connect(peer, "there is no address");
+            }
+            Err(cause) => self.fail_peer(peer, &cause),
+        }
+    }
+
+    /// Tries the next address of a peer.
+    fn connect(&mut self, peer: u64, cause: &str) {
+        let Some(found) = self.peers.get_mut(&peer) else { return };
+        let next = match &mut found.stage {
+            Stage::Connecting(addresses) if !found.links.is_empty() => addresses.pop_front(),
+            _ => None,
+        };
+        let Some(address) = next else { return self.fail_peer(peer, cause) };
+        found.address = Some(address);
+        let Key { application, options, own_chunks, .. } = found.key.clone();
+        self.actions.push(Action::Connect { peer, address, application, options, own_chunks });
+    }
+
+    fn on_made(&mut self, peer: u64, made: Result<u64, String>) {
+        let connection = match made {
+            Ok(connection) => connection,
+            Err(cause) => return self.connect(peer, &cause),
+        };
+        let Some(found) = self.peers.get_mut(&peer) else {
+            return self.actions.push(Action::Close(connection));
+        };
+        if found.links.is_empty() {
+            self.actions.push(Action::Close(connection));
+            self.drop_peer(peer);
+            return;
+        }
+        found.stage = Stage::Calling(connection);
+        let (args, address, ids) =
+            (vec![connect_object(&found.key.app, &found.key.connect)], found.address, found.links.clone());
+        self.by_connection.insert(connection, peer);
+        for id in ids {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.connected(connection, address);
+                self.changed.insert(id);
+            }
+        }
+        let ticket = self.owe(peer, None);
+        let order = Command::Call { ticket: Some(ticket), command: "connect".to_owned(), args };
+        self.actions.push(Action::Order { peer, connection, order });
+    }
+
+    fn owe(&mut self, peer: u64, link: Option<(u64, Direction)>) -> u64 {
+        self.last += 1;
+        self.tickets.insert(self.last, Owed { peer, link });
+        self.last
+    }
+
+    /// Asks for the stream of a link whose connection is up.
+    fn order(&mut self, id: u64) {
+        let Some(link) = self.links.get(&id) else { return };
+        let State::On { peer, .. } = link.state else { return };
+        let Some(Peer { stage: Stage::Up(connection), address, .. }) = self.peers.get(&peer) else { return };
+        let (connection, address) = (*connection, *address);
+        let definition = link.definition.clone();
+        let name = link.target().map(|target| target.stream.clone()).unwrap_or_default();
+        let ticket = self.owe(peer, Some((id, definition.direction)));
+        let local = definition.local.clone();
+        let order = match definition.direction {
+            Direction::Pull => {
+                let Definition { start_ms, duration_ms, .. } = *definition;
+                Command::Pull(Box::new(Pull { ticket, name, local, start_ms, duration_ms }))
+            }
+            Direction::Push => {
+                let (kind, via) = (definition.publish, Via::default());
+                Command::Push(Box::new(Push { ticket, local, name, kind, via, again: false }))
+            }
+        };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.state = State::On { peer, phase: Phase::Ordered(ticket) };
+            link.connected(connection, address);
+            self.changed.insert(id);
+        }
+        self.actions.push(Action::Order { peer, connection, order });
+    }
+
+    fn on_result(&mut self, ticket: u64, outcome: CallOutcome, args: &[Value]) {
+        let Some(Owed { peer, link }) = self.tickets.remove(&ticket) else { return };
+        match link {
+            None => self.on_connected(peer, outcome, args),
+            Some((id, direction)) => self.on_link_result(peer, ticket, (id, direction), outcome, args),
+        }
+    }
+
+    fn on_connected(&mut self, peer: u64, outcome: CallOutcome, args: &[Value]) {
+        let Some(found) = self.peers.get_mut(&peer) else { return };
+        let Stage::Calling(connection) = found.stage else { return };
+        if outcome == CallOutcome::Result {
+            found.stage = Stage::Up(connection);
+            let ids = found.links.clone();
+            self.attempt_over();
+            return ids.into_iter().for_each(|id| self.order(id));
+        }
+        self.actions.push(Action::Close(connection));
+        let cause = failure("connect", outcome, args);
+        let to = redirect(args);
+        for id in self.drop_peer(peer) {
+            if !self.follow(id, to.as_deref()) {
+                self.fail(id, &cause);
+            }
+        }
+    }
+
+    fn on_link_result(
+        &mut self,
+        peer: u64,
+        ticket: u64,
+        (id, direction): (u64, Direction),
+        outcome: CallOutcome,
+        args: &[Value],
+    ) {
+        let expected = State::On { peer, phase: Phase::Ordered(ticket) };
+        let is_awaited = self.links.get(&id).is_some_and(|link| link.state == expected);
+        let stream = args.first().and_then(Value::as_u32);
+        let Some(found) = self.peers.get_mut(&peer) else { return };
+        if outcome == CallOutcome::Result {
+            let Stage::Up(connection) = found.stage else { return };
+            let stream = stream.unwrap_or_default();
+            if !is_awaited {
+                let publishes = direction == Direction::Pull;
+                return self.actions.push(Action::End { connection, stream, publishes });
+            }
+            if let Some(link) = self.links.get_mut(&id) {
+                link.run(peer, stream, self.now, self.unix);
+                let text = format!("{} of {:?} runs", direction.name(), link.definition.local);
+                self.changed.insert(id);
+                self.log(id, text, 0, false);
+            }
+            return;
+        }
+        if !is_awaited {
+            return;
+        }
+        let is_shared = found.links.len() > 1;
+        found.links.retain(|other| *other != id);
+        if found.links.is_empty() {
+            self.abandon(peer);
+        }
+        if self.follow(id, redirect(args).as_deref()) {
+            return;
+        }
+        let verb = if direction == Direction::Pull { "play" } else { "publish" };
+        let cause = failure(verb, outcome, args);
+        if let Some(link) = self.links.get_mut(&id).filter(|link| is_shared && !link.alone) {
+            // Many servers have one stream for a connection: it gets one of its own, at once.
+            link.alone = true;
+            return self.begin(id);
+        }
+        self.fail(id, &cause);
+    }
+
+    /// Goes where a far end has sent a link, if it may go there.
+    fn follow(&mut self, id: u64, to: Option<&str>) -> bool {
+        let (Some(to), Some(link)) = (to, self.links.get_mut(&id)) else { return false };
+        let target = link.target().and_then(|target| target.redirected(to).ok());
+        if link.hops >= REDIRECTS || target.is_none() {
+            return false;
+        }
+        link.hops += 1;
+        link.redirect = target;
+        self.begin(id);
+        true
+    }
+
+    fn on_stream_end(&mut self, connection: u64, stream: u32, direction: Direction) {
+        let Some(peer) = self.by_connection.get(&connection).copied() else { return };
+        let runs_there = |link: &&Link| {
+            let on = matches!(link.state, State::On { peer: on, phase: Phase::Running(slot, _) }
+                if on == peer && slot == stream);
+            on && link.definition.direction == direction
+        };
+        let ids = self.peers.get(&peer).map(|found| found.links.clone()).unwrap_or_default();
+        let Some(id) = ids.into_iter().find(|id| self.links.get(id).as_ref().is_some_and(runs_there)) else {
+            return;
+        };
+        if let Some(found) = self.peers.get_mut(&peer) {
+            found.links.retain(|other| *other != id);
+            if found.links.is_empty() {
+                self.abandon(peer);
+            }
+        }
+        self.fail(id, "the stream has ended");
+    }
+
+    fn on_closed(&mut self, connection: u64, reason: &str) {
+        let Some(peer) = self.by_connection.get(&connection).copied() else { return };
+        let ids = self.drop_peer(peer);
+        // Where it broke when one more stream was asked for, that may be why.
+        let asked = |id: &u64| {
+            let state = self.links.get(id).map(|link| link.state);
+            matches!(state, Some(State::On { phase: Phase::Ordered(_), .. }))
+        };
+        let crowded = ids.len() > 1 && ids.iter().any(asked);
+        for id in ids {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.alone |= crowded;
+            }
+            self.fail(id, reason);
+        }
+    }
+
+    fn fail_peer(&mut self, peer: u64, cause: &str) {
+        for id in self.drop_peer(peer) {
+            self.fail(id, cause);
+        }
+    }
+
+    /// A link has failed: it waits for its next attempt, or for its stream, or has ended.
+    fn fail(&mut self, id: u64, cause: &str) {
+        let random = self.random();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        self.changed.insert(id);
+        let definition = link.definition.clone();
+        let is_over = definition.direction == Direction::Push && !is_live(&self.live, &definition);
+        if is_over && definition.keep_alive {
+            // No failure: there is nothing to push.
+            return link.wait(self.now, self.unix);
+        }
+        let at = link.fail(cause, self.now, self.unix, random);
+        let suppressed = link.log(cause, self.now);
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+        if let Some(suppressed) = suppressed {
+            let verb = definition.direction.name();
+            let text = format!("{verb} of {:?} ({}): {cause}", definition.local, definition.place());
+            self.log(id, text, suppressed, true);
+        }
+    }
+
+    fn on_stream(&mut self, application: &Arc<str>, name: String, publish: u64, live: bool) {
+        let streams = self.live.entry(application.clone()).or_default();
+        if !live {
+            if let Some(publishes) = streams.get_mut(&name) {
+                publishes.remove(&publish);
+                if publishes.is_empty() {
+                    streams.remove(&name);
+                }
+            }
+            return;
+        }
+        streams.entry(name.clone()).or_default().insert(publish);
+        let waiting = self.pushes.get(&(application.to_string(), name)).cloned().unwrap_or_default();
+        for id in waiting {
+            if self.links.get(&id).is_some_and(|link| link.state == State::Waiting) {
+                self.begin(id);
+            }
+        }
+    }
+
+    /// Writes a line, unless there have been many.
+    fn log(&mut self, link: u64, text: String, suppressed: u64, bad: bool) {
+        let (since, lines) = &mut self.logged;
+        if self.now.saturating_duration_since(*since) >= LOG_PERIOD {
+            (*since, *lines) = (self.now, 0);
+        }
+        *lines += 1;
+        if *lines <= LOG_LINES {
+            self.actions.push(Action::Log { link, text, suppressed, bad });
+        } else if *lines == LOG_LINES + 1 {
+            let text = "more pulls and pushes have news: `listConfig` shows all".to_owned();
+            self.actions.push(Action::Log { link, text, suppressed: 0, bad });
+        }
+    }
+
+    /// xorshift: good enough for waits that shall differ.
+    fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+}
+
+fn is_live(live: &HashMap<Arc<str>, HashMap<String, HashSet<u64>>>, definition: &Definition) -> bool {
+    live.get(&*definition.application).is_some_and(|streams| streams.contains_key(&definition.local))
+}
+
+fn key_of(definition: &Definition, target: &Target, is_redirect: bool) -> Key {
+    let said = &definition.said;
+    let mut connect = vec![("tcUrl", said.tc_url.clone().unwrap_or_else(|| target.uri.tc_url(&target.app)))];
+    let members = [("swfUrl", &said.swf_url), ("pageUrl", &said.page_url), ("flashVer", &said.agent)];
+    connect.extend(members.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+    Key {
+        application: definition.application.clone(),
+        // Where another server sends us, nobody here has chosen.
+        origin: if is_redirect { Origin::Request } else { definition.origin },
+        scheme: target.uri.scheme,
+        host_and_port: target.uri.host_and_port(),
+        app: target.app.clone(),
+        connect,
+        options: definition.options,
+        own_chunks: definition.own_chunks,
+        alone: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What is said to far ends, and what they say.
+
+use crtmp_media::{CallOutcome, Value};
+
+use crate::secrets::mask_text;
+
+/// Characters of a far end's words that are repeated.
+const WORDS: usize = 256;
+
+/// What a `connect` begins with; the session adds what servers expect beside it.
+pub(super) fn connect_object(app: &str, connect: &[(&'static str, String)]) -> Value {
+    let said = connect.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into()));
+    Value::Object(std::iter::once(("app".to_owned(), app.into())).chain(said).collect())
+}
+
+/// Where a refusal sends us: `ex.redirect` of code 302, or `redirect`.
+pub(super) fn redirect(args: &[Value]) -> Option<String> {
+    let of = |info: &Value| {
+        let moved = info.get("ex").filter(|ex| ex.get("code").and_then(Value::as_f64) == Some(302.0));
+        let url = moved.and_then(|ex| ex.get("redirect")).or_else(|| info.get("redirect"))?;
+        url.as_str().map(str::to_owned)
+    };
+    args.iter().rev().find_map(of)
+}
+
+/// Why an order was in vain, in words.
+pub(super) fn failure(what: &str, outcome: CallOutcome, args: &[Value]) -> String {
+    match outcome {
+        CallOutcome::Timeout => return format!("{what}: no answer in time"),
+        CallOutcome::Refused => return format!("{what}: the connection takes no such order now"),
+        CallOutcome::Result | CallOutcome::Error => {}
+    }
+    let words = args.iter().rev().find_map(|value| {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
+        let words = format!("{} {}", text("code"), text("description"));
+        let words: String =
+            words.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
+        (!words.is_empty()).then_some(words)
+    });
+    let words = words.unwrap_or_else(|| "it says nothing more".to_owned());
+    let wants_user = words.contains("authmod=") || words.contains("code=403 need auth");
+    let hint = if wants_user { "; it wants a user and a password, which is not supported yet" } else { "" };
+    format!("{what} was refused: {}{hint}", mask_text(&words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(members: &[(&str, Value)]) -> Value {
+        Value::Object(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
+    #[test]
+    fn refusals_say_where_to_go_instead() {
+        let ex = |code: f64| object(&[("code", code.into()), ("redirect", "rtmp://b/live".into())]);
+        let info = object(&[("code", "NetConnection.Connect.Rejected".into()), ("ex", ex(302.0))]);
+        assert_eq!(redirect(&[Value::Null, info]).as_deref(), Some("rtmp://b/live"));
+        assert_eq!(redirect(&[object(&[("ex", ex(403.0))])]), None);
+        let status = object(&[("redirect", "rtmp://c/live".into())]);
+        assert_eq!(redirect(&[1_u32.into(), status]).as_deref(), Some("rtmp://c/live"));
+        assert_eq!(redirect(&[Value::Null]), None);
+    }
+
+    #[test]
+    fn what_a_far_end_says_is_repeated_with_care() {
+        let info =
+            |text: &str| vec![Value::Null, object(&[("code", "X".into()), ("description", text.into())])];
+        assert_eq!(failure("connect", CallOutcome::Error, &info("no\nway")), "connect was refused: X no way");
+        assert_eq!(failure("play", CallOutcome::Timeout, &[]), "play: no answer in time");
+        assert_eq!(failure("play", CallOutcome::Error, &[]), "play was refused: it says nothing more");
+        let long = failure("play", CallOutcome::Error, &info(&"é".repeat(1000)));
+        assert!(long.chars().count() < WORDS + 30, "{long}");
+        let user =
+            failure("connect", CallOutcome::Error, &info("[ AccessManager.Reject ] : [ authmod=adobe ]"));
+        assert!(user.contains("not supported yet"), "{user}");
+        let secret = failure("connect", CallOutcome::Error, &info("rtmp://u:hidden@h/a?token=hidden"));
+        assert!(!secret.contains("hidden"), "{secret}");
+    }
+}

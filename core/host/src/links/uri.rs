@@ -1,0 +1,244 @@
+//! Where streams come from and go to: `rtmp://user:password@host:port/app/instance/stream?query`.
+
+use std::net::Ipv6Addr;
+
+/// The port of RTMP.
+const PORT: u16 = 1935;
+
+/// Bytes of an address.
+pub(super) const URI: usize = 4096;
+
+/// Schemes that are known and not served yet.
+const LATER: &[(&str, &str)] = &[
+    ("rtmps", "RTMP over TLS"),
+    ("rtmpt", "RTMP over HTTP"),
+    ("rtmpts", "RTMP over HTTPS"),
+    ("rtmpe", "encrypted RTMP"),
+    ("rtmpte", "encrypted RTMP over HTTP"),
+    ("rtsp", "RTSP"),
+    ("rtp", "RTP"),
+];
+
+/// An address, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Uri {
+    /// In small letters.
+    pub(super) scheme: &'static str,
+    /// A name, an IPv4 address, or an IPv6 address in brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// It has a user, with or without password. Neither is kept apart yet, because nothing uses them.
+    pub(super) has_user: bool,
+    /// What follows, without slashes at its ends.
+    path: String,
+}
+
+/// One place that a stream comes from or goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub(super) uri: Uri,
+    /// The application at the far end, with instance and query.
+    pub(super) app: String,
+    /// The stream at the far end, with query.
+    pub(super) stream: String,
+}
+
+impl Uri {
+    /// Takes an address apart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; what it holds is not in the text.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > URI {
+            return Err(format!("an address of {} bytes; at most {URI} are taken", text.len()));
+        }
+        if text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+            return Err("an address with white space or control characters".to_owned());
+        }
+        let (scheme, rest) = text.split_once("://").ok_or("no address: `rtmp://` is missing")?;
+        let scheme = scheme.to_ascii_lowercase();
+        if let Some((scheme, feature)) = LATER.iter().find(|(later, _)| *later == scheme) {
+            return Err(format!("an address of {scheme}://, which is not supported yet ({feature})"));
+        }
+        if scheme != "rtmp" {
+            return Err("an address of another scheme".to_owned());
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (user, place) = match authority.rsplit_once('@') {
+            Some((_, place)) => (true, place),
+            None => (false, authority),
+        };
+        let (host, port) = place_of(place)?;
+        let path = path.trim_matches('/').to_owned();
+        Ok(Self { scheme: "rtmp", host, port, has_user: user, path })
+    }
+
+    /// Address and port, as a resolver takes them.
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// What is connected to when it is said to have this application: `tcUrl`.
+    pub(super) fn tc_url(&self, app: &str) -> String {
+        let Self { scheme, host, port, .. } = self;
+        if *port == PORT {
+            format!("{scheme}://{host}/{app}")
+        } else {
+            format!("{scheme}://{host}:{port}/{app}")
+        }
+    }
+
+    /// The application and the stream: the last part is the stream's, with its query.
+    pub(super) fn with_stream(&self) -> Option<Target> {
+        let query = self.path.find('?').unwrap_or(self.path.len());
+        // A query may stand behind the application: `app?token=x/stream`.
+        let slash = self.path[..query].rfind('/').or_else(|| self.path.rfind('/'))?;
+        let (app, stream) = (self.path[..slash].trim_matches('/'), &self.path[slash + 1..]);
+        let has_name = !stream.is_empty() && !stream.starts_with('?');
+        (!app.is_empty() && has_name).then(|| self.target(app, stream))
+    }
+
+    /// The whole path is the application's, and the stream has this name.
+    pub(super) fn of_app(&self, stream: &str) -> Option<Target> {
+        (!self.path.is_empty()).then(|| self.target(&self.path, stream))
+    }
+
+    fn target(&self, app: &str, stream: &str) -> Target {
+        Target { uri: self.clone(), app: app.to_owned(), stream: stream.to_owned() }
+    }
+}
+
+impl Target {
+    /// Where a server sends us that does not serve this itself. The stream stays the same; of the address, it is the
+    /// application that counts.
+    ///
+    /// # Errors
+    ///
+    /// If that is no address.
+    pub(super) fn redirected(&self, to: &str) -> Result<Self, String> {
+        if !to.contains("://") {
+            let app = to.trim_matches('/');
+            let odd = app.is_empty() || app.len() > URI || app.chars().any(char::is_control);
+            return if odd { Err("no address".to_owned()) } else { Ok(self.uri.target(app, &self.stream)) };
+        }
+        let uri = Uri::parse(to)?;
+        let name = |stream: &str| stream.split('?').next().unwrap_or_default().to_owned();
+        let with_stream = uri.with_stream().filter(|target| name(&target.stream) == name(&self.stream));
+        Ok(with_stream
+            .or_else(|| uri.of_app(&self.stream))
+            .unwrap_or_else(|| uri.target(&self.app, &self.stream)))
+    }
+}
+
+fn place_of(place: &str) -> Result<(String, u16), String> {
+    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
+        let (inner, rest) = rest.split_once(']').ok_or("an IPv6 address whose `]` is missing")?;
+        let address: Ipv6Addr = inner.parse().map_err(|_| "brackets without an IPv6 address in them")?;
+        let port = match rest {
+            "" => None,
+            _ => Some(rest.strip_prefix(':').ok_or("something behind `]` that is no port")?),
+        };
+        (format!("[{address}]"), port)
+    } else {
+        let (host, port) = match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        };
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if host.is_empty() || host.len() > 253 || !host.bytes().all(fits) {
+            return Err("an address without a host, or with one that cannot be".to_owned());
+        }
+        (host.to_ascii_lowercase(), port)
+    };
+    let port = match port {
+        None => PORT,
+        Some(port) => {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            let port = port.parse().ok().filter(|port| digits && *port != 0);
+            port.ok_or("an address with a port that is not from 1 to 65535")?
+        }
+    };
+    Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        for (text, place, app, stream) in [
+            ("rtmp://host/app/stream", "host:1935", "app", "stream"),
+            ("RTMP://Host:1936/app/instance/stream", "host:1936", "app/instance", "stream"),
+            ("rtmp://h/app/stream?a=b/c", "h:1935", "app", "stream?a=b/c"),
+            ("rtmp://h/app?token=x/stream", "h:1935", "app?token=x", "stream"),
+            ("rtmp://u:p@w@[2001:db8::1]:99/app/stream", "[2001:db8::1]:99", "app", "stream"),
+            ("rtmp://192.0.2.1/app//stream", "192.0.2.1:1935", "app", "stream"),
+        ] {
+            let uri = Uri::parse(text).unwrap();
+            let target = uri.with_stream().unwrap();
+            assert_eq!(uri.host_and_port(), place, "{text}");
+            assert_eq!((&*target.app, &*target.stream), (app, stream), "{text}");
+        }
+        let uri = Uri::parse("rtmp://u:secret@h/live").unwrap();
+        assert!(uri.has_user && uri.with_stream().is_none());
+        assert_eq!(uri.of_app("cam"), Some(uri.target("live", "cam")));
+        assert_eq!(uri.tc_url("live"), "rtmp://h/live");
+        assert_eq!(Uri::parse("rtmp://h:1/live/").unwrap().tc_url("live"), "rtmp://h:1/live");
+        for without in ["rtmp://h", "rtmp://h/", "rtmp://h/live", "rtmp://h/live/", "rtmp://h/live/?a=b"] {
+            assert_eq!(Uri::parse(without).unwrap().with_stream(), None, "{without}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_shown() {
+        for text in [
+            "",
+            "secret",
+            "http://secret/a/b",
+            "rtmp:///a/secret",
+            "rtmp://:80/a/secret",
+            "rtmp://h:0/secret/b",
+            "rtmp://h:65536/secret/b",
+            "rtmp://h:+1/secret/b",
+            "rtmp://h:/secret/b",
+            "rtmp://[::1/secret/b",
+            "rtmp://[secret]/a/b",
+            "rtmp://[::1]1/secret/b",
+            "rtmp://h h/secret/b",
+            "rtmp://h/secret\n/b",
+            "rtmp://secret%20/a/b",
+            "rtmps://secret/a/b",
+            "rtsp://secret/a/b",
+        ] {
+            let error = Uri::parse(text).unwrap_err();
+            assert!(!error.contains("secret"), "{text}: {error}");
+        }
+        assert!(Uri::parse("rtmps://h/a/b").unwrap_err().contains("not supported yet"));
+        for (length, good) in [(URI - 1, true), (URI, true), (URI + 1, false)] {
+            let text = format!("rtmp://h/a/{}", "b".repeat(length - 11));
+            assert_eq!(Uri::parse(&text).is_ok(), good, "{length}");
+        }
+    }
+
+    #[test]
+    fn who_is_sent_elsewhere_looks_there_for_the_same_stream() {
+        let target = Uri::parse("rtmp://h/app/stream?q").unwrap().with_stream().unwrap();
+        for (to, place, app) in [
+            ("rtmp://other/live", "other:1935", "live"),
+            ("rtmp://other:1/live/instance", "other:1", "live/instance"),
+            ("rtmp://other/live/stream", "other:1935", "live"),
+            ("rtmp://other", "other:1935", "app"),
+            ("/edge/", "h:1935", "edge"),
+        ] {
+            let found = target.redirected(to).unwrap();
+            assert_eq!((found.uri.host_and_port().as_str(), &*found.app), (place, app), "{to}");
+            assert!(found.stream.starts_with("stream"), "{to}");
+        }
+        for bad in ["", "/", "http://other/live", "rtmp://", "a\u{7}"] {
+            assert!(target.redirected(bad).is_err(), "{bad}");
+        }
+    }
+}

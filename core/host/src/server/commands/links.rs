@@ -1,0 +1,388 @@
+//! Commands about streams that come from other servers and go to them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use serde_json::{Map, Value};
+
+use super::{Builtin, Outcome, Run, Server, kept};
+use crate::{
+    commands::{Access, Kind, Param, Spec},
+    config::Application,
+    links::{Definition, Direction},
+    outbound::Origin,
+};
+
+const APPLICATION: &str = "application";
+
+/// Members of what is kept beside the settings.
+const OWNER: &str = "applicationName";
+const ORIGIN: &str = "origin";
+
+/// All pulls and pushes, by the numbers that `listConfig` shows.
+pub(super) type Known = BTreeMap<u64, Link>;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Link {
+    definition: Arc<Definition>,
+    /// It stands in the configuration, not in what is kept.
+    configured: bool,
+    /// Its application is there.
+    started: bool,
+}
+
+/// The commands of this subject.
+pub(super) fn commands() -> Vec<Builtin> {
+    let uri = |description| Param::required("uri", Kind::List, description);
+    let application = Param::optional(
+        APPLICATION,
+        Kind::Text,
+        "null",
+        "the application of the stream here; without it, the default one, or where that takes no streams, the only one \
+         that does",
+    );
+    let text = |name, description| Param::optional(name, Kind::Text, "null", description);
+    let alive =
+        Param::optional("keepAlive", Kind::Flag, "true", "whether it begins again after an end or a failure");
+    let common = [
+        text("tcUrl", "said when connecting; without it, the address without stream, user and password"),
+        text("swfUrl", "said when connecting"),
+        text("pageUrl", "said when connecting"),
+        text("emulateUserAgent", "what the server calls itself (`flashVer`)"),
+        Param::optional("ttl", Kind::Whole, "null", "routers that packets may pass, from 1 to 255"),
+        Param::optional("tos", Kind::Whole, "null", "the type of service of packets, from 0 to 255"),
+    ];
+    const RTSP: &str = "for RTSP, which is not supported yet: nothing but this";
+    let pull = [
+        uri(
+            "where the stream comes from: `rtmp://host/application/stream`; of several, each attempt takes the next",
+        ),
+        text("localStreamName", "the name of the stream here; without it, that at the far end"),
+        alive.clone(),
+        application.clone(),
+        Param::optional(
+            "rangeStart",
+            Kind::Number,
+            "-2",
+            "where to start, in seconds; -1: live only; -2: live, else recorded",
+        ),
+        Param::optional("rangeEnd", Kind::Number, "-1", "how many seconds to play; -1: to the end"),
+    ];
+    let for_rtsp = [
+        Param::optional("forceTcp", Kind::Flag, "false", RTSP),
+        Param::optional("httpProxy", Kind::Text, "\"\"", RTSP),
+        Param::optional("rtcpDetectionInterval", Kind::Whole, "10", RTSP),
+        Param::optional("ssmIp", Kind::Text, "\"\"", RTSP),
+        Param::optional("isAudio", Kind::Flag, "true", RTSP),
+        Param::optional("audioCodecBytes", Kind::Text, "\"\"", RTSP),
+        Param::optional("spsBytes", Kind::Text, "\"\"", RTSP),
+        Param::optional("ppsBytes", Kind::Text, "\"\"", RTSP),
+        Param::optional("sendRenewStream", Kind::Flag, "false", RTSP),
+    ];
+    let push = [
+        uri(
+            "where the stream goes: `rtmp://host/application/stream`, or without stream beside `targetStreamName`; of \
+             several, each attempt takes the next",
+        ),
+        text("localStreamName", "the stream here; without it, the name at the far end"),
+        text(
+            "targetStreamName",
+            "the name at the far end; without it, the last part of the address. Beside it the whole \
+              path of the address is the application's",
+        ),
+        Param::optional("targetStreamType", Kind::Text, "\"live\"", "live, record or append"),
+        alive,
+        application,
+        Param::optional(
+            "rtmpAbsoluteTimestamps",
+            Kind::Flag,
+            "false",
+            "packets carry absolute times in full headers either way",
+        ),
+        Param::optional(
+            "sendChunkSizeRequest",
+            Kind::Flag,
+            "true",
+            "whether the far end is asked to take chunks of the application's `chunkSize`; otherwise they have 128 bytes",
+        ),
+        Param::optional(
+            "useSourcePts",
+            Kind::Flag,
+            "false",
+            "no other times are made than the stream has: nothing but this",
+        ),
+        Param::optional("httpProxy", Kind::Text, "\"\"", RTSP),
+    ];
+    let with = |own: &[Param], more: &[Param]| [own, &common, more].concat();
+    vec![
+        Builtin::new(
+            Spec::new(
+                "pullStream",
+                Access::Change,
+                &with(&pull, &for_rtsp),
+                "Fetches a stream of another server, which becomes one of an application here. It is tried again and again, \
+                 also where the first attempt fails, and kept over a restart where `stateFile` is configured. `listConfig` \
+                 says what it is doing, `removeConfig` ends it.",
+            ),
+            |server, run| outcome(server, run, Direction::Pull),
+        ),
+        Builtin::new(
+            Spec::new(
+                "pushStream",
+                Access::Change,
+                &with(&push, &[]),
+                "Publishes a stream of an application at another server, whenever it is there. It is tried again and again, \
+                 and kept over a restart where `stateFile` is configured. `listConfig` says what it is doing, `removeConfig` \
+                 ends it.",
+            ),
+            |server, run| outcome(server, run, Direction::Push),
+        ),
+    ]
+}
+
+/// Whether a kept pull or push may look like this. Its settings are read when it begins.
+pub(super) fn check(value: &Value) -> Result<(), &'static str> {
+    let origin = value.get(ORIGIN).and_then(Value::as_str).is_some_and(|text| origin_of(text).is_some());
+    let owner = value.get(OWNER).is_some_and(Value::is_string);
+    let uri = value.get("uri").is_some_and(|uri| uri.is_string() || uri.is_array());
+    if origin && owner && uri {
+        return Ok(());
+    }
+    Err(r#"{"uri": "…", "applicationName": "…", "origin": "request" or "configuration", …}"#)
+}
+
+fn outcome(server: &mut Server, run: &Run<'_>, direction: Direction) -> Outcome {
+    let (kept, unkept) = match direction {
+        Direction::Pull => (
+            "the pull is set up",
+            "the pull is set up; it is not kept over a restart: no stateFile is configured",
+        ),
+        Direction::Push => (
+            "the push is set up",
+            "the push is set up; it is not kept over a restart: no stateFile is configured",
+        ),
+    };
+    match create(server, run, direction) {
+        Ok(entry) => Outcome::Done(server.state.kept.says(kept, unkept), entry),
+        Err(text) => Outcome::Fail(text),
+    }
+}
+
+fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Value, String> {
+    let application = application(server, run.params.given_text(APPLICATION))?;
+    let mut given = run.params.map().clone();
+    given.remove(APPLICATION);
+    if let Some(uri) = given.get_mut("uri")
+        && let [one] = uri.as_array().map(Vec::as_slice).unwrap_or_default()
+    {
+        *uri = one.clone();
+    }
+    // What an application of the operator's asks for itself goes where it goes anyway.
+    let origin = if run.caller.session.is_none() { Origin::Configuration } else { Origin::Request };
+    let definition = Definition::read(direction, &application, origin, &given, &server.limits)
+        .map_err(|wrong| wrong.to_string())?;
+    let policy = &server.outbound.policy;
+    for scheme in definition.schemes() {
+        policy.check_scheme(scheme, origin).map_err(|refused| refused.to_string())?;
+    }
+    for address in definition.literal_addresses() {
+        policy.admit(origin, vec![address]).map_err(|refused| refused.to_string())?;
+    }
+    if let Some((id, _)) = server.state.links.iter().find(|(_, other)| other.definition.is_like(&definition))
+    {
+        return Err(format!(
+            "there is such a {} already, of the same stream and address: configId {id}",
+            direction.name()
+        ));
+    }
+    let most = server.limits.links;
+    if server.state.links.len() >= most {
+        return Err(format!("there are {most} pulls and pushes already (limits.links)"));
+    }
+    let mut value = definition.settings().clone();
+    value.insert(OWNER.to_owned(), application.into());
+    value.insert(ORIGIN.to_owned(), origin_name(origin).into());
+    let id = server.state.kept.add(kind(direction), Value::Object(value))?;
+    slog::info!(server.environment.log, "a {} of {:?} is set up by command", direction.name(), definition.local;
+        "uri" => definition.place(), "configId" => id, "caller" => %run.caller);
+    server.resume_links();
+    Ok(server.link_entry(id).unwrap_or_default())
+}
+
+/// The application that is meant.
+fn application(server: &Server, wanted: Option<&str>) -> Result<String, String> {
+    let list = &server.configuration.applications.list;
+    let serves = |application: &Application| {
+        let running = server.applications.get(&application.name);
+        running.is_some_and(|running| !running.seen.selects)
+    };
+    if let Some(wanted) = wanted {
+        let is_meant =
+            |one: &&Application| one.name == wanted || one.aliases.iter().any(|alias| alias == wanted);
+        let found = list.iter().find(is_meant);
+        let found = found
+            .ok_or_else(|| format!("there is no application {wanted:?}; `listApplications` lists all"))?;
+        if !serves(found) {
+            return Err(format!("the application {wanted:?} takes no streams itself; name another one"));
+        }
+        return Ok(found.name.clone());
+    }
+    if let Some(default) = list.iter().find(|application| application.default && serves(application)) {
+        return Ok(default.name.clone());
+    }
+    let by_line = |application: &Application| {
+        application.acceptors.iter().any(|acceptor| acceptor.protocol.ends_with("Cli"))
+    };
+    let mut others = list.iter().filter(|application| serves(application) && !by_line(application));
+    match (others.next(), others.next()) {
+        (Some(only), None) => Ok(only.name.clone()),
+        _ => Err(format!("`{APPLICATION}` must be given: the default application takes no streams itself")),
+    }
+}
+
+impl Server {
+    /// Has those pulls and pushes run that the configuration in force and what is kept ask for, and no others. Those that
+    /// have not changed are not touched.
+    pub(in crate::server) fn resume_links(&mut self) {
+        let mut wanted = self.configured_links();
+        let mut known = std::mem::take(&mut self.state.links);
+        known.retain(|id, link| {
+            let stays = if link.configured {
+                let same = wanted.get_mut(&name_of(&link.definition));
+                same.and_then(Vec::pop).is_some()
+            } else {
+                self.state.kept.get(*id).is_some()
+            };
+            if !stays && link.started {
+                self.links.remove(*id);
+            }
+            stays
+        });
+        for definition in wanted.into_values().flatten() {
+            let id = self.state.kept.next_id();
+            known.insert(id, Link { definition: Arc::new(definition), configured: true, started: false });
+        }
+        for (id, entry) in self.state.kept.entries() {
+            if known.contains_key(&id) {
+                continue;
+            }
+            match read_kept(entry, &self.limits) {
+                Ok(None) => {}
+                Ok(Some(definition)) => {
+                    let definition = Arc::new(definition);
+                    known.insert(id, Link { definition, configured: false, started: false });
+                }
+                Err(text) => slog::error!(self.environment.log,
+                    "a pull or push of the stateFile is left out: {text}"; "configId" => id),
+            }
+        }
+        let running: HashSet<&String> = self.applications.keys().collect();
+        for (id, link) in &mut known {
+            let runs = running.contains(&link.definition.application);
+            if runs && !link.started {
+                self.links.add(*id, link.definition.clone());
+            } else if !runs && link.started {
+                self.links.remove(*id);
+            }
+            link.started = runs;
+        }
+        self.state.links = known;
+    }
+
+    /// What is known of each pull or push, as `listConfig` shows it.
+    pub(super) fn link_entries(&self, group: &str) -> Vec<Value> {
+        let now = Instant::now();
+        let of_group = self.state.links.iter().filter(|(_, link)| kind(link.definition.direction) == group);
+        of_group.map(|(id, link)| self.show_link(*id, link, now)).collect()
+    }
+
+    /// What is known of one.
+    pub(super) fn link_entry(&self, id: u64) -> Option<Value> {
+        let link = self.state.links.get(&id)?;
+        let mut entry = self.show_link(id, link, Instant::now());
+        entry["groupName"] = kind(link.definition.direction).into();
+        Some(entry)
+    }
+
+    /// Whether a number may be removed, as far as pulls are concerned.
+    pub(super) fn may_remove_link(&self, id: u64) -> Result<(), String> {
+        match self.state.links.get(&id) {
+            Some(link) if link.configured => Err(format!(
+                "the pull {id} stands in `externalStreams` of the application {:?}: take it out there, and reload",
+                link.definition.application
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn show_link(&self, id: u64, link: &Link, now: Instant) -> Value {
+        let mut entry = self.links.entry(id, &link.definition, now);
+        entry["fromConfiguration"] = link.configured.into();
+        if !link.started {
+            let cause = format!("the application {:?} is not there", link.definition.application);
+            entry["cause"] = cause.into();
+        }
+        entry
+    }
+
+    /// The pulls that the configuration in force asks for. Equal ones are paired one by one.
+    fn configured_links(&self) -> HashMap<String, Vec<Definition>> {
+        let mut wanted: HashMap<String, Vec<Definition>> = HashMap::new();
+        for application in &self.configuration.applications.list {
+            for given in &application.external_streams {
+                let origin = Origin::Configuration;
+                match Definition::read(Direction::Pull, &application.name, origin, given, &self.limits) {
+                    Ok(definition) => wanted.entry(name_of(&definition)).or_default().push(definition),
+                    // The limits in force may be others than those that it was checked with.
+                    Err(wrong) => slog::error!(self.environment.log,
+                        "a pull of the configuration is left out: {wrong}"; "application" => &application.name),
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// What tells pulls of the configuration apart.
+fn name_of(definition: &Definition) -> String {
+    format!("{} {}", definition.application, Value::Object(definition.settings().clone()))
+}
+
+/// A kept pull or push; none: the entry is something else.
+fn read_kept(entry: &kept::Entry, limits: &crtmp_media::Limits) -> Result<Option<Definition>, String> {
+    let direction = match entry.kind {
+        kept::PULL => Direction::Pull,
+        kept::PUSH => Direction::Push,
+        _ => return Ok(None),
+    };
+    let mut settings: Map<String, Value> = entry.value.as_object().cloned().unwrap_or_default();
+    let mut take = |key: &str| settings.remove(key).and_then(|value| value.as_str().map(str::to_owned));
+    let (owner, origin) = (take(OWNER).unwrap_or_default(), take(ORIGIN).unwrap_or_default());
+    // Who has written it is not known any more: it is trusted less.
+    let origin = origin_of(&origin).unwrap_or(Origin::Request);
+    Definition::read(direction, &owner, origin, &settings, limits)
+        .map(Some)
+        .map_err(|wrong| wrong.to_string())
+}
+
+fn kind(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Pull => kept::PULL,
+        Direction::Push => kept::PUSH,
+    }
+}
+
+fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Configuration => "configuration",
+        Origin::Request => "request",
+    }
+}
+
+fn origin_of(text: &str) -> Option<Origin> {
+    [Origin::Configuration, Origin::Request].into_iter().find(|origin| origin_name(*origin) == text)
+}

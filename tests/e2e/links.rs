@@ -1,0 +1,256 @@
+//! Streams that come from other servers and go to them: pulls and pushes between two of ours.
+
+use std::time::Duration;
+
+use crtmp_tests::cli::{Session, administrator};
+use crtmp_tests::{Canary, Config, Kind, Program, Recording, Server, ffmpeg, fixture, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{SOON, file, free_port};
+
+/// Commands may lead to this machine.
+const ALLOWED: &str = "{ allow = { \"127.0.0.0/8\" } }";
+
+fn config() -> Config {
+    Config::new().whole_groups().top("outboundPolicy", ALLOWED).block(&administrator())
+}
+
+fn pulls(streams: &str) -> Config {
+    config().application("externalStreams", &format!("{{ {streams} }}"))
+}
+
+/// What `listConfig` shows of a pull or push of this stream.
+fn entry(session: &mut Session, group: &str, stream: &str) -> Value {
+    let list = session.done("listConfig");
+    let entries = list[group].as_array().expect("a group").clone();
+    let found = entries.into_iter().find(|entry| entry["localStreamName"] == stream);
+    found.unwrap_or_else(|| panic!("no {group} of {stream}: {list}"))
+}
+
+fn wait_for_status(session: &mut Session, group: &str, stream: &str, status: &str) -> Value {
+    let mut last = Value::Null;
+    let found = crtmp_tests::poll(SOON, || {
+        last = entry(session, group, stream);
+        (last["status"]["current"]["description"] == status).then(|| last.clone())
+    });
+    found.unwrap_or_else(|| panic!("{stream} is never {status:?}: {last}"))
+}
+
+/// Records from a server for some seconds and demands that it is the film.
+fn assert_film(url: &str, seconds: u64) {
+    let (_folder, out) = file("out.flv");
+    ffmpeg::assert_clean(ffmpeg::record(url, Duration::from_secs(seconds), &out).run());
+    let recording = Recording::of_file(&out);
+    recording.assert_part_of(fixture::packets());
+    recording.assert_no_gap();
+}
+
+fn wait_for_more(player: &mut Program, count: usize) {
+    let before = Recording::of_program(player).of(Kind::Video).len();
+    wait_for("more pictures", SOON, || {
+        assert!(player.runs(), "the player was ended: {}", player.stderr());
+        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
+    });
+}
+
+#[test]
+fn a_configured_pull_brings_every_byte() {
+    let origin = Server::start(&Config::new().whole_groups());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let stream = format!("{{ uri = \"{}\", localStreamName = \"copy\" }}", origin.url("one"));
+    let server = Server::start(&pulls(&stream).workers(2));
+    server.wait_for_publisher("copy");
+    assert_film(&server.url("copy"), 5);
+
+    let mut session = Session::operator(&server);
+    let entry = wait_for_status(&mut session, "pull", "copy", "Streaming");
+    assert_eq!(entry["fromConfiguration"], true);
+    assert_eq!(entry["address"], origin.address().to_string());
+    assert!(entry["connectionId"].is_u64() && entry["streamId"].is_u64(), "{entry}");
+    assert!(entry["cause"].is_null() && entry["retryIn"].is_null(), "{entry}");
+    let text = session.fails(&format!("removeConfig id={}", entry["configId"]));
+    assert!(text.contains("externalStreams"), "{text}");
+    server.stop();
+    origin.stop();
+}
+
+#[test]
+fn a_pull_by_command_runs_until_it_is_removed() {
+    let origin = Server::start(&Config::new().whole_groups());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+
+    // Who commands does not get the server to talk to its neighbours.
+    let careful = Server::start(&Config::new().block(&administrator()));
+    let text = Session::operator(&careful).fails(&format!("pullStream uri={}", origin.url("one")));
+    assert!(text.contains("outboundPolicy"), "{text}");
+    careful.stop();
+
+    let server = Server::start(&config());
+    let mut session = Session::operator(&server);
+    let command = format!("pullStream uri={} swfUrl=http://x/y.swf", origin.url("one"));
+    let created = session.done(&command);
+    assert_eq!(
+        (&created["localStreamName"], &created["applicationName"]),
+        (&"one".into(), &"flvplayback".into())
+    );
+    assert!(session.fails(&command).contains("already"));
+    let wrong = session.fails("pullStream uri=rtmps://localhost/a/b");
+    assert!(wrong.contains("not supported yet"), "{wrong}");
+    let wrong = session.fails("pullStream uri=rtmp://localhost/a/b forceTcp=1");
+    assert!(wrong.contains("RTSP"), "{wrong}");
+    server.wait_for_publisher("one");
+    assert_film(&server.url("one"), 3);
+    let id = &wait_for_status(&mut session, "pull", "one", "Streaming")["configId"];
+    assert_eq!(session.done(&format!("getConfigInfo id={id}"))["groupName"], "pull");
+
+    session.done(&format!("removeConfig id={id}"));
+    wait_for("the end of the pull", SOON, || server.counters().publisher_of("one").is_none().then_some(()));
+    assert_eq!(session.done("listConfig")["pull"], Value::Array(Vec::new()));
+    wait_for("the end of its connection", SOON, || {
+        let players = origin.counters().connections().iter().any(|connection| !connection.plays.is_empty());
+        (!players).then_some(())
+    });
+    server.stop();
+    origin.stop();
+}
+
+#[test]
+fn a_push_runs_whenever_its_stream_is_there() {
+    let target = Server::start(&Config::new().whole_groups());
+    let server = Server::start(&config().application("publisherReturn", "0"));
+    let mut session = Session::operator(&server);
+    let uri = format!("rtmp://{}/live", target.address());
+    session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName=there"));
+    session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName=also"));
+    wait_for_status(&mut session, "push", "one", "Waiting for the stream");
+
+    let mut publisher = ffmpeg::publish_film(&server.url("one")).start();
+    target.wait_for_publisher("there");
+    target.wait_for_publisher("also");
+    assert_film(&target.url("there"), 4);
+    let connections = target.counters().connections().iter().filter(|one| !one.publishes.is_empty()).count();
+    assert_eq!(connections, 1, "both go by one connection");
+
+    publisher.kill();
+    wait_for("the end of the push", SOON, || target.counters().publisher_of("there").is_none().then_some(()));
+    let entry = wait_for_status(&mut session, "push", "one", "Waiting for the stream");
+    assert_eq!(entry["failures"], 0, "{entry}");
+    let _publisher = ffmpeg::publish_film(&server.url("one")).start();
+    target.wait_for_publisher("there");
+    server.stop();
+    target.stop();
+}
+
+#[test]
+fn what_is_restarted_comes_back_and_players_go_on() {
+    let port = free_port();
+    let origin_config = Config::new().whole_groups().port(port);
+    let origin = Server::start(&origin_config);
+    let url = origin.url("one");
+    let publisher = ffmpeg::publish_film(&url).start();
+    origin.wait_for_publisher("one");
+    let server =
+        Server::start(&pulls(&format!("{{ uri = \"{url}\" }}")).application("publisherReturn", "60"));
+    let mut session = Session::operator(&server);
+    wait_for_status(&mut session, "pull", "one", "Streaming");
+    let mut player = Recording::start(&server.url("one"));
+    wait_for_more(&mut player, 2 * fixture::GOP);
+
+    drop(publisher);
+    origin.stop();
+    let entry = wait_for_status(&mut session, "pull", "one", "Disconnected, will be tried again");
+    assert!(entry["cause"].is_string() && entry["retryIn"].is_number(), "{entry}");
+    wait_for("a refused attempt", SOON, || {
+        let entry = entry_of(&mut session);
+        entry["cause"].as_str().is_some_and(|cause| cause.contains("refused")).then_some(())
+    });
+    let origin = Server::start(&origin_config);
+    let _publisher = ffmpeg::publish_film(&url).start();
+    wait_for_status(&mut session, "pull", "one", "Streaming");
+    wait_for_more(&mut player, 2 * fixture::GOP);
+    Recording::of_program(&player).assert_forward();
+    server.stop();
+    origin.stop();
+}
+
+fn entry_of(session: &mut Session) -> Value {
+    entry(session, "pull", "one")
+}
+
+#[test]
+fn what_commands_have_set_up_is_kept_and_begins_again() {
+    let origin = Server::start(&Config::new());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let (folder, _) = file("state.json");
+    let state = format!("{:?}", folder.path().join("state.json"));
+    let config = config().top("stateFile", &state);
+    let server = Server::start(&config);
+    let mut session = Session::operator(&server);
+    let secret = format!("rtmp://me:hidden@{}/live/one", origin.address());
+    let id = session.done(&format!("pullStream uri={secret} localStreamName=copy"))["configId"].clone();
+    server.wait_for_publisher("copy");
+    assert!(!server.log().contains("hidden"));
+    server.stop();
+
+    let server = Server::start(&config);
+    server.wait_for_publisher("copy");
+    let mut session = Session::operator(&server);
+    let entry = wait_for_status(&mut session, "pull", "copy", "Streaming");
+    assert_eq!(entry["configId"], id);
+    assert!(!entry.to_string().contains("hidden"), "{entry}");
+    assert!(!server.log().contains("hidden"));
+    server.stop();
+    origin.stop();
+}
+
+#[test]
+fn a_reload_touches_only_what_has_changed() {
+    let origin = Server::start(&Config::new());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let stream =
+        |name: &str| format!("{{ uri = \"{}\", localStreamName = \"{name}\" }}, ", origin.url("one"));
+    let server = Server::start(&pulls(&(stream("stays") + &stream("goes"))));
+    for name in ["stays", "goes"] {
+        server.wait_for_publisher(name);
+    }
+    let before = server.counters().publisher_of("stays").expect("it is pulled").id;
+    // The application gets another instance too.
+    server.rewrite(&pulls(&(stream("comes") + &stream("stays"))).application("description", "\"another\""));
+    server.signal(Signal::SIGHUP);
+    server.wait_for_publisher("comes");
+    wait_for("the end of one pull", SOON, || server.counters().publisher_of("goes").is_none().then_some(()));
+    assert_eq!(server.counters().publisher_of("stays").expect("it is still pulled").id, before);
+    let mut session = Session::operator(&server);
+    let list = session.done("listConfig")["pull"].clone();
+    assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
+    assert!(list.to_string().contains("comes") && !list.to_string().contains("goes"), "{list}");
+    server.stop();
+    origin.stop();
+}
+
+/// Acceptance 3 of the issue.
+#[test]
+fn a_thousand_pulls_of_the_dead_cost_nobody_anything() {
+    let dead = free_port();
+    let streams: String =
+        (0..1000).map(|number| format!("{{ uri = \"rtmp://127.0.0.1:{dead}/live/s{number}\" }}, ")).collect();
+    let server = Server::start(&pulls(&streams));
+    let mut canary = Canary::start(&server);
+    let mut session = Session::operator(&server);
+    wait_for("an attempt of each", SOON, || {
+        let list = session.done("listConfig")["pull"].clone();
+        let failed = |entry: &Value| entry["cause"].as_str().is_some_and(|cause| cause.contains("refused"));
+        let all = list.as_array().expect("a list");
+        (all.len() == 1000 && all.iter().all(failed)).then_some(())
+    });
+    canary.check(&server);
+    let lines =
+        server.log().lines().filter(|line| line.contains("127.0.0.1:") && line.contains("refused")).count();
+    assert!(lines < 200, "{lines} lines");
+    server.stop();
+}
