@@ -36,6 +36,7 @@ mod bls;
 mod browser;
 mod churn;
 mod clients;
+mod cluster;
 mod commands;
 mod containment;
 mod crowd;

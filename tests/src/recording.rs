@@ -142,9 +142,10 @@ fn probe() -> Launch {
 }
 
 fn packet(line: &str) -> Option<Packet> {
-    let [kind, pts, dts, size, flags, hash, ..] = line.split(',').collect::<Vec<_>>()[..] else {
-        return None;
-    };
+    let fields: Vec<&str> = line.split(',').collect();
+    let [kind, pts, dts, size, flags, ..] = fields[..] else { return None };
+    // A codec configuration that comes again stands before it.
+    let hash = fields.iter().rev().find(|field| field.starts_with("CRC32:"))?;
     let kind = match kind {
         "video" => Kind::Video,
         "audio" => Kind::Audio,
@@ -156,6 +157,6 @@ fn packet(line: &str) -> Option<Packet> {
         dts: dts.parse().ok()?,
         size: size.parse().ok()?,
         key: flags.contains('K'),
-        hash: hash.into(),
+        hash: (*hash).into(),
     })
 }

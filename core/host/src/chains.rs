@@ -102,7 +102,8 @@ impl Catalogue {
 
     /// Checks one acceptor, which stands at `path`.
     pub fn check_acceptor(&self, path: &str, acceptor: &Acceptor, errors: &mut Vec<ConfigError>) {
-        let Some(row) = self.chains.get(acceptor.protocol.as_str()) else {
+        let row = self.chains.get(acceptor.protocol.as_str()).filter(|row| !is_outbound(&row.name));
+        let Some(row) = row else {
             return errors.push(self.unknown_chain(&format!("{path}.protocol"), &acceptor.protocol));
         };
         let known: Vec<KeyRow> = row
@@ -166,12 +167,17 @@ impl Catalogue {
     }
 
     fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {
-        let mut served: Vec<&str> = self.chains.keys().map(|name| &**name).collect();
+        let names = self.chains.keys().map(|name| &**name);
+        let mut served: Vec<&str> = names.filter(|name| !is_outbound(name)).collect();
         served.sort_unstable();
         let expected = match served.as_slice() {
             [one] => quoted(one),
             many => format!("one of {}", many.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")),
         };
+        if self.chains.contains_key(name) {
+            let found = format!("{}, which is for connections that the server makes", quoted(name));
+            return ConfigError::new(path, found, expected);
+        }
         if let Some((_, feature)) = self.later.iter().find(|(known, _)| *known == name) {
             let found = format!("{}, which is not supported yet ({feature})", quoted(name));
             return ConfigError::new(path, found, expected);
@@ -183,6 +189,11 @@ impl Catalogue {
             None => error,
         }
     }
+}
+
+/// Whether a chain is one of those whose layers speak first: their names tell, as in crtmpserver.
+fn is_outbound(chain: &str) -> bool {
+    chain.starts_with("outbound")
 }
 
 /// The keys of an acceptor, as layers read them.
