@@ -18,7 +18,7 @@ use crtmp_media::{
     OutQueue, RequestId,
 };
 use crtmp_plugin::foreign::{Passed, read_frame};
-use crtmp_plugin::{Ended, Pong};
+use crtmp_plugin::{Ended, Pong, Pull, Push};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -273,6 +273,10 @@ fn every_call_of_1_0_arrives() {
     assert!(matches!(server.call(5, "command"), Effect::Run { ticket: 2, .. }));
     assert!(matches!(server.call(6, "connect"), Effect::Connect { ticket: 3, .. }));
     assert!(matches!(server.call(7, "http"), Effect::Http { ticket: 4, .. }));
+    let pull = Pull::new("a?b").under("c");
+    assert_eq!(server.call(18, "pull"), Effect::Pull { conn: 5, pull, ticket: 5 });
+    let push = Push { kind: PublishKind::Append, ..Push::new("a?b") };
+    assert_eq!(server.call(19, "push"), Effect::Push { conn: 5, push, ticket: 6 });
     assert_eq!(server.decision(8, message("source")), Decision::Result(json!("done")));
     let silence = vec![0xaf, 1, 0x21, 0];
     assert_eq!(server.call(9, "frame"), Effect::SourceFrame(9, MediaKind::Audio, 40, silence));

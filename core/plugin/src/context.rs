@@ -95,6 +95,14 @@ pub trait Services: Send + Sync + 'static {
     fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
         Err(NotTaken::Gone)
     }
+    /// Pulls a stream; `what` is JSON text of an object.
+    fn pull(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
+    /// Pushes a stream, likewise.
+    fn push(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Gone)
+    }
     /// Sends an HTTP request.
     fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {
         Err(NotTaken::Gone)
@@ -149,6 +157,8 @@ impl Context {
             http,
             folder,
             name,
+            pull,
+            push,
         };
         Self { table, services: Box::new(services), reason: Mutex::default() }
     }
@@ -240,6 +250,10 @@ functions! {
     source_close(source: u64) |services: &dyn Services| services.source_close(source);
     connect(address: Str, chain: Str, keys: Str, ticket: u64)
         |services: &dyn Services| services.connect(&owned(address), &owned(chain), &owned(keys), ticket);
+    pull(conn: u64, what: Str, ticket: u64)
+        |services: &dyn Services| services.pull(conn, &owned(what), ticket);
+    push(conn: u64, what: Str, ticket: u64)
+        |services: &dyn Services| services.push(conn, &owned(what), ticket);
 }
 
 unsafe extern "C" fn log(host: *const HostTable, level: u32, text: Str) {

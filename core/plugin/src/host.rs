@@ -25,7 +25,7 @@ use crate::frames::{self, KeptFrame, MediaKind};
 /// What comes later comes to a function that is called once, on the application's thread, with the application.
 #[derive(Clone)]
 pub struct Host {
-    table: *const abi::HostTable,
+    pub(crate) table: *const abi::HostTable,
     pending: Arc<Pending>,
 }
 
@@ -41,7 +41,7 @@ impl Host {
         Self { table, pending: Arc::default() }
     }
 
-    fn call_table<R>(&self, call: impl FnOnce(&abi::HostTable) -> R) -> R {
+    pub(crate) fn call_table<R>(&self, call: impl FnOnce(&abi::HostTable) -> R) -> R {
         // SAFETY: the table is valid (`new`).
         call(unsafe { &*self.table })
     }
@@ -132,7 +132,7 @@ impl Host {
         NotTaken::read(self.send_call(conn, name, args, 0))
     }
 
-    fn send_call(&self, conn: ConnId, name: &str, args: &[Value], ticket: u64) -> i32 {
+    pub(crate) fn send_call(&self, conn: ConnId, name: &str, args: &[Value], ticket: u64) -> i32 {
         let args = Value::from(args).to_string();
         // SAFETY: the table is valid (`new`), the texts are lent for the call.
         self.call_table(|table| unsafe {
@@ -341,7 +341,7 @@ impl Host {
     }
 
     /// Keeps what is to be done with a result.
-    fn open<A: App, R: 'static>(
+    pub(crate) fn open<A: App, R: 'static>(
         &self,
         then: impl FnOnce(&mut A, R) + Send + 'static,
         read: fn(&RawResult<'_>) -> R,
@@ -354,7 +354,7 @@ impl Host {
     }
 
     /// What was not taken has no result.
-    fn sent(&self, ticket: u64, status: i32) -> Result<(), NotTaken> {
+    pub(crate) fn sent(&self, ticket: u64, status: i32) -> Result<(), NotTaken> {
         let taken = NotTaken::read(status);
         if taken.is_err() {
             drop(self.pending.take(ticket));

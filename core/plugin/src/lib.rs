@@ -66,6 +66,7 @@ pub mod foreign;
 mod frames;
 mod host;
 pub mod layers;
+mod links;
 mod secrets;
 mod settings;
 mod shim;
@@ -89,6 +90,7 @@ pub use frames::{Frame, KeptFrame, MediaKind, Role};
 pub use host::{Gone, Host, Level, NotTaken};
 #[doc(hidden)]
 pub use layers::LayerShim;
+pub use links::{Connected, LinkError, Linked, Pull, Push};
 pub use secrets::is_secret;
 #[doc(hidden)]
 pub use shim::Shim;

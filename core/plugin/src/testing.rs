@@ -34,6 +34,7 @@ use crate::context::Rights;
 pub use crate::foreign::ConnInfo;
 use crate::foreign::{AppEntry, Failure, Instance, Outcome, Services, SourceState, What, read_frame};
 use crate::host::{Gone, Level, NotTaken};
+use crate::links::{Pull, Push};
 
 /// A connection with this number that asked for this `app`.
 pub fn conn(id: u64, app: &str) -> ConnInfo {
@@ -95,6 +96,10 @@ pub enum Called {
     Command(String, Value),
     /// A connection: address, chain, keys.
     Connect(String, String, Value),
+    /// A stream to pull over a connection, as JSON.
+    Pull(u64, Value),
+    /// A stream to push over a connection, as JSON.
+    Push(u64, Value),
     /// An HTTP request: head and body.
     Http(Value, Vec<u8>),
     /// The end of publications: connection, message stream, text.
@@ -270,7 +275,8 @@ impl FakeHost {
     }
 
     /// Brings the result of a call: `Ok` with what it returned, `Err` with what a peer answered as `_error` or the text
-    /// of a failure. Of an HTTP request: an object with `status` and `body` (a text).
+    /// of a failure. Of an HTTP request: an object with `status` and `body` (a text). Of a connection: an object with
+    /// `connection`. Of a pull or push: an object with `streamId` and `status`, also where the far end refused it.
     pub fn answer_call(&mut self, ticket: u64, result: Result<Value, Value>) {
         let (status, value) = match &result {
             Ok(value) => (abi::RESULT_OK, value),
@@ -505,6 +511,16 @@ impl Services for Recorder {
     fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
         let keys = if keys.is_empty() { json!({}) } else { read(keys)? };
         self.called(ticket, Called::Connect(address.to_owned(), chain.to_owned(), keys))
+    }
+
+    fn pull(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        Pull::read(what).ok_or(NotTaken::Invalid)?;
+        self.called(ticket, Called::Pull(conn, read(what)?))
+    }
+
+    fn push(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        Push::read(what).ok_or(NotTaken::Invalid)?;
+        self.called(ticket, Called::Push(conn, read(what)?))
     }
 
     fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {

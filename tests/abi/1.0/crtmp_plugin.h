@@ -604,6 +604,19 @@ typedef struct crtmp_HostTable {
      * host pointer.
      */
     struct crtmp_Str (*name)(const struct crtmp_HostTable *host);
+    /**
+     * Pulls a stream of the far end of a connection that `connect` has made with the chain `outboundRtmp`, and that
+     * has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
+     * and as wanted `localName` (here), `startMs` and `durationMs` as in `crtmp_PlayRequest`. The result
+     * comes when players have it here, or will not; when a pull has ended that was accepted, `on_unpublish`.
+     */
+    int32_t (*pull)(const struct crtmp_HostTable *host, uint64_t conn, struct crtmp_Str what, uint64_t ticket);
+    /**
+     * Pushes a stream to the far end, likewise: `name` (there), and as wanted `localName` (here) and `type`: `live`,
+     * `record` or `append`. The result comes when the far end has accepted it, or has not; when a push has ended that
+     * was accepted, `on_unplay`.
+     */
+    int32_t (*push)(const struct crtmp_HostTable *host, uint64_t conn, struct crtmp_Str what, uint64_t ticket);
 } crtmp_HostTable;
 
 /**
@@ -1023,8 +1036,10 @@ typedef struct crtmp_ResultNotice {
     uint64_t conn;
     /**
      * JSON text: of `crtmp_HostTable.call` a list of arguments, of `crtmp_HostTable.command` the whole reply, of
-     * `crtmp_HostTable.http` an object with `status` and `headers`. Of `CRTMP_RESULT_ERROR` a string with the reason, but a
-     * list where a far end answered `_error`; of `CRTMP_RESULT_TIMEOUT` and `CRTMP_RESULT_GONE` `null`.
+     * `crtmp_HostTable.http` an object with `status` and `headers`, of `crtmp_HostTable.pull` and `crtmp_HostTable.push` an object
+     * with `streamId` (the connection's message stream) and `status` (what the far end said, mostly an object with
+     * `code` and `description`; or null). Of `CRTMP_RESULT_ERROR` a string with the reason, but a
+     * list where a far end answered `_error`, and such an object where it refused a pull or push; of `CRTMP_RESULT_TIMEOUT` and `CRTMP_RESULT_GONE` `null`.
      */
     struct crtmp_Str value;
     /**
@@ -1133,7 +1148,7 @@ typedef struct crtmp_AppTable {
     int32_t (*on_command)(void *instance, const struct crtmp_CommandRequest *what);
     /**
      * What has become of a call with a ticket: `crtmp_HostTable.call`, `crtmp_HostTable.command`,
-     * `crtmp_HostTable.connect` or `crtmp_HostTable.http`.
+     * `crtmp_HostTable.connect`, `crtmp_HostTable.http`, `crtmp_HostTable.pull` or `crtmp_HostTable.push`.
      */
     int32_t (*on_result)(void *instance, const struct crtmp_ResultNotice *what);
 } crtmp_AppTable;

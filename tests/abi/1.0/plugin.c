@@ -128,6 +128,10 @@ static int32_t on_message(void *instance, const crtmp_ConnTable *conn, const crt
         status = host->connect(host, crtmp_str("127.0.0.1:1"), crtmp_str("outboundRtmp"), crtmp_str("{}"), 3);
     } else if (crtmp_str_eq(what->name, "http")) {
         status = host->http(host, crtmp_str("{\"url\":\"http://127.0.0.1/\"}"), crtmp_str("body"), 4);
+    } else if (crtmp_str_eq(what->name, "pull")) {
+        status = host->pull(host, conn->id, crtmp_str("{\"name\":\"a?b\",\"localName\":\"c\"}"), 5);
+    } else if (crtmp_str_eq(what->name, "push")) {
+        status = host->push(host, conn->id, crtmp_str("{\"name\":\"a?b\",\"type\":\"append\"}"), 6);
     } else if (crtmp_str_eq(what->name, "source")) {
         self->source = host->source_open(host, crtmp_str("made"));
         status = self->source == 0 ? CRTMP_INVALID : CRTMP_OK;

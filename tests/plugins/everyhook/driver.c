@@ -153,6 +153,12 @@ static int32_t host_http(const crtmp_HostTable *host, crtmp_Str request, crtmp_S
     return CRTMP_GONE;
 }
 
+static int32_t host_link(const crtmp_HostTable *host, uint64_t conn, crtmp_Str what, uint64_t ticket) {
+    (void)host, (void)conn, (void)ticket;
+    look(what);
+    return CRTMP_GONE;
+}
+
 static crtmp_Str host_folder(const crtmp_HostTable *host) {
     (void)host;
     return crtmp_str("/");
@@ -308,6 +314,8 @@ int main(int count, char **arguments) {
         .http = host_http,
         .folder = host_folder,
         .name = host_name,
+        .pull = host_link,
+        .push = host_link,
     };
     CHECK(count == 2);
     void *library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);

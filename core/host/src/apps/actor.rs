@@ -11,8 +11,8 @@ use crtmp_plugin::foreign::{
     AppEntry, ConnInfo, Failure, Instance, Outcome, Services, SourceState, What as Told,
 };
 use crtmp_plugin::{
-    self as plugin, CommandCall, Gone, Level, Message, Metadata, NotTaken, Play, Publish, RequestId, Rights,
-    Stream,
+    self as plugin, CommandCall, Gone, Level, Message, Metadata, NotTaken, Play, Publish, Pull, Push,
+    RequestId, Rights, Stream,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -146,7 +146,9 @@ impl Shared {
         // If nobody waits any more, the state says so as well: the loop ends at once.
         let _ = started.send(Ok(()));
         while let Some(job) = self.next() {
-            SERVED.set(Some(job.conn.clone()).filter(|conn| conn.id != 0));
+            // A result is the application's own affair, though it stands in a connection's line.
+            let own = matches!(job.what, What::Notice(NoticeKind::Result { .. }));
+            SERVED.set(Some(job.conn.clone()).filter(|conn| conn.id != 0 && !own));
             let result = call(&mut instance, &job);
             SERVED.set(None);
             let put_off = matches!(result, Ok(Outcome::Later));
@@ -323,6 +325,16 @@ impl Services for Door {
     fn connect(&self, address: &str, chain: &str, keys: &str, ticket: u64) -> Result<(), NotTaken> {
         let keys = if keys.is_empty() { Default::default() } else { read(keys)? };
         self.ask(Effect::Connect { address: address.to_owned(), chain: chain.to_owned(), keys, ticket })
+    }
+
+    fn pull(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        let pull = Pull::read(what).ok_or(NotTaken::Invalid)?;
+        self.ask(Effect::Pull { conn, pull, ticket })
+    }
+
+    fn push(&self, conn: u64, what: &str, ticket: u64) -> Result<(), NotTaken> {
+        let push = Push::read(what).ok_or(NotTaken::Invalid)?;
+        self.ask(Effect::Push { conn, push, ticket })
     }
 
     fn http(&self, request: &str, body: &[u8], ticket: u64) -> Result<(), NotTaken> {

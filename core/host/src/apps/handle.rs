@@ -133,6 +133,13 @@ impl AppHandle {
         });
     }
 
+    /// Tells the application something in line with what else a connection has to say: what this one's `Close` was told
+    /// before goes nowhere.
+    pub fn tell_of(&self, conn: u64, kind: NoticeKind) {
+        let conn = Arc::new(ConnInfo { id: conn, ..ConnInfo::default() });
+        self.shared.change(|state| state.notify(Notice { conn, kind }));
+    }
+
     /// Asks the application to run a command that it has added; `id` comes back in the answer.
     #[must_use = "an answer that is given here does not come through `Outside`"]
     pub fn run_command(&self, id: u64, name: String, params: String) -> Option<Answer> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crtmp_media::{Frame, MediaKind};
 use crtmp_plugin::foreign::ConnInfo;
 use crtmp_plugin::{
-    self as plugin, Ended, Hooks, NotTaken, PlayStart, Pong, PublishKind, Reply, Rights, Verdict,
+    self as plugin, Ended, Hooks, NotTaken, PlayStart, Pong, PublishKind, Pull, Push, Reply, Rights, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -290,6 +290,24 @@ pub enum Effect {
         name: String,
         /// Its arguments.
         args: Vec<Value>,
+        /// Whom to bring the result to; 0: nobody.
+        ticket: u64,
+    },
+    /// A stream shall be pulled from the far end of a connection.
+    Pull {
+        /// Which connection.
+        conn: u64,
+        /// Which stream.
+        pull: Pull,
+        /// Whom to bring the result to; 0: nobody.
+        ticket: u64,
+    },
+    /// A stream shall be pushed to the far end of a connection.
+    Push {
+        /// Which connection.
+        conn: u64,
+        /// Which stream.
+        push: Push,
         /// Whom to bring the result to; 0: nobody.
         ticket: u64,
     },

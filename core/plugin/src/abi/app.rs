@@ -105,7 +105,7 @@ pub struct AppTable {
     /// [`ANSWER_RESULT`](super::ANSWER_RESULT) or [`ANSWER_ERROR`](super::ANSWER_ERROR).
     pub on_command: Option<unsafe extern "C" fn(instance: *mut c_void, what: *const CommandRequest) -> i32>,
     /// What has become of a call with a ticket: [`HostTable::call`], [`HostTable::command`],
-    /// [`HostTable::connect`] or [`HostTable::http`].
+    /// [`HostTable::connect`], [`HostTable::http`], [`HostTable::pull`] or [`HostTable::push`].
     pub on_result: Option<unsafe extern "C" fn(instance: *mut c_void, what: *const ResultNotice) -> i32>,
 }
 
@@ -447,8 +447,10 @@ pub struct ResultNotice {
     /// For [`HostTable::connect`] the connection's number; else 0.
     pub conn: u64,
     /// JSON text: of [`HostTable::call`] a list of arguments, of [`HostTable::command`] the whole reply, of
-    /// [`HostTable::http`] an object with `status` and `headers`. Of [`RESULT_ERROR`] a string with the reason, but a
-    /// list where a far end answered `_error`; of [`RESULT_TIMEOUT`] and [`RESULT_GONE`] `null`.
+    /// [`HostTable::http`] an object with `status` and `headers`, of [`HostTable::pull`] and [`HostTable::push`] an object
+    /// with `streamId` (the connection's message stream) and `status` (what the far end said, mostly an object with
+    /// `code` and `description`; or null). Of [`RESULT_ERROR`] a string with the reason, but a
+    /// list where a far end answered `_error`, and such an object where it refused a pull or push; of [`RESULT_TIMEOUT`] and [`RESULT_GONE`] `null`.
     pub value: Str,
     /// The body of the answer to [`HostTable::http`].
     pub body: Str,

@@ -101,6 +101,15 @@ pub struct HostTable {
     /// The name of the application as its block says it: several blocks may use one library. Good for as long as the
     /// host pointer.
     pub name: unsafe extern "C" fn(host: *const Self) -> Str,
+    /// Pulls a stream of the far end of a connection that `connect` has made with the chain `outboundRtmp`, and that
+    /// has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
+    /// and as wanted `localName` (here), `startMs` and `durationMs` as in [`PlayRequest`](super::PlayRequest). The result
+    /// comes when players have it here, or will not; when a pull has ended that was accepted, `on_unpublish`.
+    pub pull: unsafe extern "C" fn(host: *const Self, conn: u64, what: Str, ticket: u64) -> i32,
+    /// Pushes a stream to the far end, likewise: `name` (there), and as wanted `localName` (here) and `type`: `live`,
+    /// `record` or `append`. The result comes when the far end has accepted it, or has not; when a push has ended that
+    /// was accepted, `on_unplay`.
+    pub push: unsafe extern "C" fn(host: *const Self, conn: u64, what: Str, ticket: u64) -> i32,
 }
 
 /// May run commands that only look.

@@ -30,7 +30,8 @@ fn no_field_moves() {
     layout!(HostTable: size 0, log 8, now_ms 16, fail 24, respond 32, close_connection 40, call 48, unpublish 56,
         unplay 64, tap 72, sequence_header 80, frame_retain 88, frame_release 96, timer_set 104,
         timer_cancel 112, command 120, command_add 128, command_remove 136, source_open 144, source_frame 152,
-        source_close 160, connect 168, http 176, folder 184, name 192; 200);
+        source_close 160, connect 168, http 176, folder 184, name 192, pull 200,
+        push 208; 216);
     layout!(AnswerTable: size 0, kind 8, reserved 12, first 16, second 32; 48);
     layout!(ConnTable: size 0, id 8, user 16, application 24, chain 40, peer 56, local 72, app 88, instance 104,
         query 120, tc_url 136, swf_url 152, page_url 168, agent 184, extra 200; 216);

@@ -269,12 +269,27 @@ fn app_config(application: &Application, library: &Library, folder: &Path) -> Ap
 #[derive(Default)]
 struct State {
     callers: Mutex<HashMap<u64, Known>>,
-    /// Calls to peers without a result.
-    calls: Mutex<HashMap<u64, Vec<u64>>>,
+    /// Orders to connections, by these, that have no result yet.
+    calls: Mutex<HashMap<u64, Vec<Ordered>>>,
     headers: Headers,
     sources: Sources,
     /// Sessions of command lines have come: one that is not known any more may have been such.
     has_command_lines: AtomicBool,
+}
+
+/// An order without a result.
+#[derive(Clone, Copy)]
+struct Ordered {
+    ticket: u64,
+    what: OrderKind,
+}
+
+/// What a result is of.
+#[derive(Clone, Copy)]
+enum OrderKind {
+    Call,
+    /// A pull or push.
+    Link,
 }
 
 /// What a connection's peer said, in the words of applications; made once for what it said, gone with the
@@ -311,16 +326,16 @@ impl State {
         }
     }
 
-    /// Takes a call that has its result; false: it had it already.
-    fn end_call(&self, conn: u64, ticket: u64) -> bool {
+    /// Takes an order that has its result; none: it had it already.
+    fn end_call(&self, conn: u64, ticket: u64) -> Option<OrderKind> {
         let mut calls = lock(&self.calls);
-        let Some(open) = calls.get_mut(&conn) else { return false };
-        let Some(at) = open.iter().position(|other| *other == ticket) else { return false };
-        open.swap_remove(at);
+        let open = calls.get_mut(&conn)?;
+        let at = open.iter().position(|other| other.ticket == ticket)?;
+        let Ordered { what, .. } = open.swap_remove(at);
         if open.is_empty() {
             calls.remove(&conn);
         }
-        true
+        Some(what)
     }
 }
 
@@ -362,8 +377,13 @@ impl Bridge {
                 self.handle.tell(NoticeKind::Source { source: source.0, state });
             }
             ToApplication::CallResult { connection, ticket, outcome, args } => {
-                if self.state.end_call(connection.0, ticket) {
-                    self.handle.tell(NoticeKind::Result { ticket, outcome: called(outcome, &args) });
+                if let Some(what) = self.state.end_call(connection.0, ticket) {
+                    let outcome = match what {
+                        OrderKind::Call => called(outcome, &args),
+                        OrderKind::Link => linked(outcome, &args),
+                    };
+                    // In line with what happens to the connection: a stream is here before it ends.
+                    self.handle.tell_of(connection.0, NoticeKind::Result { ticket, outcome });
                 }
             }
         }
@@ -397,8 +417,9 @@ impl Bridge {
         lock(&self.state.callers).remove(&connection.0);
         self.state.headers.forget(connection.0);
         let open = lock(&self.state.calls).remove(&connection.0);
-        for ticket in open.into_iter().flatten() {
-            self.handle.tell(NoticeKind::Result { ticket, outcome: CallOutcome::gone() });
+        for Ordered { ticket, .. } in open.into_iter().flatten() {
+            let outcome = CallOutcome::gone();
+            self.handle.tell_of(connection.0, NoticeKind::Result { ticket, outcome });
         }
     }
 
@@ -487,6 +508,26 @@ fn called(outcome: Called, args: &[crtmp_media::Value]) -> CallOutcome {
         Called::Timeout => CallOutcome::timeout(),
         Called::Refused => CallOutcome::failed(
             "the peer cannot be called: its protocol has no calls, or more than openCalls wait for it",
+        ),
+    }
+}
+
+/// What has become of a pull or push: its arguments are the message stream and the status.
+fn linked(outcome: Called, args: &[crtmp_media::Value]) -> CallOutcome {
+    let value = || {
+        let mut args = args.iter().map(to_json);
+        let stream = args.next().and_then(|stream| stream.as_f64()).filter(|stream| *stream > 0.0);
+        // A message stream has 32 bits.
+        let stream = stream.map(|stream| stream as u32);
+        serde_json::json!({ "streamId": stream, "status": args.next() }).to_string()
+    };
+    match outcome {
+        Called::Result => CallOutcome::done(value()),
+        Called::Error => CallOutcome { status: abi::RESULT_ERROR, ..CallOutcome::done(value()) },
+        Called::Timeout => CallOutcome::timeout(),
+        Called::Refused => CallOutcome::failed(
+            "the connection cannot pull or push: it is no client of RTMP, is not connected (yet), or has all of \
+             messageStreams in use",
         ),
     }
 }

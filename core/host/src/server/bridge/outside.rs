@@ -8,16 +8,16 @@ use std::{
         Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use crtmp_media::{Command, LayerSettings, RequestId, StreamSlot};
-use crtmp_plugin::{NotTaken, foreign::read_frame, values::from_json};
+use crtmp_media::{Command, LayerSettings, RequestId, StreamSlot, Via};
+use crtmp_plugin::{NotTaken, PlayStart, PublishKind, Pull, Push, foreign::read_frame, values::from_json};
 use crtmp_reactor::{Acceptor, Application as Seen, ToWorker, Verdict};
 use crtmp_relay::ConnectionId;
 use serde_json::{Map, Value};
 
-use super::{Ground, State, lock};
+use super::{Ground, OrderKind, Ordered, State, lock};
 use crate::{
     apps::{Answer, AppHandle, CallOutcome, Decision, Effect, Health, NoticeKind, Outside},
     chains::layer_keys,
@@ -163,7 +163,20 @@ impl Reach {
             }
             Effect::Command(id, result) => ground.control.answered(id, result),
             Effect::Close { conn, code, text } => workers.close(ConnectionId(conn), code, text),
-            Effect::Call { conn, name, args, ticket } => self.call(conn, name, &args, ticket)?,
+            Effect::Call { conn, name: command, args, ticket } => {
+                let args = args.iter().map(from_json).collect();
+                let ticket_of_it = Some(ticket).filter(|ticket| *ticket != 0);
+                let order = Command::Call { ticket: ticket_of_it, command, args };
+                self.order(conn, order, OrderKind::Call, ticket)?;
+            }
+            Effect::Pull { conn, pull, ticket } => {
+                let order = Command::Pull(Box::new(pull_of(pull, ticket)));
+                self.order(conn, order, OrderKind::Link, ticket)?;
+            }
+            Effect::Push { conn, push, ticket } => {
+                let order = Command::Push(Box::new(push_of(push, ticket)));
+                self.order(conn, order, OrderKind::Link, ticket)?;
+            }
             Effect::End { conn, stream_id, publishes, code, text } => {
                 let slot = Some(StreamSlot(stream_id)).filter(|slot| slot.0 != 0);
                 let connection = ConnectionId(conn);
@@ -215,19 +228,17 @@ impl Reach {
         }
     }
 
-    fn call(&self, conn: u64, command: String, args: &[Value], ticket: u64) -> Result<(), NotTaken> {
+    fn order(&self, conn: u64, order: Command, what: OrderKind, ticket: u64) -> Result<(), NotTaken> {
         let (this, application) = (self.clone(), self.seen()?);
         if ticket != 0 {
-            lock(&self.0.state.calls).entry(conn).or_default().push(ticket);
+            lock(&self.0.state.calls).entry(conn).or_default().push(Ordered { ticket, what });
         }
         let gone = Box::new(move || {
-            if this.0.state.end_call(conn, ticket) {
+            if this.0.state.end_call(conn, ticket).is_some() {
                 this.tell(ticket, CallOutcome::gone());
             }
         });
-        let (connection, args) = (ConnectionId(conn), args.iter().map(from_json).collect());
-        let ticket = Some(ticket).filter(|ticket| *ticket != 0);
-        let order = Command::Call { ticket, command, args };
+        let connection = ConnectionId(conn);
         let message = ToWorker::Order { connection, application, order, gone };
         self.0.ground.workers.post_to(connection, message);
         Ok(())
@@ -399,6 +410,29 @@ impl Drop for Owed {
 
 fn gone() -> Result<Value, String> {
     Err("the application has ended".to_owned())
+}
+
+/// As the endpoint is ordered. The ticket 0 is one that nobody waits for.
+fn pull_of(pull: Pull, ticket: u64) -> crtmp_media::Pull {
+    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let start_ms = match pull.start {
+        PlayStart::Any => -2000,
+        PlayStart::Live => -1000,
+        PlayStart::At(time) => ms(time),
+    };
+    let duration_ms = pull.duration.map_or(-1, ms);
+    crtmp_media::Pull { ticket, name: pull.name, local: pull.local_name, start_ms, duration_ms }
+}
+
+/// Likewise; where the stream has been its worker knows.
+fn push_of(push: Push, ticket: u64) -> crtmp_media::Push {
+    let kind = match push.kind {
+        PublishKind::Live => crtmp_media::PublishKind::Live,
+        PublishKind::Record => crtmp_media::PublishKind::Record,
+        PublishKind::Append => crtmp_media::PublishKind::Append,
+    };
+    let via = Via::default();
+    crtmp_media::Push { ticket, local: push.local_name, name: push.name, kind, via }
 }
 
 fn verdict(decision: Decision) -> Verdict {
