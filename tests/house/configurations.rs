@@ -1,7 +1,7 @@
 //! Every configuration in `configs/` is a good one.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{files, read};
@@ -35,6 +35,14 @@ fn each_configuration_starts_and_serves() {
     }
 }
 
+#[test]
+fn each_script_of_a_configuration_passes_its_tests() {
+    for path in scripts() {
+        let outcome = Server::run(&["--test-app", &root().join(&path).to_string_lossy()]);
+        assert_eq!(outcome.code, Some(0), "{}: {}{}", path.display(), outcome.stdout, outcome.stderr);
+    }
+}
+
 /// The first thing that an operator tries, with the configuration that everybody begins with.
 #[test]
 fn an_operator_asks_the_shipped_configuration_by_netcat() {
@@ -65,6 +73,11 @@ impl Running {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let copy = folder.path().join(path.file_name().expect("a file"));
         std::fs::write(&copy, with_free_ports(&read(path))).expect("a temporary file");
+        for script in scripts() {
+            let copy = folder.path().join(&script);
+            std::fs::create_dir_all(copy.parent().expect("a folder")).expect("a temporary folder");
+            std::fs::write(copy, read(&script)).expect("a temporary file");
+        }
         let launch = Launch::new(Server::executable()).arg(&copy).env("LOG_FOLDER", folder.path());
         let mut server = launch.folder(folder.path()).unlimited().start();
         wait_for(&format!("{} to start", path.display()), SOON, || {
@@ -94,8 +107,13 @@ fn ports_are_found_in_a_configuration() {
     assert_eq!(text, "{ ip = \"0.0.0.0\", port = 0, protocol = \"x\" } port=0\nsupport = 7 port = p");
 }
 
-fn configurations() -> Vec<std::path::PathBuf> {
-    files("lua").into_iter().filter(|path| path.starts_with("configs")).collect()
+fn configurations() -> Vec<PathBuf> {
+    files("lua").into_iter().filter(|path| path.parent() == Some(Path::new("configs"))).collect()
+}
+
+/// The applications in Lua that they use, by paths from the root.
+fn scripts() -> Vec<PathBuf> {
+    files("lua").into_iter().filter(|path| path.starts_with("configs/scripts")).collect()
 }
 
 /// The same script with 0 for every port that it states as a number: tests run beside each other.

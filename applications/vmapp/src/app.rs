@@ -164,17 +164,29 @@ impl App for VmApp {
     }
 
     fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
-        if !self.script.machine.has("on_message") {
+        let own = self.script.desk.answers_command(conn.id(), message.name);
+        if own.is_none() && !self.script.machine.has("on_message") {
             return Reply::Ignore;
         }
         let (args, request) = (message.args(), message.request);
-        self.ask("on_message", conn, request, Asked::Message, |lua| {
-            let mut values = texts(lua, request, &[message.name])?;
+        let arguments = |lua: &Lua, names: &[&str]| {
+            let mut values = texts(lua, request, names)?;
             for value in &args {
                 values.push(api::lua_value(lua, value)?);
             }
             Ok(values)
-        });
+        };
+        match own {
+            Some(own) => {
+                let open = Open { asked: Asked::Message, conn: conn.id().0 };
+                self.script.desk.open.borrow_mut().insert(request.0, open);
+                let occasion = format!("a client's own function for {}", shown(message.name));
+                self.call_function(&occasion, own, Some(request.0), |lua| arguments(lua, &[]));
+            }
+            None => drop(
+                self.ask("on_message", conn, request, Asked::Message, |lua| arguments(lua, &[message.name])),
+            ),
+        }
         if !message.wants_reply {
             // Nobody waits; whatever the script says later is dropped.
             self.script.desk.open.borrow_mut().remove(&request.0);
@@ -201,7 +213,12 @@ impl App for VmApp {
 
     fn on_close(&mut self, conn: &Conn<'_>, reason: &str) {
         let client = self.client(conn);
+        let own = self.script.desk.listener(conn.id(), "on_close");
         self.script.desk.forget(conn.id());
+        if let Some(own) = own {
+            let occasion = "a client's own function for on_close";
+            return self.call_function(occasion, own, None, |lua| Ok(vec![reason.into_lua(lua)?]));
+        }
         let Ok(client) = client else { return };
         self.call("on_close", None, |lua| Ok(vec![Value::Table(client), reason.into_lua(lua)?]));
     }
@@ -263,7 +280,7 @@ impl App for VmApp {
         };
         match then {
             Then::Call(function) => self.call_function("a timer", function, None, |_| Ok(Vec::new())),
-            Then::Resume => self.resume(timer.0, &[]),
+            Then::Resume => self.resume(timer.0, |_| Ok(Vec::new())),
         }
     }
 
@@ -287,19 +304,47 @@ impl App for VmApp {
 impl VmApp {
     /// What a call of ours has brought, for the script that asked.
     pub(crate) fn on_values(&mut self, generation: u64, key: u64, values: Vec<Json>) {
+        self.on_result(generation, key, |lua| {
+            client::lua_values(lua, &values).map(|values| values.into_iter().collect())
+        });
+    }
+
+    /// The same, with values that are made for the occasion.
+    pub(crate) fn on_result(
+        &mut self,
+        generation: u64,
+        key: u64,
+        arguments: impl FnOnce(&Lua) -> mlua::Result<Vec<Value>>,
+    ) {
         if generation != self.generation {
             return;
         }
         let then = self.script.desk.thens.borrow_mut().remove(&key);
         match then {
             Some(Then::Call(function)) => {
-                let arguments =
-                    |lua: &Lua| client::lua_values(lua, &values).map(|values| values.into_iter().collect());
                 self.call_function("a function that waited for a result", function, None, arguments);
             }
-            Some(Then::Resume) => self.resume(key, &values),
+            Some(Then::Resume) => self.resume(key, arguments),
             None => {}
         }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.script.desk
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The table of a connection that the script has made, to `peer`.
+    pub(crate) fn made_client(&self, conn: ConnId, chain: &str, peer: &str) -> mlua::Result<Table> {
+        let Script { machine, desk, meta, .. } = &self.script;
+        client::made(machine.lua(), meta, desk, conn, [chain, peer])
     }
 
     /// Asks the script. What it says at once, or later, goes to the server by itself.
@@ -334,6 +379,10 @@ impl VmApp {
         conn: &Conn<'_>,
         arguments: impl FnOnce(&Lua) -> mlua::Result<Vec<Value>>,
     ) {
+        if let Some(own) = self.script.desk.listener(conn.id(), hook) {
+            let occasion = format!("a client's own function for {hook}");
+            return self.call_function(&occasion, own, None, arguments);
+        }
         if !self.script.machine.has(hook) {
             return;
         }
@@ -386,12 +435,12 @@ impl VmApp {
     }
 
     /// Goes on with a call that waits.
-    fn resume(&mut self, key: u64, values: &[Json]) {
+    fn resume(&mut self, key: u64, arguments: impl FnOnce(&Lua) -> mlua::Result<Vec<Value>>) {
         let Some(Waiting { task, request }) = self.script.tasks.remove(&key) else { return };
         let name = task.name().to_owned();
         let machine = &mut self.script.machine;
-        let outcome = match client::lua_values(machine.lua(), values) {
-            Ok(values) => machine.resume(Instant::now(), task, MultiValue::from_iter(values)),
+        let outcome = match arguments(machine.lua()) {
+            Ok(values) => machine.resume(Instant::now(), task, MultiValue::from_vec(values)),
             Err(error) => return self.fail(&name, request, &error.to_string()),
         };
         self.settle(&name, request, outcome);
@@ -535,6 +584,11 @@ fn texts(lua: &Lua, request: RequestId, texts: &[&str]) -> mlua::Result<Vec<Valu
         values.push(text.into_lua(lua)?);
     }
     Ok(values)
+}
+
+/// A name that a peer has given, for the log.
+fn shown(name: &str) -> String {
+    name.chars().filter(|letter| !letter.is_control()).take(64).collect()
 }
 
 /// What a peer said when it asked to connect.

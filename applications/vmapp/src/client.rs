@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use crate::app::VmApp;
 use crate::desk::{Asked, Desk, Then};
+use crate::remote;
 use crate::vm::{Machine, from_lua};
 
 /// Makes the metatable of clients.
@@ -19,6 +20,7 @@ pub(crate) fn install(machine: &Machine, desk: &Rc<Desk>) -> mlua::Result<Table>
     deciding(lua, &methods, desk)?;
     calling(machine, &methods, desk)?;
     watching(lua, &methods, desk)?;
+    remote::install(machine, &methods, desk)?;
     let meta = lua.create_table()?;
     meta.raw_set("__index", methods)?;
     meta.raw_set("__name", "client")?;
@@ -26,21 +28,40 @@ pub(crate) fn install(machine: &Machine, desk: &Rc<Desk>) -> mlua::Result<Table>
     Ok(meta)
 }
 
-/// The table of a connection: the one that the script knows, or a new one.
-pub(crate) fn table(lua: &Lua, meta: &Table, desk: &Desk, conn: &Conn<'_>) -> mlua::Result<Table> {
-    let known = desk.clients.borrow().get(&conn.id().0).cloned();
+/// The table of a connection that the script has made; hooks will know it, too.
+pub(crate) fn made(
+    lua: &Lua,
+    meta: &Table,
+    desk: &Desk,
+    conn: ConnId,
+    [chain, peer]: [&str; 2],
+) -> mlua::Result<Table> {
+    let client = known(lua, meta, desk, conn)?;
+    client.raw_set("chain", chain)?;
+    client.raw_set("peer", peer)?;
+    Ok(client)
+}
+
+fn known(lua: &Lua, meta: &Table, desk: &Desk, conn: ConnId) -> mlua::Result<Table> {
+    let known = desk.clients.borrow().get(&conn.0).cloned();
     let client = match known {
         Some(client) => client,
         None => {
             let client = lua.create_table()?;
             client.set_metatable(Some(meta.clone()))?;
-            desk.clients.borrow_mut().insert(conn.id().0, client.clone());
+            desk.clients.borrow_mut().insert(conn.0, client.clone());
             client
         }
     };
+    client.raw_set("id", conn.0)?;
+    client.raw_set("client_id", conn.0)?;
+    Ok(client)
+}
+
+/// The table of a connection: the one that the script knows, or a new one.
+pub(crate) fn table(lua: &Lua, meta: &Table, desk: &Desk, conn: &Conn<'_>) -> mlua::Result<Table> {
+    let client = known(lua, meta, desk, conn.id())?;
     // It says more when it connects than when it was accepted.
-    client.raw_set("id", conn.id().0)?;
-    client.raw_set("client_id", conn.id().0)?;
     for (key, value) in [
         ("chain", conn.chain()),
         ("peer", conn.peer()),
@@ -178,7 +199,13 @@ fn calling(machine: &Machine, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<
 }
 
 /// Calls a command of a peer; gives the number under which its result comes.
-fn call(desk: &Rc<Desk>, conn: ConnId, name: &str, args: &[Json], then: Then) -> Result<u64, NotTaken> {
+pub(crate) fn call(
+    desk: &Rc<Desk>,
+    conn: ConnId,
+    name: &str,
+    args: &[Json],
+    then: Then,
+) -> Result<u64, NotTaken> {
     let key = desk.keep(then);
     let generation = desk.generation;
     let sent = desk.host.call(conn, name, args, move |app: &mut VmApp, result| {
@@ -223,7 +250,7 @@ fn watching(lua: &Lua, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
     methods.raw_set("disable_av_cb", lua.create_function(function)?)
 }
 
-fn id(client: &Table) -> mlua::Result<ConnId> {
+pub(crate) fn id(client: &Table) -> mlua::Result<ConnId> {
     let id: Option<u64> = client.raw_get("id")?;
     id.map(ConnId).ok_or_else(|| {
         mlua::Error::runtime("this is no client; call its methods with a colon: client:close()")

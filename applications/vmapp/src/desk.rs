@@ -50,6 +50,8 @@ pub(crate) struct Desk {
     pub(crate) thens: RefCell<HashMap<u64, Then>>,
     /// What is called with the frames of a connection.
     pub(crate) taps: RefCell<HashMap<u64, Function>>,
+    /// What clients do themselves about what happens to them.
+    pub(crate) listeners: RefCell<HashMap<u64, Listeners>>,
     pub(crate) timers: RefCell<HashMap<u64, Timer>>,
     /// Commands that the script has added, by their names in lower case.
     pub(crate) commands: RefCell<HashMap<String, Added>>,
@@ -64,6 +66,14 @@ pub(crate) struct Desk {
 pub(crate) struct Added {
     pub(crate) command: Command,
     pub(crate) then: Function,
+}
+
+/// Functions of one client.
+pub(crate) struct Listeners {
+    /// By the names of hooks.
+    pub(crate) events: Table,
+    /// By the names of commands.
+    pub(crate) commands: Table,
 }
 
 /// A timer of a script.
@@ -84,6 +94,7 @@ impl Desk {
             open: RefCell::default(),
             thens: RefCell::default(),
             taps: RefCell::default(),
+            listeners: RefCell::default(),
             timers: RefCell::default(),
             commands: RefCell::default(),
             allowed: allowed.iter().map(|name| name.to_lowercase()).collect(),
@@ -139,10 +150,21 @@ impl Desk {
         open.iter().find(|(_, open)| connects(open)).map(|(request, _)| *request)
     }
 
+    /// What a client does itself in the place of a hook.
+    pub(crate) fn listener(&self, conn: ConnId, hook: &str) -> Option<Function> {
+        self.listeners.borrow().get(&conn.0)?.events.raw_get(hook).ok()?
+    }
+
+    /// What a client does itself about a command of its far end.
+    pub(crate) fn answers_command(&self, conn: ConnId, command: &str) -> Option<Function> {
+        self.listeners.borrow().get(&conn.0)?.commands.raw_get(command).ok()?
+    }
+
     /// The connection has left.
     pub(crate) fn forget(&self, conn: ConnId) {
         self.clients.borrow_mut().remove(&conn.0);
         self.taps.borrow_mut().remove(&conn.0);
+        self.listeners.borrow_mut().remove(&conn.0);
         self.open.borrow_mut().retain(|_, open| open.conn != conn.0);
     }
 }

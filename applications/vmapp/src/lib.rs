@@ -14,6 +14,7 @@ pub mod api;
 pub mod app;
 pub mod client;
 pub mod desk;
+mod remote;
 pub mod vm;
 
 pub use app::VmApp;

@@ -1,6 +1,6 @@
 -- The table `test`: hooks as the server would call them. Each function returns how the request was answered, as a
 -- table, or nil while it is not.
-local new_client, begin, finish, forget = ...
+local new_client, begin, finish, forget, own_command = ...
 
 local function ask(kind, hook, client, ...)
   local id = begin(kind, client)
@@ -15,11 +15,17 @@ return {
   publish = function(client, name, query) return ask("publish", "on_publish", client, name, query or "") end,
   play = function(client, name, query) return ask("play", "on_play", client, name, query or "") end,
   message = function(client, name, ...)
+    local own = own_command(client, name)
+    if own then
+      local id = begin("message", client)
+      return finish(id, own(id, ...))
+    end
     if not on_message then return nil end
     return ask("message", "on_message", client, name, ...)
   end,
   close = function(client, reason)
-    forget(client)
-    if on_close then on_close(client, reason or "closed by the peer") end
+    local own = forget(client)
+    reason = reason or "closed by the peer"
+    if own then own(reason) elseif on_close then on_close(client, reason) end
   end,
 }

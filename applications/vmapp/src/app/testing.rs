@@ -70,10 +70,16 @@ pub(super) fn install(machine: &Machine, desk: &Rc<Desk>, meta: &Table) -> mlua:
     })?;
     let forgets = desk.clone();
     let forget = lua.create_function(move |_, client: Table| {
-        forgets.forget(crtmp_plugin::ConnId(client.raw_get("id")?));
-        Ok(())
+        let conn = crtmp_plugin::ConnId(client.raw_get("id")?);
+        let own = forgets.listener(conn, "on_close");
+        forgets.forget(conn);
+        Ok(own)
     })?;
-    let driver: Table = lua.load(DRIVER).set_name("=[test]").call((new_client, begin, end, forget))?;
+    let answers = desk.clone();
+    let own = lua.create_function(move |_, (client, command): (Table, String)| {
+        Ok(answers.answers_command(crtmp_plugin::ConnId(client.raw_get("id")?), &command))
+    })?;
+    let driver: Table = lua.load(DRIVER).set_name("=[test]").call((new_client, begin, end, forget, own))?;
     lua.globals().raw_set("test", driver)
 }
 

@@ -57,4 +57,5 @@ pub use budget::{Cut, Limits, Place, Refused, What};
 pub use fault::Fault;
 pub use json::{JsonError, from_lua, to_lua};
 pub use machine::{LoadError, Machine, Outcome};
+pub(crate) use sandbox::PRELUDE;
 pub use task::Task;

@@ -11,7 +11,7 @@ use super::budget::{Budget, STEP};
 use super::{json, library};
 
 /// The name of the part of the surroundings that is written in Lua, and how Lua shows it.
-pub(super) const PRELUDE: &str = "=[vmapp]";
+pub(crate) const PRELUDE: &str = "=[vmapp]";
 pub(super) const PRELUDE_SHOWN: &str = "[vmapp]:";
 
 /// The globals of Lua that a script keeps, as they are or with another function in their place.

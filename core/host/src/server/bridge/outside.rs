@@ -432,7 +432,7 @@ fn push_of(push: Push, ticket: u64) -> crtmp_media::Push {
         PublishKind::Append => crtmp_media::PublishKind::Append,
     };
     let via = Via::default();
-    crtmp_media::Push { ticket, local: push.local_name, name: push.name, kind, via }
+    crtmp_media::Push { ticket, local: push.local_name, name: push.name, kind, via, again: false }
 }
 
 fn verdict(decision: Decision) -> Verdict {
