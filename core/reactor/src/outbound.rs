@@ -117,8 +117,10 @@ impl Connection {
 
     /// It will not be there: whoever waits for it is told.
     pub(crate) fn give_up(&mut self, done: Done, text: &str, shared: &mut Shared) {
-        // Whoever waits for it says so, where it is worth a line: some try for ever.
-        slog::debug!(self.log, "{text}");
+        // Whoever waits for it says so where it is worth more: some try for ever.
+        if let Some(suppressed) = shared.gate.pass(self.peer.ip(), ("unconnected", "tcp"), shared.now) {
+            slog::debug!(self.log, "{text}"; "suppressed" => suppressed);
+        }
         // Its application has heard nothing of it but this.
         self.owner = None;
         self.caller = None;
