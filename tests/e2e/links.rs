@@ -239,7 +239,8 @@ fn a_thousand_pulls_of_the_dead_cost_nobody_anything() {
     let dead = free_port();
     let streams: String =
         (0..1000).map(|number| format!("{{ uri = \"rtmp://127.0.0.1:{dead}/live/s{number}\" }}, ")).collect();
-    let server = Server::start(&pulls(&streams));
+    // At INFO: what comes again and again is not to fill the log that operators keep.
+    let server = Server::start(&pulls(&streams).log_level(3));
     let mut canary = Canary::start(&server);
     let mut session = Session::operator(&server);
     wait_for("an attempt of each", SOON, || {

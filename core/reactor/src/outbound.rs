@@ -129,3 +129,20 @@ impl Connection {
         self.wants_flush(shared);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_set_on_the_socket() {
+        let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let options = SocketOptions { ttl: Some(9), tos: Some(0x10) };
+        let socket = connect(listener.local_addr().unwrap(), options).unwrap();
+        let system = SockRef::from(&socket);
+        assert_eq!((system.ttl_v4().unwrap(), system.tos_v4().unwrap()), (9, 0x10));
+        assert!(system.keepalive().unwrap() && socket.nodelay().unwrap());
+        let plain = connect(listener.local_addr().unwrap(), SocketOptions::default()).unwrap();
+        assert_ne!(SockRef::from(&plain).ttl_v4().unwrap(), 9);
+    }
+}

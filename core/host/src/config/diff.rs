@@ -271,6 +271,19 @@ mod tests {
     }
 
     #[test]
+    fn streams_to_pull_start_no_instance() {
+        let stream = |uri: &str| serde_json::Map::from_iter([("uri".to_owned(), uri.into())]);
+        let with = |uri: &str| Application { external_streams: vec![stream(uri)], ..application("a", &[]) };
+        let (old, new) = (configuration(vec![with("x")]), configuration(vec![with("y")]));
+        assert_eq!(diff(&old, &new), Diff { links: true, ..Diff::default() });
+        assert!(!diff(&old, &old.clone()).links);
+        let none = configuration(vec![]);
+        assert!(diff(&old, &none).links && diff(&none, &old).links);
+        let without = configuration(vec![application("a", &[])]);
+        assert!(!diff(&without, &none).links && diff(&without, &old).links);
+    }
+
+    #[test]
     fn a_new_root_changes_the_applications_that_are_found_by_it() {
         let own = Application { library: Some("x.so".into()), ..application("own", &[]) };
         let old = configuration(vec![application("a", &[]), own]);

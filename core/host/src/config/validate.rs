@@ -404,7 +404,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
+    use serde_json::{Map, json};
 
     use super::*;
 
@@ -533,6 +533,41 @@ mod tests {
         for (count, good) in [(63, true), (64, true), (65, false)] {
             let folders = (0..count).map(|number| format!("/srv/{number}").into()).collect();
             assert_eq!(found(folders).is_empty(), good, "{count}");
+        }
+    }
+
+    #[test]
+    fn streams_to_pull_are_checked_with_their_place() {
+        let found = |streams: serde_json::Value| {
+            let external_streams = serde_json::from_value(streams).unwrap();
+            mistakes(vec![Application { default: true, external_streams, ..application("one") }])
+        };
+        let place = "configuration.applications[1].externalStreams";
+        let good = json!([{ "uri": "rtmp://h/a/b" }, { "uri": ["rtmp://h/a/b"], "localStreamName": "c" }]);
+        assert_eq!(found(good), Vec::<String>::new());
+        for (streams, expected) in [
+            (json!([{}]), "[1].uri: found nothing"),
+            (json!([{ "uri": "rtmp://h/a/b" }, { "uri": "rtsp://me:hidden@h/a/c" }]), "[2].uri: found"),
+            (json!([{ "uri": ["rtmp://h/a/b", "rtmp://h/a"] }]), "[1].uri[2]: found"),
+            (json!([{ "uri": "rtmp://h/a/b", "keepalive": true }]), "[1].keepalive: found an unknown key"),
+            (
+                json!([{ "uri": "rtmp://h/a/b" }, { "uri": "rtmp://i/a/b" }]),
+                "[2].localStreamName: found \"b\" again",
+            ),
+        ] {
+            let text = found(streams.clone()).join("\n");
+            assert!(text.contains(&format!("{place}{expected}")), "{streams}: {text}");
+            assert!(!text.contains("hidden"), "{text}");
+        }
+        for (count, good) in [(1, true), (2, true), (3, false)] {
+            let stream =
+                |number: u32| Map::from_iter([("uri".to_owned(), json!(format!("rtmp://h/a/{number}")))]);
+            let external_streams = (0..count).map(stream).collect();
+            let mut configuration = Configuration::default();
+            configuration.limits.links = 2;
+            configuration.applications.list =
+                vec![Application { default: true, external_streams, ..application("one") }];
+            assert_eq!(validate(&configuration).is_empty(), good, "{count}");
         }
     }
 
