@@ -1,0 +1,320 @@
+//! Forwards streams: every stream of the application is pushed to each of `targetServers` that wants it, from its
+//! begin to its end.
+//!
+//! The pushes are the server's own (the command `pushStream`): it connects, waits and begins again. Here is decided
+//! which there are. Start reading with [`ProxyPublish`]; [`Settings`] is what the configuration says.
+
+#![forbid(unsafe_code)]
+
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crtmp_plugin::{App, CallError, CommandReply, ConnId, Hooks, Host, NotTaken, TimerId, export_plugin};
+use serde_json::{Map, Value, json};
+
+pub use crate::settings::{Settings, Target};
+
+/// The timer that looks at pushes, and asks again for those that the server did not take.
+const LOOK: TimerId = TimerId(1);
+
+/// How often that is.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How many pushes are looked at in one period: each takes one of the places that the server has for commands.
+const LOOKS: usize = 64;
+
+/// What a publisher is told that has to go.
+const ABORTED: &str = "NetStream.Publish.Rejected";
+
+/// The number of a push that has ended for good, in its status.
+const ENDED: u64 = 4;
+
+/// The application.
+pub struct ProxyPublish {
+    host: Host,
+    settings: Settings,
+    /// The streams that are there, by name.
+    streams: BTreeMap<String, Stream>,
+    /// Pushes that decide about their publisher, the next to look at first.
+    watched: VecDeque<Place>,
+    /// The number of the last stream.
+    last: u64,
+    looks: bool,
+}
+
+/// A stream of the application.
+struct Stream {
+    /// Who publishes it. None: it was there before this instance, and nobody tells of its end.
+    publisher: Option<ConnId>,
+    number: u64,
+    /// By the place of its target in the settings.
+    pushes: BTreeMap<usize, Push>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Push {
+    /// The server has not said yet what its number is.
+    Asked,
+    /// Its number (`configId`).
+    Runs(u64),
+    /// The server did not take it: it is asked again.
+    Refused,
+}
+
+/// A push of a stream: what belongs to an earlier stream of the name is recognised by the number.
+#[derive(Clone)]
+struct Place {
+    name: String,
+    number: u64,
+    target: usize,
+}
+
+impl App for ProxyPublish {
+    const NAME: &'static str = "proxypublish";
+    const HOOKS: Hooks = Hooks::STREAM;
+    type Settings = Settings;
+
+    fn new(host: Host, settings: Settings) -> Result<Self, String> {
+        Self::validate(&settings)?;
+        let this = Self {
+            host,
+            settings,
+            streams: BTreeMap::new(),
+            watched: VecDeque::new(),
+            last: 0,
+            looks: false,
+        };
+        // After a reload there may be streams already.
+        this.list(Self::adopt);
+        Ok(this)
+    }
+
+    fn validate(settings: &Settings) -> Result<(), String> {
+        settings.check()
+    }
+
+    fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        match self.streams.get_mut(name) {
+            // Its pushes go on with the new publisher.
+            Some(stream) if live => stream.publisher = Some(publisher),
+            // Where another one has taken the stream over, its end is not that of the stream.
+            Some(stream) if stream.publisher == Some(publisher) => self.end(name),
+            None if live => self.begin(name, Some(publisher)),
+            _ => {}
+        }
+    }
+
+    fn on_timer(&mut self, _: TimerId) {
+        let refused: Vec<Place> = self.places(Push::Refused).collect();
+        refused.iter().take(LOOKS).for_each(|place| self.push(place));
+        for _ in 0..LOOKS.min(self.watched.len()) {
+            let Some(place) = self.watched.pop_front() else { break };
+            self.look_at(place);
+        }
+        if self.streams.values().any(|stream| stream.publisher.is_none()) {
+            self.list(Self::still_there);
+        }
+        self.look_when_needed();
+    }
+}
+
+impl ProxyPublish {
+    fn begin(&mut self, name: &str, publisher: Option<ConnId>) {
+        self.last += 1;
+        let number = self.last;
+        self.streams.insert(name.to_owned(), Stream { publisher, number, pushes: BTreeMap::new() });
+        for target in 0..self.settings.targets().len() {
+            if self.settings.targets()[target].wants(name) {
+                self.push(&Place { name: name.to_owned(), number, target });
+            }
+        }
+        self.look_when_needed();
+    }
+
+    fn end(&mut self, name: &str) {
+        let Some(stream) = self.streams.remove(name) else { return };
+        for push in stream.pushes.values() {
+            if let Push::Runs(id) = push {
+                self.remove(*id);
+            }
+        }
+    }
+
+    /// Asks the server for a push.
+    fn push(&mut self, place: &Place) {
+        let params = self.settings.targets()[place.target].push(&place.name, &self.host.name());
+        let asked = self.host.command("pushStream", &params, {
+            let place = place.clone();
+            move |this: &mut Self, reply| this.pushed(place, reply)
+        });
+        let push = if asked.is_ok() { Push::Asked } else { Push::Refused };
+        if let Some(stream) = self.streams.get_mut(&place.name) {
+            stream.pushes.insert(place.target, push);
+        }
+    }
+
+    fn pushed(&mut self, place: Place, reply: Result<CommandReply, CallError>) {
+        let id = number_of(&reply);
+        let aborts = self.settings.abort_on_connect_error;
+        match (self.find(&place), id) {
+            (Some(push), Some(id)) => {
+                *push = Push::Runs(id);
+                if aborts && !self.settings.targets()[place.target].keep_alive {
+                    self.watched.push_back(place);
+                    self.look_when_needed();
+                }
+            }
+            // The stream has ended meanwhile.
+            (None, Some(id)) => self.remove(id),
+            (Some(push), None) => {
+                *push = Push::Refused;
+                let why = describe(&reply);
+                self.host.warn(format!("{:?} is not pushed to {}: {why}", place.name, self.place_of(&place)));
+                // Of a stream that was there before, the pushes of an earlier instance may be there still.
+                let known = self.streams.get(&place.name).is_some_and(|stream| stream.publisher.is_some());
+                if aborts && known {
+                    self.abort(&place, &why);
+                }
+                self.look_when_needed();
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Asks what has become of a push.
+    fn look_at(&mut self, place: Place) {
+        let Some(Push::Runs(id)) = self.find(&place).copied() else { return };
+        let params = Map::from_iter([("id".to_owned(), json!(id))]);
+        let asked = self.host.command("getConfigInfo", &params, {
+            let place = place.clone();
+            move |this: &mut Self, reply| this.looked(place, reply)
+        });
+        if asked.is_err() {
+            self.watched.push_back(place);
+        }
+    }
+
+    fn looked(&mut self, place: Place, reply: Result<CommandReply, CallError>) {
+        if self.find(&place).is_none() {
+            return;
+        }
+        match reply {
+            Ok(reply) if reply.ok && reply.data["status"]["current"]["code"] == ENDED => {
+                let why = reply.data["cause"].as_str().unwrap_or("it has ended").to_owned();
+                self.abort(&place, &why);
+            }
+            // An operator has removed it.
+            Ok(reply) if !reply.ok => {}
+            _ => {
+                self.watched.push_back(place);
+                self.look_when_needed();
+            }
+        }
+    }
+
+    /// Ends the publisher of a stream that a target does not get.
+    fn abort(&mut self, place: &Place, why: &str) {
+        let Some(publisher) = self.streams.get(&place.name).and_then(|stream| stream.publisher) else {
+            return;
+        };
+        let text = format!("{:?} cannot be pushed to {}: {why}", place.name, self.place_of(place));
+        self.host.warn(format!("the publisher is ended: {text}"));
+        self.end(&place.name);
+        // A stream of the application's own would have no connection; there is none here.
+        let _ = self.host.close(publisher, ABORTED, &text);
+    }
+
+    fn remove(&self, id: u64) {
+        let params = Map::from_iter([("id".to_owned(), json!(id))]);
+        // One that is gone already is what was wanted.
+        let _ = self.host.command("removeConfig", &params, |_: &mut Self, _| {});
+    }
+
+    /// Asks which streams the application has.
+    fn list(&self, then: fn(&mut Self, Vec<String>)) -> bool {
+        let asked =
+            self.host.command("listInboundStreamNames", &Map::new(), move |this: &mut Self, reply| {
+                let Ok(CommandReply { ok: true, description, data }) = reply else { return };
+                if description.starts_with("partial:") {
+                    return;
+                }
+                let own = this.host.name();
+                let all = data.as_array().into_iter().flatten().filter(|stream| stream["appName"] == *own);
+                let names = all.filter_map(|stream| stream["name"].as_str());
+                then(this, names.map(str::to_owned).collect());
+            });
+        asked.is_ok()
+    }
+
+    fn adopt(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.streams.contains_key(&name) {
+                self.begin(&name, None);
+            }
+        }
+        self.look_when_needed();
+    }
+
+    fn still_there(&mut self, names: Vec<String>) {
+        let gone = |name: &String, stream: &Stream| stream.publisher.is_none() && !names.contains(name);
+        let gone: Vec<String> = self
+            .streams
+            .iter()
+            .filter(|(name, stream)| gone(name, stream))
+            .map(|(name, _)| name.clone())
+            .collect();
+        gone.iter().for_each(|name| self.end(name));
+    }
+
+    fn find(&mut self, place: &Place) -> Option<&mut Push> {
+        let stream = self.streams.get_mut(&place.name).filter(|stream| stream.number == place.number)?;
+        stream.pushes.get_mut(&place.target)
+    }
+
+    fn places(&self, push: Push) -> impl Iterator<Item = Place> {
+        let all = self.streams.iter().flat_map(|(name, stream)| {
+            stream.pushes.iter().map(move |(target, push)| (name, stream.number, *target, *push))
+        });
+        all.filter(move |(_, _, _, other)| *other == push).map(|(name, number, target, _)| Place {
+            name: name.clone(),
+            number,
+            target,
+        })
+    }
+
+    fn place_of(&self, place: &Place) -> String {
+        self.settings.targets()[place.target].place()
+    }
+
+    /// Sets the timer where there is something to look at, and only there.
+    fn look_when_needed(&mut self) {
+        let needed = !self.watched.is_empty()
+            || self.streams.values().any(|stream| stream.publisher.is_none())
+            || self.places(Push::Refused).next().is_some();
+        if needed && !self.looks {
+            self.looks = self.host.set_timer(LOOK, PERIOD, Some(PERIOD)) == Ok::<(), NotTaken>(());
+        } else if !needed && self.looks {
+            self.host.cancel_timer(LOOK);
+            self.looks = false;
+        }
+    }
+}
+
+/// The number of what a command has set up.
+fn number_of(reply: &Result<CommandReply, CallError>) -> Option<u64> {
+    reply.as_ref().ok().filter(|reply| reply.ok).and_then(|reply| reply.data["configId"].as_u64())
+}
+
+/// Why a command has done nothing.
+fn describe(reply: &Result<CommandReply, CallError>) -> String {
+    match reply {
+        Ok(reply) => reply.description.clone(),
+        Err(error) => error.to_string(),
+    }
+}
+
+export_plugin!(name: "proxypublish", apps: [ProxyPublish]);

@@ -1,0 +1,241 @@
+//! The application with a server that is not there.
+
+use crtmp_plugin::testing::{Call, Called, FakeHost};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::settings::TARGETS;
+
+/// Two targets: one for all streams, kept alive, and one for the stream `news`.
+const TWO: &str = r#"{
+    "abortOnConnectError": true,
+    "targetServers": [
+        { "targetUri": "rtmp://one/live", "keepAlive": true },
+        { "targetUri": "rtmp://two:1936/app/x", "localStreamName": "news?token=1", "targetStreamName": "other",
+          "targetStreamType": "record", "emulateUserAgent": "agent", "tcUrl": "t", "swfUrl": "s", "pageUrl": "p",
+          "rtmpAbsoluteTimestamps": true }
+    ]
+}"#;
+
+/// The calls of a command since the first `from`, with their parameters.
+fn calls(host: &FakeHost, command: &str, from: usize) -> Vec<(u64, Value)> {
+    let of = |Call { ticket, what }| match what {
+        Called::Command(name, params) if name == command => Some((ticket, params)),
+        _ => None,
+    };
+    host.calls().into_iter().skip(from).filter_map(of).collect()
+}
+
+fn done(data: Value) -> Result<Value, Value> {
+    Ok(json!({ "status": "SUCCESS", "description": "", "data": data }))
+}
+
+fn failed(text: &str) -> Result<Value, Value> {
+    Ok(json!({ "status": "FAIL", "description": text, "data": null }))
+}
+
+fn removed(host: &FakeHost) -> Vec<u64> {
+    calls(host, "removeConfig", 0).iter().filter_map(|(_, params)| params["id"].as_u64()).collect()
+}
+
+#[test]
+fn each_stream_goes_to_each_target_that_wants_it_and_ends_there_with_its_end() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(1, "film", true);
+    host.stream(2, "news", true);
+    let asked = calls(&host, "pushStream", 0);
+    let places: Vec<_> = asked
+        .iter()
+        .map(|(_, params)| (&params["uri"], &params["localStreamName"], &params["targetStreamName"]))
+        .collect();
+    assert_eq!(
+        json!(places),
+        json!([
+            ["rtmp://one/live", "film", "film"],
+            ["rtmp://one/live", "news", "news"],
+            ["rtmp://two:1936/app/x", "news", "other"],
+        ])
+    );
+    assert_eq!(
+        asked[0].1,
+        json!({ "uri": "rtmp://one/live", "localStreamName": "film", "targetStreamName": "film",
+            "targetStreamType": "live", "application": "test", "keepAlive": true,
+            "rtmpAbsoluteTimestamps": false, "kept": false })
+    );
+    let other = &asked[2].1;
+    assert_eq!(
+        json!([
+            other["targetStreamType"],
+            other["emulateUserAgent"],
+            other["tcUrl"],
+            other["swfUrl"],
+            other["pageUrl"],
+            other["rtmpAbsoluteTimestamps"],
+            other["keepAlive"]
+        ]),
+        json!(["record", "agent", "t", "s", "p", true, false])
+    );
+    for (id, (ticket, _)) in (10..).zip(&asked) {
+        host.answer_call(*ticket, done(json!({ "configId": id })));
+    }
+    host.stream(1, "film", false);
+    assert_eq!(removed(&host), [10]);
+    host.stream(2, "news", false);
+    assert_eq!(removed(&host), [10, 11, 12]);
+}
+
+#[test]
+fn a_takeover_goes_on_whatever_comes_first() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(1, "film", true);
+    let asked = calls(&host, "pushStream", 0);
+    host.answer_call(asked[0].0, done(json!({ "configId": 7 })));
+    host.stream(2, "film", true);
+    host.stream(1, "film", false);
+    assert_eq!((calls(&host, "pushStream", 0).len(), removed(&host).len()), (1, 0));
+    host.stream(2, "film", false);
+    assert_eq!(removed(&host), [7]);
+}
+
+#[test]
+fn a_push_that_begins_after_the_end_of_its_stream_ends_too() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(1, "film", true);
+    let first = calls(&host, "pushStream", 0)[0].0;
+    host.stream(1, "film", false);
+    host.stream(1, "film", true);
+    let second = calls(&host, "pushStream", 0)[1].0;
+    host.answer_call(first, done(json!({ "configId": 1 })));
+    assert_eq!(removed(&host), [1]);
+    host.answer_call(second, done(json!({ "configId": 2 })));
+    host.stream(1, "film", false);
+    assert_eq!(removed(&host), [1, 2]);
+}
+
+#[test]
+fn who_cannot_be_pushed_is_ended_where_that_is_wanted() {
+    for aborts in [true, false] {
+        let settings = TWO.replacen("true", &aborts.to_string(), 1);
+        let mut host = FakeHost::new::<ProxyPublish>(&settings).unwrap();
+        host.stream(5, "news", true);
+        for (id, (ticket, _)) in (1..).zip(calls(&host, "pushStream", 0)) {
+            host.answer_call(ticket, done(json!({ "configId": id })));
+        }
+        // Nothing is asked about the target that is kept alive.
+        assert_eq!(host.timers().len(), usize::from(aborts));
+        if !aborts {
+            continue;
+        }
+        let status = |code| done(json!({ "status": { "current": { "code": code } }, "cause": "no route" }));
+        for (round, code) in [(1, 1), (2, 0), (3, ENDED)] {
+            host.timer(LOOK.0);
+            let asked = calls(&host, "getConfigInfo", 0);
+            assert_eq!((asked.len(), &asked[round - 1].1["id"]), (round, &json!(2)));
+            assert_eq!(host.closed().len(), 0);
+            host.answer_call(asked[round - 1].0, status(code));
+        }
+        let (conn, code, text) = host.closed().pop().unwrap();
+        assert_eq!((conn, code.as_str()), (5, ABORTED));
+        assert_eq!(text, "\"news\" cannot be pushed to two:1936: no route");
+        assert_eq!(removed(&host), [1, 2]);
+        host.stream(5, "news", false);
+        assert!(host.timers().is_empty());
+    }
+}
+
+#[test]
+fn what_the_server_does_not_take_is_asked_for_again_or_ends_the_publisher() {
+    for aborts in [true, false] {
+        let settings = TWO.replacen("true", &aborts.to_string(), 1);
+        let mut host = FakeHost::new::<ProxyPublish>(&settings).unwrap();
+        host.stream(5, "film", true);
+        host.answer_call(calls(&host, "pushStream", 0)[0].0, failed("too many"));
+        assert_eq!(host.closed().len(), usize::from(aborts));
+        if !aborts {
+            host.timer(LOOK.0);
+            let asked = calls(&host, "pushStream", 0);
+            assert_eq!(asked.len(), 2);
+            host.answer_call(asked[1].0, done(json!({ "configId": 4 })));
+            assert!(host.timers().is_empty());
+            host.stream(5, "film", false);
+            assert_eq!(removed(&host), [4]);
+        }
+    }
+}
+
+#[test]
+fn a_push_that_an_operator_has_removed_stays_removed() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(5, "news", true);
+    for (id, (ticket, _)) in (1..).zip(calls(&host, "pushStream", 0)) {
+        host.answer_call(ticket, done(json!({ "configId": id })));
+    }
+    host.timer(LOOK.0);
+    host.answer_call(calls(&host, "getConfigInfo", 0)[0].0, failed("there is no configuration 2"));
+    assert!(host.closed().is_empty() && host.timers().is_empty());
+}
+
+#[test]
+fn streams_that_were_there_before_are_pushed_until_they_are_not_there_any_more() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    let names = |names: &[&str]| {
+        let mut all: Vec<_> = names.iter().map(|name| json!({ "name": name, "appName": "test" })).collect();
+        all.push(json!({ "name": "foreign", "appName": "live" }));
+        done(json!(all))
+    };
+    host.answer_call(calls(&host, "listInboundStreamNames", 0)[0].0, names(&["film", "told"]));
+    let asked = calls(&host, "pushStream", 0);
+    assert_eq!(asked.len(), 2);
+    // The push of the instance before is still there: asked for again, and nobody is ended.
+    host.answer_call(asked[0].0, failed("there is such a push already"));
+    host.answer_call(asked[1].0, done(json!({ "configId": 2 })));
+    // Somebody tells about this one after all.
+    host.stream(9, "told", true);
+    host.timer(LOOK.0);
+    let again = calls(&host, "pushStream", 0);
+    assert_eq!(again.len(), 3);
+    host.answer_call(again[2].0, done(json!({ "configId": 3 })));
+    host.answer_call(calls(&host, "listInboundStreamNames", 0)[1].0, names(&["film"]));
+    assert!(removed(&host).is_empty() && host.closed().is_empty());
+    host.timer(LOOK.0);
+    host.answer_call(calls(&host, "listInboundStreamNames", 0)[2].0, names(&[]));
+    assert_eq!(removed(&host), [3]);
+    host.stream(9, "told", false);
+    assert_eq!(removed(&host), [3, 2]);
+    host.timer(LOOK.0);
+    assert!(host.timers().is_empty());
+}
+
+#[test]
+fn mistakes_in_settings_are_named() {
+    let with = |target: Value| json!({ "abortOnConnectError": false, "targetServers": [target] });
+    for (settings, expected) in [
+        (json!({}), "abortOnConnectError"),
+        (json!({ "abortOnConnectError": true, "x": 1 }), "unknown setting `x`"),
+        (with(json!({})), "targetUri"),
+        (with(json!({ "targetUri": "http://h/a" })), "begins with something else"),
+        (with(json!({ "targetUri": "rtmp://h" })), "names no host or no application"),
+        (with(json!({ "targetUri": "rtmp:///a" })), "names no host or no application"),
+        (with(json!({ "targetUri": "rtmp://h/a", "keepalive": true })), "keepalive"),
+        (with(json!({ "targetUri": "rtmp://h/a", "localStreamName": "" })), "`localStreamName` is empty"),
+        (with(json!({ "targetUri": "rtmp://h/a", "targetStreamName": "" })), "`targetStreamName` is empty"),
+        (with(json!({ "targetUri": "rtmp://h/a", "targetStreamType": "x" })), "`targetStreamType` is \"x\""),
+    ] {
+        let error = FakeHost::new::<ProxyPublish>(&settings.to_string()).err().unwrap().to_string();
+        assert!(error.contains(expected), "{settings}: {error}");
+        assert!(!error.contains("//h/a"), "{error}");
+    }
+}
+
+#[test]
+fn targets_are_a_list_or_a_table_and_bounded() {
+    let target = json!({ "targetUri": "rtmp://h/a" });
+    let named = json!({ "abortOnConnectError": false, "targetServers": { "one": target, "two": target } });
+    let mut host = FakeHost::new::<ProxyPublish>(&named.to_string()).unwrap();
+    host.stream(1, "film", true);
+    assert_eq!(calls(&host, "pushStream", 0).len(), 2);
+    for (count, good) in [(0, true), (TARGETS - 1, true), (TARGETS, true), (TARGETS + 1, false)] {
+        let settings = json!({ "abortOnConnectError": false, "targetServers": vec![target.clone(); count] });
+        assert_eq!(FakeHost::new::<ProxyPublish>(&settings.to_string()).is_ok(), good, "{count}");
+    }
+}
