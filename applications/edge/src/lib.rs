@@ -1,0 +1,352 @@
+//! An edge: what its players ask for is fetched from an origin, once for all of them; what is published at it goes to
+//! the origin.
+//!
+//! The pulls and pushes are the server's own (the commands `pullStream` and `pushStream`): it connects, falls back on
+//! other origins, and begins again. Here is decided which there are: [`Edge`] hears who comes and goes; `stream` keeps
+//! count for one name and says what that name needs.
+
+#![forbid(unsafe_code)]
+
+mod settings;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use crtmp_plugin::{
+    App, CallError, CommandReply, Conn, ConnId, Hooks, Host, Play, Publish, Stream as Ended, TimerId,
+    Verdict, export_plugin,
+};
+use serde_json::{Map, Value, json};
+
+pub use crate::settings::{PublishPolicy, Settings};
+use crate::stream::{Link, Played, Stream};
+
+/// The timer for what is to be done outside of the hooks of connections.
+const WORK: TimerId = TimerId(0);
+
+/// The timer that asks again for what the server did not take. Those of streams follow.
+const AGAIN: TimerId = TimerId(1);
+
+/// How soon the server is asked again for what it did not take.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How much longer than `linger` a server is refused that waited in vain.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// What such a server is told.
+const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
+const NO_SUCH: &str = "the origin has no such stream, and nobody else waits for it";
+
+/// By this member of `connect` a server of this family is known: its plays are pulls.
+const INSTANCE: &str = "instanceId";
+
+/// The application.
+pub struct Edge {
+    host: Host,
+    settings: Settings,
+    /// All streams that somebody plays, publishes or has played a moment ago, by name.
+    streams: BTreeMap<String, Stream>,
+    /// The names that the connections play and publish.
+    connections: HashMap<ConnId, BTreeSet<String>>,
+    /// Whose timer it is.
+    timers: HashMap<u64, String>,
+    /// Names whose pull or push may not be what is needed.
+    unsettled: BTreeSet<String>,
+    /// Names whose pull or push the server did not take.
+    refused: BTreeSet<String>,
+    /// The last number that was given to anything.
+    last: u64,
+    /// The origin with which the next pull begins.
+    next_origin: usize,
+}
+
+/// What is fetched, and what is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Pull,
+    Push,
+}
+
+impl App for Edge {
+    const NAME: &'static str = "edge";
+    const HOOKS: Hooks = Hooks::PUBLISH
+        .and(Hooks::PLAY)
+        .and(Hooks::UNPUBLISH)
+        .and(Hooks::UNPLAY)
+        .and(Hooks::CLOSE)
+        .and(Hooks::STREAM);
+    type Settings = Settings;
+
+    fn new(host: Host, settings: Settings) -> Result<Self, String> {
+        Self::validate(&settings)?;
+        Ok(Self {
+            host,
+            settings,
+            streams: BTreeMap::new(),
+            connections: HashMap::new(),
+            timers: HashMap::new(),
+            unsettled: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            last: AGAIN.0,
+            next_origin: 0,
+        })
+    }
+
+    fn validate(settings: &Settings) -> Result<(), String> {
+        settings.check()
+    }
+
+    fn on_play(&mut self, conn: &Conn<'_>, request: Play<'_>) -> Verdict {
+        let most = self.settings.max_pulls;
+        let known = self.streams.get(request.name);
+        let is_new = !known.is_some_and(|stream| stream.is_fetched() || stream.has_local());
+        if is_new && self.streams.values().filter(|stream| stream.is_fetched()).count() >= most {
+            return Verdict::refuse(format!("the edge fetches maxPulls = {most} streams already"));
+        }
+        let played = Played {
+            conn: conn.id(),
+            stream_id: request.stream_id,
+            is_server: conn.extra().get(INSTANCE).is_some_and(Value::is_string),
+        };
+        if played.is_server && known.is_some_and(Stream::is_quiet) {
+            return Verdict::reject(NOT_FOUND, NO_SUCH);
+        }
+        let stream = self.streams.entry(request.name.to_owned()).or_default();
+        // Of several players that say different things, the first one counts.
+        if !stream.is_fetched() {
+            stream.query = request.query.to_owned();
+        }
+        stream.play(played);
+        self.connections.entry(conn.id()).or_default().insert(request.name.to_owned());
+        self.changed(request.name);
+        Verdict::Accept
+    }
+
+    fn on_unplay(&mut self, conn: &Conn<'_>, stream: Ended<'_>) {
+        if let Some(known) = self.streams.get_mut(stream.name) {
+            known.unplay(conn.id(), stream.stream_id);
+            self.forget(conn.id(), stream.name);
+            self.changed(stream.name);
+        }
+    }
+
+    fn on_publish(&mut self, conn: &Conn<'_>, request: Publish<'_>) -> Verdict {
+        if self.settings.publish == PublishPolicy::Refuse {
+            return Verdict::refuse("nothing is published at this edge");
+        }
+        let stream = self.streams.entry(request.name.to_owned()).or_default();
+        stream.publish(conn.id(), request.query);
+        self.connections.entry(conn.id()).or_default().insert(request.name.to_owned());
+        Verdict::Accept
+    }
+
+    fn on_unpublish(&mut self, conn: &Conn<'_>, stream: Ended<'_>) {
+        if let Some(known) = self.streams.get_mut(stream.name) {
+            known.unpublish(conn.id());
+            self.forget(conn.id(), stream.name);
+            self.changed(stream.name);
+        }
+    }
+
+    fn on_close(&mut self, conn: &Conn<'_>, _reason: &str) {
+        for name in self.connections.remove(&conn.id()).unwrap_or_default() {
+            if let Some(stream) = self.streams.get_mut(&name) {
+                stream.leave(conn.id());
+                self.changed(&name);
+            }
+        }
+    }
+
+    fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
+        // One that nobody has asked about here is not this application's to look after.
+        if let Some(stream) = self.streams.get_mut(name) {
+            stream.live(publisher, live);
+            self.changed(name);
+        }
+    }
+
+    fn on_timer(&mut self, timer: TimerId) {
+        if timer == AGAIN {
+            self.unsettled.append(&mut self.refused);
+        } else if timer != WORK {
+            let Some(name) = self.timers.remove(&timer.0) else { return };
+            if let Some(stream) = self.streams.get_mut(&name) {
+                stream.expire(timer.0);
+            }
+            return self.settle(&name);
+        }
+        for name in std::mem::take(&mut self.unsettled) {
+            self.settle(&name);
+        }
+    }
+}
+
+impl Edge {
+    /// Something has happened to a name. What follows is not done for the connection that it happened to: it is this
+    /// application that chooses the address, and so it asks outside of that connection's hook.
+    fn changed(&mut self, name: &str) {
+        self.unsettled.insert(name.to_owned());
+        let _ = self.host.set_timer(WORK, Duration::ZERO, None);
+    }
+
+    /// Forgets that a connection has to do with a name, where that is so.
+    fn forget(&mut self, conn: ConnId, name: &str) {
+        if self.streams.get(name).is_some_and(|stream| stream.has(conn)) {
+            return;
+        }
+        if let Some(names) = self.connections.get_mut(&conn) {
+            names.remove(name);
+            if names.is_empty() {
+                self.connections.remove(&conn);
+            }
+        }
+    }
+
+    /// Makes what there is of a name what is needed.
+    fn settle(&mut self, name: &str) {
+        let pushes = self.settings.publish == PublishPolicy::Origin;
+        let linger = self.settings.linger();
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        let mut alarm = None;
+        if stream.is_wanted() {
+            if let Some(timer) = stream.wanted_again() {
+                self.timers.remove(&timer);
+                self.host.cancel_timer(TimerId(timer));
+            }
+        } else if stream.may_linger() {
+            alarm = Some(linger);
+        }
+        let unwanted = stream.take_unwanted();
+        if !unwanted.is_empty() {
+            alarm = Some(linger + QUIET);
+        }
+        if let Some(time) = alarm {
+            self.last += 1;
+            if self.host.set_timer(TimerId(self.last), time, None).is_ok() {
+                stream.set_timer(self.last);
+                self.timers.insert(self.last, name.to_owned());
+            }
+        }
+        let (wants_pull, wants_push) = (stream.needs_pull(), pushes && stream.has_local());
+        self.aim(name, Way::Pull, wants_pull);
+        self.aim(name, Way::Push, wants_push);
+        for played in unwanted {
+            let _ = self.host.unplay(played.conn, played.stream_id, NOT_FOUND, NO_SUCH);
+        }
+        if self.streams.get(name).is_some_and(Stream::is_over) {
+            self.streams.remove(name);
+        }
+    }
+
+    /// Begins or ends a pull or a push.
+    fn aim(&mut self, name: &str, way: Way, wanted: bool) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
+        match (stream.link_of(way), wanted) {
+            (Link::None, true) => {
+                let params = self.params(name, way);
+                self.last += 1;
+                let number = self.last;
+                let command = match way {
+                    Way::Pull => "pullStream",
+                    Way::Push => "pushStream",
+                };
+                let asked = self.host.command(command, &params, {
+                    let name = name.to_owned();
+                    move |this: &mut Self, reply| this.answered(&name, way, number, &reply)
+                });
+                match (asked, self.streams.get_mut(name)) {
+                    (Ok(()), Some(stream)) => *stream.link(way) = Link::Asked(number),
+                    _ => self.again(name),
+                }
+            }
+            (Link::Runs(id), false) => {
+                *stream.link(way) = Link::None;
+                self.remove(id);
+            }
+            // It is removed when its number is known.
+            (Link::Asked(_), false) => *stream.link(way) = Link::None,
+            (Link::None, false) | (Link::Asked(_) | Link::Runs(_), true) => {}
+        }
+    }
+
+    fn params(&mut self, name: &str, way: Way) -> Map<String, Value> {
+        let stream = self.streams.get(name);
+        let query = match way {
+            Way::Pull => stream.map_or("", |stream| &stream.query),
+            Way::Push => stream.and_then(Stream::local_query).unwrap_or_default(),
+        };
+        let query = if self.settings.forward_query { query } else { "" };
+        let there = if query.is_empty() { name.to_owned() } else { format!("{name}?{query}") };
+        let mut origins = self.settings.origins.clone();
+        if way == Way::Pull && self.settings.round_robin {
+            let first = self.next_origin % origins.len().max(1);
+            origins.rotate_left(first);
+            self.next_origin = self.next_origin.wrapping_add(1);
+        }
+        let origins = origins.iter().map(|origin| origin.trim_end_matches('/'));
+        let mut params = json!({
+            "localStreamName": name,
+            "application": self.host.name(),
+            "keepAlive": true,
+            "kept": false,
+        });
+        match way {
+            Way::Pull => params["uri"] = origins.map(|origin| format!("{origin}/{there}")).collect(),
+            Way::Push => {
+                params["uri"] = origins.collect();
+                params["targetStreamName"] = there.into();
+            }
+        }
+        match params {
+            Value::Object(params) => params,
+            _ => Map::new(),
+        }
+    }
+
+    fn answered(&mut self, name: &str, way: Way, number: u64, reply: &Result<CommandReply, CallError>) {
+        let done = reply.as_ref().ok().filter(|reply| reply.ok);
+        let id = done.and_then(|reply| reply.data["configId"].as_u64());
+        let stream = self.streams.get_mut(name).filter(|stream| stream.link_of(way) == Link::Asked(number));
+        match (stream, id) {
+            (Some(stream), Some(id)) => *stream.link(way) = Link::Runs(id),
+            (None, Some(id)) => self.remove(id),
+            (Some(stream), None) => {
+                *stream.link(way) = Link::None;
+                let why = match reply {
+                    Ok(reply) => reply.description.clone(),
+                    Err(error) => error.to_string(),
+                };
+                self.host.warn(format!("the server does not {} {name:?}: {why}", way.word()));
+                self.again(name);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Players wait: it may be that there is room in a moment, or that an earlier instance of this application, which
+    /// fetches the same, has ended by then.
+    fn again(&mut self, name: &str) {
+        self.refused.insert(name.to_owned());
+        let _ = self.host.set_timer(AGAIN, AGAIN_AFTER, None);
+    }
+
+    fn remove(&self, id: u64) {
+        let params = Map::from_iter([("id".to_owned(), json!(id))]);
+        // One that is gone already is what was wanted.
+        let _ = self.host.command("removeConfig", &params, |_: &mut Self, _| {});
+    }
+}
+
+impl Way {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+        }
+    }
+}
+
+export_plugin!(name: "edge", apps: [Edge]);

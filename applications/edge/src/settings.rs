@@ -1,0 +1,90 @@
+//! What the configuration says: where streams come from.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Origins that one edge may have.
+pub(crate) const ORIGINS: usize = 16;
+
+/// The longest `linger`, in seconds.
+const LINGER: f64 = 3600.0;
+
+/// The most that `maxPulls` may be.
+const PULLS: usize = 10_000;
+
+/// The settings of the application.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Addresses of applications: `rtmp://host:port/application`. Each attempt takes the next one.
+    pub(crate) origins: Vec<String>,
+    /// Whether each new pull begins with another origin.
+    #[serde(default)]
+    pub(crate) round_robin: bool,
+    /// How many seconds a stream is fetched that nobody plays any more.
+    #[serde(default = "linger")]
+    linger: f64,
+    /// Whether what stands behind the question mark travels to the origin.
+    #[serde(default)]
+    pub(crate) forward_query: bool,
+    #[serde(default)]
+    pub(crate) publish: PublishPolicy,
+    /// Streams that may be fetched at once.
+    #[serde(default = "max_pulls")]
+    pub(crate) max_pulls: usize,
+}
+
+/// What becomes of a stream that is published here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PublishPolicy {
+    /// It is played here, and pushed to the origin.
+    #[default]
+    Origin,
+    /// It is played here.
+    Local,
+    /// It is refused.
+    Refuse,
+}
+
+impl Settings {
+    /// How long a stream is fetched that nobody plays any more.
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::try_from_secs_f64(self.linger).unwrap_or_default()
+    }
+
+    /// Looks for mistakes.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.origins.is_empty() || self.origins.len() > ORIGINS {
+            return Err(format!("`origins` has {} addresses, expected 1 to {ORIGINS}", self.origins.len()));
+        }
+        for (at, origin) in self.origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let expected = "an address such as \"rtmp://host:1935/application\", without query";
+                return Err(format!("`origins[{}]` is something else than {expected}", at + 1));
+            }
+        }
+        if !(0.0..=LINGER).contains(&self.linger) {
+            return Err(format!("`linger` is {}, expected 0 to {LINGER} seconds", self.linger));
+        }
+        if !(1..=PULLS).contains(&self.max_pulls) {
+            return Err(format!("`maxPulls` is {}, expected 1 to {PULLS}", self.max_pulls));
+        }
+        Ok(())
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let Some(("rtmp", rest)) = text.split_once("://") else { return false };
+    let (host, application) = rest.split_once('/').unwrap_or((rest, ""));
+    !host.is_empty() && !application.trim_matches('/').is_empty() && !text.contains(['?', '#'])
+}
+
+fn linger() -> f64 {
+    10.0
+}
+
+fn max_pulls() -> usize {
+    1000
+}

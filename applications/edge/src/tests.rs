@@ -1,0 +1,339 @@
+//! The application with a server that is not there.
+
+use crtmp_plugin::PlayStart;
+use crtmp_plugin::RequestId;
+use crtmp_plugin::testing::{Call, Called, ConnInfo, FakeHost, conn};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::settings::ORIGINS;
+
+const PLAIN: &str = r#"{ "origins": ["rtmp://one/live/", "rtmp://two:1936/live"] }"#;
+
+/// The commands that were run: name and parameters.
+fn commands(host: &FakeHost) -> Vec<(u64, String, Value)> {
+    let of = |Call { ticket, what }| match what {
+        Called::Command(name, params) => Some((ticket, name, params)),
+        _ => None,
+    };
+    host.calls().into_iter().filter_map(of).collect()
+}
+
+/// In short: `pull NAME`, `push NAME`, `remove ID`.
+fn said(host: &FakeHost) -> Vec<String> {
+    let short = |(_, name, params): (u64, String, Value)| match name.as_str() {
+        "pullStream" => format!("pull {}", params["localStreamName"].as_str().unwrap()),
+        "pushStream" => format!("push {}", params["localStreamName"].as_str().unwrap()),
+        _ => format!("remove {}", params["id"]),
+    };
+    commands(host).into_iter().map(short).collect()
+}
+
+/// Runs what waits to be done.
+fn work(host: &mut FakeHost) {
+    if host.timers().iter().any(|(timer, ..)| *timer == WORK.0) {
+        host.timer(WORK.0);
+    }
+}
+
+/// Answers the newest command with a number.
+fn begun(host: &mut FakeHost, id: u64) {
+    let ticket = commands(host).last().unwrap().0;
+    answer(host, ticket, json!({ "status": "SUCCESS", "data": { "configId": id } }));
+}
+
+fn answer(host: &mut FakeHost, ticket: u64, reply: Value) {
+    host.answer_call(ticket, Ok(reply));
+    work(host);
+}
+
+fn play(host: &mut FakeHost, id: u64, name: &str) -> Verdict {
+    let verdict = host.play(&conn(id, "edge"), name);
+    work(host);
+    verdict
+}
+
+fn unplay(host: &mut FakeHost, id: u64, name: &str) {
+    host.unplay(&conn(id, "edge"), name);
+    work(host);
+}
+
+fn live(host: &mut FakeHost, publisher: u64, name: &str, live: bool) {
+    host.stream(publisher, name, live);
+    work(host);
+}
+
+fn close(host: &mut FakeHost, id: u64) {
+    host.close(&conn(id, "edge"));
+    work(host);
+}
+
+fn server(id: u64) -> ConnInfo {
+    let mut server = conn(id, "edge");
+    server.extra.insert("instanceId".to_owned(), json!("there"));
+    server
+}
+
+/// The only timer of a stream: its number and delay.
+fn stream_timer(host: &FakeHost) -> Option<(u64, u64)> {
+    let timers = host.timers();
+    let mut streams = timers.iter().filter(|(timer, ..)| *timer > AGAIN.0);
+    let first = streams.next().map(|(timer, delay, _)| (*timer, *delay));
+    assert!(streams.next().is_none(), "{timers:?}");
+    first
+}
+
+fn linger(host: &mut FakeHost) {
+    let (timer, _) = stream_timer(host).expect("a stream that lingers");
+    host.timer(timer);
+}
+
+#[test]
+fn the_first_player_pulls_others_share_and_the_last_one_releases() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    assert_eq!(play(&mut host, 1, "a"), Verdict::Accept);
+    let (_, name, params) = commands(&host).remove(0);
+    assert_eq!(name, "pullStream");
+    assert_eq!(
+        params,
+        json!({ "uri": ["rtmp://one/live/a", "rtmp://two:1936/live/a"], "localStreamName": "a",
+            "application": "test", "keepAlive": true, "kept": false })
+    );
+    begun(&mut host, 7);
+    live(&mut host, 100, "a", true);
+    assert_eq!(play(&mut host, 2, "a"), Verdict::Accept);
+    unplay(&mut host, 1, "a");
+    assert_eq!((said(&host).len(), stream_timer(&host)), (1, None));
+    unplay(&mut host, 2, "a");
+    assert_eq!(stream_timer(&host).unwrap().1, 10_000);
+    // Somebody comes in time.
+    play(&mut host, 3, "a");
+    assert_eq!((said(&host).len(), stream_timer(&host)), (1, None));
+    close(&mut host, 3);
+    linger(&mut host);
+    assert_eq!(said(&host), ["pull a", "remove 7"]);
+    live(&mut host, 100, "a", false);
+    play(&mut host, 4, "a");
+    assert_eq!(said(&host).last().unwrap(), "pull a");
+}
+
+#[test]
+fn who_leaves_while_the_server_connects_releases_too() {
+    let settings = r#"{ "origins": ["rtmp://one/live"], "linger": 0 }"#;
+    let mut host = FakeHost::new::<Edge>(settings).unwrap();
+    play(&mut host, 1, "a");
+    close(&mut host, 1);
+    linger(&mut host);
+    begun(&mut host, 7);
+    assert_eq!(said(&host), ["pull a", "remove 7"]);
+    // The one before is not taken for this one.
+    play(&mut host, 2, "a");
+    let first = commands(&host)[2].0;
+    close(&mut host, 2);
+    linger(&mut host);
+    play(&mut host, 3, "a");
+    let second = commands(&host)[3].0;
+    answer(&mut host, first, json!({ "status": "SUCCESS", "data": { "configId": 8 } }));
+    answer(&mut host, second, json!({ "status": "SUCCESS", "data": { "configId": 9 } }));
+    assert_eq!(said(&host)[2..], ["pull a", "pull a", "remove 8"]);
+    close(&mut host, 3);
+    linger(&mut host);
+    assert_eq!(said(&host).last().unwrap(), "remove 9");
+    assert_eq!(stream_timer(&host), None);
+}
+
+#[test]
+fn what_is_published_here_goes_to_the_origin_and_is_played_here() {
+    for (policy, pushes) in [("origin", true), ("local", false)] {
+        let settings = json!({ "origins": ["rtmp://one/live"], "publish": policy }).to_string();
+        let mut host = FakeHost::new::<Edge>(&settings).unwrap();
+        // A player waits, and the origin has nothing.
+        play(&mut host, 1, "a");
+        begun(&mut host, 7);
+        assert_eq!(host.publish(&conn(5, "edge"), "a"), Verdict::Accept);
+        work(&mut host);
+        assert_eq!(said(&host), ["pull a"]);
+        live(&mut host, 5, "a", true);
+        let mut expected = vec!["pull a", "remove 7"];
+        expected.extend(pushes.then_some("push a"));
+        assert_eq!(said(&host), expected);
+        if pushes {
+            let params = commands(&host)[2].2.clone();
+            assert_eq!(
+                (&params["uri"], &params["targetStreamName"]),
+                (&json!(["rtmp://one/live"]), &json!("a"))
+            );
+            begun(&mut host, 8);
+        }
+        // It goes, and who plays it is served from the origin again.
+        live(&mut host, 5, "a", false);
+        host.unpublish(&conn(5, "edge"), "a");
+        work(&mut host);
+        expected.push("pull a");
+        expected.extend(pushes.then_some("remove 8"));
+        assert_eq!(said(&host), expected);
+    }
+}
+
+#[test]
+fn a_publisher_that_the_server_refuses_changes_nothing() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    play(&mut host, 1, "a");
+    begun(&mut host, 7);
+    live(&mut host, 100, "a", true);
+    host.publish(&conn(5, "edge"), "a");
+    host.unpublish(&conn(5, "edge"), "a");
+    work(&mut host);
+    close(&mut host, 5);
+    assert_eq!(said(&host), ["pull a"]);
+    let mut host =
+        FakeHost::new::<Edge>(r#"{ "origins": ["rtmp://one/live"], "publish": "refuse" }"#).unwrap();
+    assert_eq!(host.publish(&conn(5, "edge"), "a"), Verdict::refuse("nothing is published at this edge"));
+}
+
+#[test]
+fn the_first_query_travels_where_that_is_wanted() {
+    let ask = |host: &mut FakeHost, id, query| {
+        let request: RequestId = host.next_request();
+        let play = Play {
+            request,
+            stream_id: 1,
+            name: "a",
+            query,
+            start: PlayStart::Any,
+            duration: None,
+            reset: true,
+        };
+        assert_eq!(host.play_as(&conn(id, "edge"), &play), Verdict::Accept);
+        work(host);
+    };
+    for forward in [false, true] {
+        let settings = json!({ "origins": ["rtmp://one/live"], "forwardQuery": forward }).to_string();
+        let mut host = FakeHost::new::<Edge>(&settings).unwrap();
+        ask(&mut host, 1, "token=1&b=/x");
+        ask(&mut host, 2, "token=2");
+        let asked = commands(&host);
+        assert_eq!(asked.len(), 1);
+        let expected = if forward { "rtmp://one/live/a?token=1&b=/x" } else { "rtmp://one/live/a" };
+        assert_eq!(asked[0].2["uri"], json!([expected]));
+        let request = host.next_request();
+        let kind = crtmp_plugin::PublishKind::Live;
+        let publish = Publish { request, stream_id: 1, name: "b", query: "key=1", kind };
+        assert_eq!(host.publish_as(&conn(5, "edge"), &publish), Verdict::Accept);
+        live(&mut host, 5, "b", true);
+        let pushed = commands(&host).pop().unwrap().2;
+        assert_eq!(pushed["targetStreamName"], if forward { "b?key=1" } else { "b" });
+    }
+}
+
+#[test]
+fn origins_take_turns_where_that_is_wanted() {
+    let settings = r#"{ "origins": ["rtmp://a/x", "rtmp://b/x"], "roundRobin": true }"#;
+    let mut host = FakeHost::new::<Edge>(settings).unwrap();
+    for (id, name) in [(1, "one"), (2, "two"), (3, "three")] {
+        play(&mut host, id, name);
+    }
+    let first: Vec<_> = commands(&host).iter().map(|(.., params)| params["uri"][0].clone()).collect();
+    assert_eq!(json!(first), json!(["rtmp://a/x/one", "rtmp://b/x/two", "rtmp://a/x/three"]));
+}
+
+#[test]
+fn what_the_server_does_not_take_is_asked_for_again_as_long_as_somebody_waits() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    play(&mut host, 1, "a");
+    for round in 1..3 {
+        let ticket = commands(&host).last().unwrap().0;
+        answer(&mut host, ticket, json!({ "status": "FAIL", "description": "too many" }));
+        assert_eq!(said(&host).len(), round);
+        host.timer(AGAIN.0);
+        assert_eq!(said(&host).len(), round + 1);
+    }
+    begun(&mut host, 7);
+    close(&mut host, 1);
+    linger(&mut host);
+    assert_eq!(said(&host).last().unwrap(), "remove 7");
+}
+
+#[test]
+fn a_server_that_waits_alone_is_sent_away_and_refused_for_a_while() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    assert_eq!(host.play(&server(1), "a"), Verdict::Accept);
+    work(&mut host);
+    assert_eq!(said(&host), ["pull a"]);
+    begun(&mut host, 7);
+    linger(&mut host);
+    let ended = host.calls().into_iter().any(|call| matches!(call.what, Called::Unplay(1, 1, _)));
+    assert!(ended && said(&host).contains(&"remove 7".to_owned()));
+    host.unplay(&server(1), "a");
+    work(&mut host);
+    assert_eq!(stream_timer(&host).unwrap().1, 15_000);
+    assert!(matches!(host.play(&server(1), "a"), Verdict::Reject { .. }));
+    // Somebody who is no server is served as ever.
+    play(&mut host, 2, "a");
+    assert_eq!((said(&host).last().unwrap().as_str(), stream_timer(&host)), ("pull a", None));
+    begun(&mut host, 8);
+    // And where there is something to see, servers count.
+    assert_eq!(host.play(&server(3), "a"), Verdict::Accept);
+    live(&mut host, 100, "a", true);
+    close(&mut host, 2);
+    assert_eq!(stream_timer(&host), None);
+    live(&mut host, 100, "a", false);
+    assert_eq!(stream_timer(&host).unwrap().1, 10_000);
+}
+
+#[test]
+fn silence_after_a_server_ends_and_leaves_nothing() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    host.play(&server(1), "a");
+    work(&mut host);
+    begun(&mut host, 7);
+    linger(&mut host);
+    host.unplay(&server(1), "a");
+    work(&mut host);
+    linger(&mut host);
+    assert_eq!(stream_timer(&host), None);
+    assert_eq!(host.play(&server(1), "a"), Verdict::Accept);
+}
+
+#[test]
+fn fetched_streams_are_bounded() {
+    for most in [1, 2] {
+        let settings = json!({ "origins": ["rtmp://one/live"], "maxPulls": most }).to_string();
+        let mut host = FakeHost::new::<Edge>(&settings).unwrap();
+        for id in 1..=most {
+            assert_eq!(play(&mut host, id, &format!("s{id}")), Verdict::Accept);
+        }
+        let text = format!("the edge fetches maxPulls = {most} streams already");
+        assert_eq!(play(&mut host, 9, "other"), Verdict::refuse(text));
+        assert_eq!(play(&mut host, 9, "s1"), Verdict::Accept);
+    }
+}
+
+#[test]
+fn mistakes_in_settings_are_named() {
+    let origin = "rtmp://h/a";
+    for (settings, expected) in [
+        (json!({}), "origins"),
+        (json!({ "origins": [] }), "`origins` has 0"),
+        (json!({ "origins": vec![origin; ORIGINS + 1] }), "`origins` has 17"),
+        (json!({ "origins": [origin, "rtmp://h"] }), "`origins[2]`"),
+        (json!({ "origins": ["http://h/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h/a?b"] }), "`origins[1]`"),
+        (json!({ "origins": [origin], "linger": -1 }), "`linger` is -1"),
+        (json!({ "origins": [origin], "linger": 3601 }), "`linger` is 3601"),
+        (json!({ "origins": [origin], "maxPulls": 0 }), "`maxPulls` is 0"),
+        (json!({ "origins": [origin], "maxPulls": 10001 }), "`maxPulls` is 10001"),
+        (json!({ "origins": [origin], "publish": "x" }), "publish"),
+        (json!({ "origins": [origin], "x": 1 }), "unknown setting `x`"),
+    ] {
+        let error = FakeHost::new::<Edge>(&settings.to_string()).err().unwrap().to_string();
+        assert!(error.contains(expected), "{settings}: {error}");
+    }
+    for settings in [
+        json!({ "origins": vec![origin; ORIGINS] }),
+        json!({ "origins": vec![origin; ORIGINS - 1], "linger": 3600, "maxPulls": 10_000 }),
+        json!({ "origins": [origin], "linger": 0, "maxPulls": 1 }),
+    ] {
+        assert!(FakeHost::new::<Edge>(&settings.to_string()).is_ok(), "{settings}");
+    }
+}
