@@ -143,10 +143,7 @@ fn a_push_that_was_cut_sends_nothing_twice() {
     let first = Server::start(&config());
     let mut session = Session::operator(&first);
     for way in &ways {
-        session.done(&format!(
-            "pushStream uri=rtmp://{}/live localStreamName=one targetStreamName=one",
-            way.address()
-        ));
+        session.done(&format!("pushStream uri=rtmp://{}/live localStreamName=one", way.address()));
     }
     let _publisher = ffmpeg::publish_film(&first.url("one")).start();
     target.wait_for_publisher("one");
@@ -182,10 +179,7 @@ fn ffmpeg_and_node_media_server_take_a_push() {
     first.wait_for_publisher("one");
     let mut session = Session::operator(&first);
     session.done(&format!("pushStream uri=rtmp://{address}/live/p localStreamName=one keepAlive=0"));
-    session.done(&format!(
-        "pushStream uri=rtmp://{}/live localStreamName=one targetStreamName=one",
-        node.address()
-    ));
+    session.done(&format!("pushStream uri=rtmp://{}/live localStreamName=one", node.address()));
     let mut player = Recording::start(&node.url("live", "one"));
     wait_for_more("node-media-server", &mut player, 3 * fixture::GOP);
     assert_each_once("node-media-server", &Recording::of_program(&player));

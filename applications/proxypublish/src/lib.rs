@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crtmp_plugin::{App, CallError, CommandReply, ConnId, Hooks, Host, NotTaken, TimerId, export_plugin};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 pub use crate::settings::{Settings, Target};
 

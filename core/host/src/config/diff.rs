@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn streams_to_pull_start_no_instance() {
-        let stream = |uri: &str| serde_json::Map::from_iter([("uri".to_owned(), uri.into())]);
+        let stream = |uri: &str| Map::from_iter([("uri".to_owned(), uri.into())]);
         let with = |uri: &str| Application { external_streams: vec![stream(uri)], ..application("a", &[]) };
         let (old, new) = (configuration(vec![with("x")]), configuration(vec![with("y")]));
         assert_eq!(diff(&old, &new), Diff { links: true, ..Diff::default() });

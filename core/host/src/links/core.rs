@@ -434,7 +434,8 @@ impl Core {
             }
             Direction::Push => {
                 let (kind, via) = (definition.publish, Via::default());
-                Command::Push(Box::new(Push { ticket, local, name, kind, via, again: false }))
+                let again = link.goes_on(self.now);
+                Command::Push(Box::new(Push { ticket, local, name, kind, via, again }))
             }
         };
         if let Some(link) = self.links.get_mut(&id) {

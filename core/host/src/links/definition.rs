@@ -142,11 +142,20 @@ impl Definition {
             Direction::Pull => read.neutral_for_pull()?,
             Direction::Push => read.neutral_for_push()?,
         }
-        let target_name = read.text("targetStreamName")?;
+        let local = read.text("localStreamName")?;
+        let target_name = match (direction, &local) {
+            (Direction::Pull, _) => None,
+            (Direction::Push, Some(local)) => {
+                Some(read.text("targetStreamName")?.unwrap_or_else(|| local.clone()))
+            }
+            (Direction::Push, None) => {
+                return Err(wrong("localStreamName", "nothing", "the stream that is pushed"));
+            }
+        };
         let targets = read.targets(target_name.as_deref())?;
         let first = targets.first().map(|target| target.stream.clone()).unwrap_or_default();
         let computed = first.split('?').next().unwrap_or_default().to_owned();
-        let local = read.text("localStreamName")?.unwrap_or(computed);
+        let local = local.unwrap_or(computed);
         if local.contains('?') {
             return Err(wrong("localStreamName", "a name with `?`", "the name of a stream, without query"));
         }
@@ -344,12 +353,15 @@ impl Read<'_> {
 
     /// One address, or several to fall back on.
     fn targets(&self, target_name: Option<&str>) -> Result<Vec<Target>, Wrong> {
-        let expected = "an address such as \"rtmp://host/application/stream\", or a list of such";
+        let expected = match target_name {
+            Some(_) => "an address such as \"rtmp://host/application\", or a list of such",
+            None => "an address such as \"rtmp://host/application/stream\", or a list of such",
+        };
         let one = |key: &str, value: &Value| {
             let text = value.as_str().ok_or_else(|| wrong(key, kind_of(value), expected))?;
             let uri = Uri::parse(text).map_err(|found| wrong(key, &found, expected))?;
             let target = match target_name {
-                // As encoders do it: the whole path is the application's.
+                // As in EvoStream: the whole path is the application's.
                 Some(name) => uri.of_app(name).ok_or("an address without an application"),
                 None => uri.with_stream().ok_or("an address without an application or without a stream"),
             };
@@ -459,17 +471,16 @@ mod tests {
 
     #[test]
     fn a_push_names_its_streams() {
-        let definition = push(json!({ "uri": "rtmp://h/app/there", "localStreamName": "here" })).unwrap();
-        assert_eq!((&*definition.local, &*definition.targets[0].stream), ("here", "there"));
-        let definition = push(json!({ "uri": "rtmp://h/app/there" })).unwrap();
-        assert_eq!((&*definition.local, &*definition.targets[0].stream), ("there", "there"));
+        let definition = push(json!({ "uri": "rtmp://h/app/instance", "localStreamName": "here" })).unwrap();
+        let target = &definition.targets[0];
+        assert_eq!((&*target.app, &*definition.local, &*target.stream), ("app/instance", "here", "here"));
         let key = json!({ "uri": "rtmp://h/live2", "localStreamName": "here", "targetStreamName": "k?x" });
         let definition = push(key).unwrap();
         assert_eq!((&*definition.targets[0].app, &*definition.targets[0].stream), ("live2", "k?x"));
         let again = push(Value::Object(definition.settings().clone())).unwrap();
         assert_eq!(again, definition);
-        let kind =
-            json!({ "uri": "rtmp://h/a/b", "targetStreamType": "append", "rtmpAbsoluteTimestamps": 1 });
+        let kind = json!({ "uri": "rtmp://h/a", "localStreamName": "b", "targetStreamType": "append",
+                "rtmpAbsoluteTimestamps": 1 });
         let definition = push(kind).unwrap();
         assert_eq!(definition.publish, PublishKind::Append);
         assert_eq!(definition.settings()["rtmpAbsoluteTimestamps"], true);
@@ -505,9 +516,11 @@ mod tests {
             assert!(!wrong.found.contains("hidden") && !wrong.expected.contains("hidden"), "{wrong}");
         }
         for (settings, key) in [
-            (json!({ "uri": uri, "targetStreamType": "x" }), "targetStreamType"),
-            (json!({ "uri": uri, "useSourcePts": 1 }), "useSourcePts"),
-            (json!({ "uri": "rtmp://h", "targetStreamName": "x" }), "uri"),
+            (json!({ "uri": uri }), "localStreamName"),
+            (json!({ "uri": uri, "targetStreamName": "x" }), "localStreamName"),
+            (json!({ "uri": uri, "localStreamName": "b", "targetStreamType": "x" }), "targetStreamType"),
+            (json!({ "uri": uri, "localStreamName": "b", "useSourcePts": 1 }), "useSourcePts"),
+            (json!({ "uri": "rtmp://h", "localStreamName": "x" }), "uri"),
         ] {
             assert_eq!(push(settings.clone()).unwrap_err().key, key, "{settings}");
         }

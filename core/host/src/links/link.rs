@@ -29,6 +29,9 @@ const LOG_OTHER: Duration = Duration::from_secs(30);
 /// How soon it is logged again if it is the same.
 const LOG_SAME: Duration = Duration::from_secs(600);
 
+/// How long after a break players at the far end may still be those of before.
+const GOES_ON: Duration = Duration::from_secs(120);
+
 /// Bytes of a cause that are kept.
 const CAUSE: usize = 512;
 
@@ -111,6 +114,8 @@ pub(super) struct Link {
     /// It did not get along with others on one connection.
     pub(super) alone: bool,
     back_off: Option<Duration>,
+    /// Until when media went, where the stream has not ended here since.
+    ran: Option<Instant>,
     logged: Option<Logged>,
     view: View,
 }
@@ -168,6 +173,7 @@ impl Link {
             hops: 0,
             alone: false,
             back_off: None,
+            ran: None,
             logged: None,
             view,
         }
@@ -202,16 +208,25 @@ impl Link {
         self.view.stream = Some(stream);
     }
 
+    /// Whether the far end has had the stream a moment ago, and may still have its players.
+    pub(super) fn goes_on(&self, now: Instant) -> bool {
+        self.ran.is_some_and(|ran| now.saturating_duration_since(ran) < GOES_ON)
+    }
+
     /// It waits for its stream.
     pub(super) fn wait(&mut self, now: Instant, unix: u64) {
         self.note_health(now);
         self.state = State::Waiting;
+        self.ran = None;
         self.show(Code::WaitingForStream, unix);
     }
 
     /// It has failed. Returns when to try again; none: never.
     pub(super) fn fail(&mut self, cause: &str, now: Instant, unix: u64, random: u32) -> Option<Instant> {
         self.note_health(now);
+        if matches!(self.state, State::On { phase: Phase::Running(..), .. }) {
+            self.ran = Some(now);
+        }
         self.redirect = None;
         self.hops = 0;
         self.next = self.next.wrapping_add(1);

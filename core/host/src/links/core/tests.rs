@@ -326,9 +326,41 @@ fn who_is_refused_beside_others_gets_a_connection_of_its_own_at_once() {
 }
 
 #[test]
+fn a_push_that_breaks_goes_on_where_it_was_unless_its_stream_has_ended() {
+    let settings = json!({ "uri": "rtmp://h/app", "localStreamName": "here" });
+    let order = |actions: &[Action]| {
+        let [Action::Order { order: Command::Push(order), .. }] = actions else { panic!("{actions:?}") };
+        (order.ticket, order.again)
+    };
+    for (seconds, goes_on) in [(119.0, true), (120.0, false)] {
+        let mut stage = stage();
+        stage.add(1, definition(Direction::Push, settings.clone()));
+        let peer = found(&stage.stream("here", 1, true));
+        let (ticket, again) = order(&stage.let_in(peer, 5));
+        assert!(!again, "the first time");
+        stage.accept(ticket, 1);
+        stage.tell(Input::Closed { connection: 5, reason: "reset".to_owned() });
+        let peer = found(&stage.wait(seconds));
+        assert_eq!(order(&stage.let_in(peer, 6)).1, goes_on, "{seconds}");
+    }
+    let mut stage = stage();
+    stage.add(1, definition(Direction::Push, settings));
+    let peer = found(&stage.stream("here", 1, true));
+    let (ticket, _) = order(&stage.let_in(peer, 5));
+    stage.accept(ticket, 1);
+    stage.stream("here", 1, false);
+    stage.tell(Input::Unplayed { connection: 5, stream: 1 });
+    let peer = found(&stage.stream("here", 2, true));
+    assert!(!order(&stage.let_in(peer, 6)).1, "it has begun anew");
+}
+
+#[test]
 fn a_push_waits_for_its_stream_and_its_end_is_no_failure() {
     let mut stage = stage();
-    let push = definition(Direction::Push, json!({ "uri": "rtmp://h/app/there", "localStreamName": "here" }));
+    let push = definition(
+        Direction::Push,
+        json!({ "uri": "rtmp://h/app", "localStreamName": "here", "targetStreamName": "there" }),
+    );
     assert!(stage.add(1, push.clone()).is_empty());
     assert_eq!(stage.code(1), Code::WaitingForStream);
     assert!(stage.stream("other", 1, true).is_empty());
@@ -513,8 +545,7 @@ fn any_order_of_news_leaves_the_books_in_order() {
                     if stage.core.links.contains_key(&id) {
                         stage.tell(Input::Remove(id))
                     } else if id % 3 == 0 {
-                        let settings =
-                            json!({ "uri": format!("rtmp://h{host}/app/s{id}"), "keepAlive": id > 6 });
+                        let settings = json!({ "uri": format!("rtmp://h{host}/app"), "localStreamName": format!("s{id}"), "keepAlive": id > 6 });
                         stage.add(id, definition(Direction::Push, settings))
                     } else {
                         stage.add(id, pull(&format!("rtmp://h{host}/app/s{id}")))

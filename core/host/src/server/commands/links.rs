@@ -85,15 +85,11 @@ pub(super) fn commands() -> Vec<Builtin> {
     ];
     let push = [
         uri(
-            "where the stream goes: `rtmp://host/application/stream`, or without stream beside `targetStreamName`; of \
-             several, each attempt takes the next",
+            "where the stream goes: `rtmp://host/application`, the whole path being the application's; of several, each \
+             attempt takes the next",
         ),
-        text("localStreamName", "the stream here; without it, the name at the far end"),
-        text(
-            "targetStreamName",
-            "the name at the far end; without it, the last part of the address. Beside it the whole \
-              path of the address is the application's",
-        ),
+        Param::required("localStreamName", Kind::Text, "the stream here"),
+        text("targetStreamName", "the name at the far end, with query; without it, the name here"),
         Param::optional("targetStreamType", Kind::Text, "\"live\"", "live, record or append"),
         alive,
         application,
