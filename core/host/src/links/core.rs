@@ -423,7 +423,7 @@ impl Core {
         let State::On { peer, .. } = link.state else { return };
         let Some(Peer { stage: Stage::Up(connection), address, .. }) = self.peers.get(&peer) else { return };
         let (connection, address) = (*connection, *address);
-        let definition = link.definition.clone();
+        let (definition, again) = (link.definition.clone(), link.goes_on(self.now));
         let name = link.target().map(|target| target.stream.clone()).unwrap_or_default();
         let ticket = self.owe(peer, Some((id, definition.direction)));
         let local = definition.local.clone();
@@ -434,7 +434,6 @@ impl Core {
             }
             Direction::Push => {
                 let (kind, via) = (definition.publish, Via::default());
-                let again = link.goes_on(self.now);
                 Command::Push(Box::new(Push { ticket, local, name, kind, via, again }))
             }
         };
