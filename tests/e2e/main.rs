@@ -61,6 +61,7 @@ mod services;
 mod slow;
 mod start;
 mod takeover;
+mod upstreams;
 mod valgrind;
 mod versions;
 mod workers;

@@ -466,8 +466,8 @@ impl Core {
         let cause = failure("connect", outcome, args);
         let to = redirect(args);
         for id in self.drop_peer(peer) {
-            if !self.follow(id, to.as_deref()) {
-                self.fail(id, &cause);
+            if let Err(why) = self.follow(id, to.as_deref()) {
+                self.fail(id, &format!("{cause}{why}"));
             }
         }
     }
@@ -507,11 +507,9 @@ impl Core {
         if found.links.is_empty() {
             self.abandon(peer);
         }
-        if self.follow(id, redirect(args).as_deref()) {
-            return;
-        }
+        let Err(why) = self.follow(id, redirect(args).as_deref()) else { return };
         let verb = if direction == Direction::Pull { "play" } else { "publish" };
-        let cause = failure(verb, outcome, args);
+        let cause = failure(verb, outcome, args) + why;
         if let Some(link) = self.links.get_mut(&id).filter(|link| is_shared && !link.alone) {
             // Many servers have one stream for a connection: it gets one of its own, at once.
             link.alone = true;
@@ -521,16 +519,20 @@ impl Core {
     }
 
     /// Goes where a far end has sent a link, if it may go there.
-    fn follow(&mut self, id: u64, to: Option<&str>) -> bool {
-        let (Some(to), Some(link)) = (to, self.links.get_mut(&id)) else { return false };
-        let target = link.target().and_then(|target| target.redirected(to).ok());
-        if link.hops >= REDIRECTS || target.is_none() {
-            return false;
+    ///
+    /// # Errors
+    ///
+    /// What there is to say of that beside the refusal.
+    fn follow(&mut self, id: u64, to: Option<&str>) -> Result<(), &'static str> {
+        let (Some(to), Some(link)) = (to, self.links.get_mut(&id)) else { return Err("") };
+        if link.hops >= REDIRECTS {
+            return Err(" (and sent us on once more, after 3 times in this attempt)");
         }
+        let target = link.target().and_then(|target| target.redirected(to).ok());
+        link.redirect = Some(target.ok_or(" (and sent us to no address that we could go to)")?);
         link.hops += 1;
-        link.redirect = target;
         self.begin(id);
-        true
+        Ok(())
     }
 
     fn on_stream_end(&mut self, connection: u64, stream: u32, direction: Direction) {
