@@ -36,6 +36,8 @@ const ADDED: usize = 256;
 pub struct Caller {
     /// The application that calls.
     pub name: String,
+    /// The number of its instance.
+    pub instance: u64,
     /// The connection that it calls for, where it is known, and its peer.
     pub session: Option<(u64, String)>,
     /// What it may do.

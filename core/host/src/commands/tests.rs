@@ -48,7 +48,7 @@ fn control() -> Control {
 fn run_as(control: &Control, rights: Rights, name: &str, params: Value) -> Value {
     let (sender, replies) = mpsc::channel();
     let Value::Object(params) = params else { panic!("parameters are an object") };
-    let caller = Caller { name: "test".to_owned(), session: None, rights };
+    let caller = Caller { name: "test".to_owned(), instance: 0, session: None, rights };
     let reply = Box::new(move |reply| sender.send(reply).unwrap());
     control.run(Call { name: name.to_owned(), params, caller, reply });
     replies.try_recv().expect("the reply is there")
@@ -240,7 +240,7 @@ fn an_application_that_ends_leaves_no_caller_waiting() {
     let control = control();
     control.add("app", 1, &json!({ "name": "wait" }), Arc::new(|_, _, _| {})).unwrap();
     let (sender, replies) = mpsc::channel();
-    let caller = Caller { name: "test".to_owned(), session: None, rights: Rights::All };
+    let caller = Caller { name: "test".to_owned(), instance: 0, session: None, rights: Rights::All };
     let reply = Box::new(move |reply: Value| sender.send(reply).unwrap());
     control.run(Call { name: "wait".to_owned(), params: Map::new(), caller, reply });
     assert!(replies.try_recv().is_err());

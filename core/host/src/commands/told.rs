@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn so_much_is_told_and_no_more() {
         let session = Some((7, "192.0.2.1:5000".to_owned()));
-        let caller = Caller { name: "test".to_owned(), session, rights: crtmp_plugin::Rights::All };
+        let caller =
+            Caller { name: "test".to_owned(), instance: 0, session, rights: crtmp_plugin::Rights::All };
         let mut reply = json!({ "status": "SUCCESS", "description": "here", "data": null });
         for (length, whole) in [(TOLD - 1, true), (TOLD, true), (TOLD + 1, false)] {
             // Two of them are the quotation marks.

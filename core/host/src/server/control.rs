@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn what_silent_workers_may_have_is_not_said_to_be_missing() {
         let params = Spec::new("find", Access::Read, &[], "Finds.").check(&Map::new()).unwrap();
-        let caller = Caller { name: "test".to_owned(), session: None, rights: Rights::All };
+        let caller = Caller { name: "test".to_owned(), instance: 0, session: None, rights: Rights::All };
         let missing = |asked| {
             let run = Run { params: &params, caller: &caller, reports: &[], asked };
             (run.partial(), run.missing("stream 7"))

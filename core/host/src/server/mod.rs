@@ -275,7 +275,7 @@ impl Server {
     /// Ends replaced applications whose last connection has gone: they get time to hear of that. Returns whether any
     /// are left.
     pub fn sweep(&mut self) -> bool {
-        let (now, events) = (Instant::now(), &self.events);
+        let (now, events, before) = (Instant::now(), &self.events, self.retired.len());
         self.retired.retain_mut(|running| {
             running.end_outdated_sessions(now, SWEEP);
             if running.ending.is_none() && running.is_in_use() {
@@ -292,6 +292,10 @@ impl Server {
             }
             !over
         });
+        if self.retired.len() < before {
+            // What they have pulled and pushed ends with them.
+            self.resume_links();
+        }
         !self.retired.is_empty()
     }
 

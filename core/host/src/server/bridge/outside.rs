@@ -188,7 +188,7 @@ impl Reach {
                 workers.post_to(connection, ToWorker::Tap { connection, application, slot, on });
             }
             Effect::Run { name, params, rights, ticket, session } => {
-                let caller = Caller { name: self.0.name.clone(), session, rights };
+                let caller = Caller { name: self.0.name.clone(), instance: ground.instance, session, rights };
                 self.run(name, params, caller, ticket);
             }
             Effect::SourceFrame(source, kind, dts, body) => {

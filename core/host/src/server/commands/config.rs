@@ -93,6 +93,7 @@ fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
 
 fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
     let mut processes = Vec::new();
+    let mut passing = Vec::new();
     let gone = match (run.params.whole("id"), run.params.given_text("groupName")) {
         (Some(id), None) if server.stop_process(id).is_ok() => {
             processes.push(id);
@@ -100,7 +101,8 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         }
         (Some(id), None) => {
             server.may_remove_link(id)?;
-            vec![(id, server.state.kept.remove(id)?)]
+            passing = server.remove_passing_links(|other, _| other == id);
+            if passing.is_empty() { vec![(id, server.state.kept.remove(id)?)] } else { Vec::new() }
         }
         (None, Some(group)) => {
             let all = server.process_entries(run.caller.rights);
@@ -118,6 +120,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             }
             // Processes are in no file.
             let is_stored = is_kind && group != kept::PROCESS;
+            passing = server.remove_passing_links(|_, kind| kind == group);
             if is_stored { server.state.kept.remove_kind(group)? } else { Vec::new() }
         }
         _ => return Err("one of `id` and `groupName` must be given".to_owned()),
@@ -133,7 +136,7 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         server.resume_links();
     }
     slog::info!(server.environment.log, "configurations are removed by command";
-        "count" => gone.len() + processes.len(), "caller" => %run.caller);
-    let gone = gone.iter().map(|(id, _)| *id).chain(processes);
+        "count" => gone.len() + passing.len() + processes.len(), "caller" => %run.caller);
+    let gone = gone.iter().map(|(id, _)| *id).chain(passing).chain(processes);
     Ok(gone.map(|id| json!({ "configId": id })).collect())
 }

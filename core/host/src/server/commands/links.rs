@@ -17,6 +17,7 @@ use crate::{
 };
 
 const APPLICATION: &str = "application";
+const KEPT: &str = "kept";
 
 /// Members of what is kept beside the settings.
 const OWNER: &str = "applicationName";
@@ -29,10 +30,20 @@ pub(super) type Known = BTreeMap<u64, Link>;
 #[derive(Debug)]
 pub(super) struct Link {
     definition: Arc<Definition>,
-    /// It stands in the configuration, not in what is kept.
-    configured: bool,
+    held: Held,
     /// Its application is there.
     started: bool,
+}
+
+/// What a pull or push is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// It stands in the configuration.
+    Configured,
+    /// It is kept: a command has set it up.
+    Kept,
+    /// An instance of an application needs it, and it ends with it.
+    By(u64),
 }
 
 /// The commands of this subject.
@@ -48,6 +59,12 @@ pub(super) fn commands() -> Vec<Builtin> {
     let text = |name, description| Param::optional(name, Kind::Text, "null", description);
     let alive =
         Param::optional("keepAlive", Kind::Flag, "true", "whether it begins again after an end or a failure");
+    let kept = Param::optional(
+        KEPT,
+        Kind::Flag,
+        "true",
+        "whether it stays when the application is replaced that asks for it, and is kept over a restart",
+    );
     let common = [
         text("tcUrl", "said when connecting; without it, the address without stream, user and password"),
         text("swfUrl", "said when connecting"),
@@ -64,6 +81,7 @@ pub(super) fn commands() -> Vec<Builtin> {
         text("localStreamName", "the name of the stream here; without it, that at the far end"),
         alive.clone(),
         application.clone(),
+        kept.clone(),
         Param::optional(
             "rangeStart",
             Kind::Number,
@@ -93,6 +111,7 @@ pub(super) fn commands() -> Vec<Builtin> {
         Param::optional("targetStreamType", Kind::Text, "\"live\"", "live, record or append"),
         alive,
         application,
+        kept,
         Param::optional(
             "rtmpAbsoluteTimestamps",
             Kind::Flag,
@@ -163,6 +182,7 @@ fn outcome(server: &mut Server, run: &Run<'_>, direction: Direction) -> Outcome 
         ),
     };
     match create(server, run, direction) {
+        Ok(entry) if !run.params.flag(KEPT) => Outcome::Done(kept, entry),
         Ok(entry) => Outcome::Done(server.state.kept.says(kept, unkept), entry),
         Err(text) => Outcome::Fail(text),
     }
@@ -172,6 +192,7 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     let application = application(server, run.params.given_text(APPLICATION))?;
     let mut given = run.params.map().clone();
     given.remove(APPLICATION);
+    given.remove(KEPT);
     if let Some(uri) = given.get_mut("uri")
         && let [one] = uri.as_array().map(Vec::as_slice).unwrap_or_default()
     {
@@ -199,12 +220,21 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     if server.state.links.len() >= most {
         return Err(format!("there are {most} pulls and pushes already (limits.links)"));
     }
-    let mut value = definition.settings().clone();
-    value.insert(OWNER.to_owned(), application.into());
-    value.insert(ORIGIN.to_owned(), origin_name(origin).into());
-    let id = server.state.kept.add(kind(direction), Value::Object(value))?;
-    slog::info!(server.environment.log, "a {} of {:?} is set up by command", direction.name(), definition.local;
-        "uri" => definition.place(), "configId" => id, "caller" => %run.caller);
+    let local = definition.local.clone();
+    let place = definition.place();
+    let id = if !run.params.flag(KEPT) {
+        let id = server.state.kept.next_id();
+        let held = Held::By(run.caller.instance);
+        server.state.links.insert(id, Link { definition: Arc::new(definition), held, started: false });
+        id
+    } else {
+        let mut value = definition.settings().clone();
+        value.insert(OWNER.to_owned(), application.into());
+        value.insert(ORIGIN.to_owned(), origin_name(origin).into());
+        server.state.kept.add(kind(direction), Value::Object(value))?
+    };
+    slog::info!(server.environment.log, "a {} of {:?} is set up by command", direction.name(), local;
+        "uri" => place, "configId" => id, "caller" => %run.caller);
     server.resume_links();
     Ok(server.link_entry(id).unwrap_or_default())
 }
@@ -245,13 +275,17 @@ impl Server {
     /// have not changed are not touched.
     pub(in crate::server) fn resume_links(&mut self) {
         let mut wanted = self.configured_links();
+        let instances: HashSet<u64> =
+            self.applications.values().chain(&self.retired).map(|running| running.id).collect();
         let mut known = std::mem::take(&mut self.state.links);
         known.retain(|id, link| {
-            let stays = if link.configured {
-                let same = wanted.get_mut(&name_of(&link.definition));
-                same.and_then(Vec::pop).is_some()
-            } else {
-                self.state.kept.get(*id).is_some()
+            let stays = match link.held {
+                Held::Configured => {
+                    let same = wanted.get_mut(&name_of(&link.definition));
+                    same.and_then(Vec::pop).is_some()
+                }
+                Held::Kept => self.state.kept.get(*id).is_some(),
+                Held::By(instance) => instances.contains(&instance),
             };
             if !stays && link.started {
                 self.links.remove(*id);
@@ -260,7 +294,10 @@ impl Server {
         });
         for definition in wanted.into_values().flatten() {
             let id = self.state.kept.next_id();
-            known.insert(id, Link { definition: Arc::new(definition), configured: true, started: false });
+            known.insert(
+                id,
+                Link { definition: Arc::new(definition), held: Held::Configured, started: false },
+            );
         }
         for (id, entry) in self.state.kept.entries() {
             if known.contains_key(&id) {
@@ -270,7 +307,7 @@ impl Server {
                 Ok(None) => {}
                 Ok(Some(definition)) => {
                     let definition = Arc::new(definition);
-                    known.insert(id, Link { definition, configured: false, started: false });
+                    known.insert(id, Link { definition, held: Held::Kept, started: false });
                 }
                 Err(text) => slog::error!(self.environment.log,
                     "a pull or push of the stateFile is left out: {text}"; "configId" => id),
@@ -307,7 +344,7 @@ impl Server {
     /// Whether a number may be removed, as far as pulls are concerned.
     pub(super) fn may_remove_link(&self, id: u64) -> Result<(), String> {
         match self.state.links.get(&id) {
-            Some(link) if link.configured => Err(format!(
+            Some(link) if link.held == Held::Configured => Err(format!(
                 "the pull {id} stands in `externalStreams` of the application {:?}: take it out there, and reload",
                 link.definition.application
             )),
@@ -315,9 +352,24 @@ impl Server {
         }
     }
 
+    /// Ends those that an instance of an application has asked for, by number or of a group; gives their numbers.
+    pub(super) fn remove_passing_links(&mut self, wanted: impl Fn(u64, &str) -> bool) -> Vec<u64> {
+        let passing = |(id, link): &(&u64, &Link)| {
+            matches!(link.held, Held::By(_)) && wanted(**id, kind(link.definition.direction))
+        };
+        let gone: Vec<u64> = self.state.links.iter().filter(passing).map(|(id, _)| *id).collect();
+        for id in &gone {
+            if self.state.links.remove(id).is_some_and(|link| link.started) {
+                self.links.remove(*id);
+            }
+        }
+        gone
+    }
+
     fn show_link(&self, id: u64, link: &Link, now: Instant) -> Value {
         let mut entry = self.links.entry(id, &link.definition, now);
-        entry["fromConfiguration"] = link.configured.into();
+        entry["fromConfiguration"] = (link.held == Held::Configured).into();
+        entry["kept"] = (link.held == Held::Kept).into();
         if !link.started {
             let cause = format!("the application {:?} is not there", link.definition.application);
             entry["cause"] = cause.into();
