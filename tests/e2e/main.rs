@@ -9,6 +9,7 @@
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`links`]: pulls and pushes between servers.
 //! * [`events`]: what is told to files and other servers, and metrics.
+//! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
 //! * [`faces`]: the same data through every face.
 //! * [`services`]: ports that commands open and close.
@@ -40,6 +41,7 @@ mod cluster;
 mod commands;
 mod containment;
 mod crowd;
+mod edge;
 mod events;
 mod faces;
 mod factories;
@@ -56,10 +58,12 @@ mod peers;
 mod plugins;
 mod process;
 mod processes;
+mod proxypublish;
 mod scripts;
 mod services;
 mod slow;
 mod start;
+mod stresstest;
 mod takeover;
 mod upstreams;
 mod valgrind;
