@@ -26,6 +26,9 @@
 //! * [`versions`]: a new version of an application; applications that are disabled and enabled.
 //! * [`library`]: `protocols/rtmp` without the server.
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
+//! * [`edge_lua`]: clusters by script, as BLS has them.
+//! * [`links`], [`cluster`], [`upstreams`]: pulls and pushes; chains of servers; far ends with ways of their own.
+//! * [`edge`], [`proxypublish`], [`stresstest`]: the applications that pull and push.
 //! * [`scripts`]: scripts that fail, and scripts that ask web services which do.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`peers`]: the servers that ours is tried against, tried by themselves.
@@ -42,6 +45,7 @@ mod commands;
 mod containment;
 mod crowd;
 mod edge;
+mod edge_lua;
 mod events;
 mod faces;
 mod factories;

@@ -120,6 +120,10 @@ fn connect(desk: &Rc<Desk>, lua: &Lua, arguments: MultiValue, ends: Ends) -> mlu
         Json::Array(list) if list.is_empty() => Map::new(),
         _ => return Err(mlua::Error::runtime("what a connect says must be a table with names")),
     };
+    if !object.contains_key("app") {
+        // BLS has one application for all; with us a connect that names none is refused.
+        object.insert("app".to_owned(), desk.host.name().into());
+    }
     if !object.contains_key("tcUrl") {
         // What the address would be; servers take it for the name of a virtual host.
         let app = object.get("app").and_then(Json::as_str).unwrap_or_default();

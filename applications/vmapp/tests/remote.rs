@@ -172,6 +172,8 @@ fn without_functions_the_script_waits() {
         let request = host.last_request();
         assert!(matches!(&last(host).what, Called::Connect(address, ..) if address == "[::1]:1935"));
         host.answer_call(last(host).ticket, Ok(json!({ "connection": 8 })));
+        let object = json!([{ "app": "test", "tcUrl": "rtmp://[::1]:1935/test" }]);
+        assert_eq!(last(host).what, Called::Peer(8, "connect".into(), object));
         host.answer_call(last(host).ticket, Ok(json!([{}, {}])));
         let push = json!({ "name": "there", "localName": "x", "type": "append" });
         assert_eq!(last(host).what, Called::Push(8, push));

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use crtmp_media::Command;
 use crtmp_relay::ConnectionId;
 use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
@@ -98,11 +99,24 @@ impl Connection {
                 shared.counters.connected += 1;
                 self.see_created(shared);
                 self.see_connection(Sight::Registered, shared);
+                self.tune(shared);
                 done(Ok(self.id));
                 self.on_open(shared);
                 self.on_readable(shared);
             }
             Some(error) => self.give_up(done, &format!("cannot connect to {}: {error}", self.peer), shared),
+        }
+    }
+
+    /// What its application says of connections holds for this one, too.
+    fn tune(&mut self, shared: &mut Shared) {
+        let Some(owner) = self.owner.clone() else { return };
+        if let Some(bytes) = owner.send_buffer {
+            shared.set_send_buffer(&self.socket, bytes);
+        }
+        let (ping_interval, command_bytes) = (owner.ping_interval, owner.command_bytes);
+        if ping_interval.is_some() || command_bytes.is_some() {
+            self.order(Command::Tune { ping_interval, command_bytes }, shared);
         }
     }
 
