@@ -364,3 +364,79 @@ fn a_client_of_ones_own_is_one_like_all_others() {
     caller.stop();
     origin.stop();
 }
+
+/// What is published by a client is heard of, also where the client is ours.
+#[test]
+fn a_stream_that_is_pulled_is_published_by_its_client() {
+    let config = Config::new().workers(2).application("publisherReturn", "0");
+    let origin = Server::start(&config);
+    let script = r#"
+        function on_stream(name, live, client)
+          log.info(("stream %s %s of %s"):format(name, tostring(live), client and client.field or "nobody"))
+        end
+        function on_message(client, id, command, object, stream)
+          local far, kinds = remote_connect("127.0.0.1", PORT), {}
+          far.field = stream
+          far:on("metadata", function(values, name) log.info("metadata " .. name .. " " .. values.width) end)
+          far:on("unpublish", function(name) log.info("unpublished " .. name) end)
+          far:enable_av_cb(function(kind, time, is_header, is_key, data)
+            kinds[kind] = (kinds[kind] or 0) + 1
+            if kinds.audio ~= 10 then return end
+            far:disable_av_cb()
+            log.info(("frames of %s: %s headers %d %d"):format(
+              stream, tostring((kinds.video or 0) > 1), #far:get_avc_sh(), #far:get_aac_sh()))
+            if stream == "mine" then far:unpublish() end
+          end)
+          far:connect({ app = "live" })
+          return far:edge{ name = "film?some=query", as = stream } or false
+        end"#;
+    let script = script.replace("PORT", &origin.address().port().to_string());
+    let caller = Scripted::start(Config::new(), "caller", &script, "");
+    let mut publisher = ffmpeg::publish_film(&origin.url("film")).start();
+    origin.wait_for_publisher("film");
+    let mut client = Client::connected(caller.address(), "caller");
+    for stream in ["mine", "theirs"] {
+        client.send(&Message::command(0, "pull", 3.0, &[amf::null(), amf::string(stream)]));
+        client.expect("_result");
+        caller.server.wait_for_log(&format!("stream {stream} true of {stream}"));
+        caller.server.wait_for_log(&format!("metadata {stream} 192"));
+        caller.server.wait_for_log(&format!("frames of {stream}: true headers 4"));
+    }
+    // The first one the script ends itself, the other one ends with its stream.
+    caller.server.wait_for_log("unpublished mine");
+    caller.server.wait_for_log("stream mine false of mine");
+    assert_eq!(caller.times("unpublished theirs"), 0);
+    publisher.kill();
+    caller.server.wait_for_log("unpublished theirs");
+    caller.stop();
+    origin.stop();
+}
+
+/// More connections at once than addresses are looked up: who finds no room is told like who finds nobody.
+#[test]
+fn each_of_very_many_connections_is_told_of_once() {
+    let origin = origin(free_port());
+    let script = r#"
+        local made, failed = 0, 0
+        local function try(port)
+          remote_connect("localhost", port, function(far)
+            if far then made = made + 1 far:close() else failed = failed + 1 end
+            if made + failed == 600 then log.info(("told of all: %s"):format(tostring(made > 0 and failed >= 300))) end
+          end)
+        end
+        function on_message(client, id, command, object)
+          for _ = 1, 300 do try(PORT) try(DEAD) end
+          timer.after(2, function() log.info(("in the end %d"):format(made + failed)) end)
+          return "tries"
+        end"#;
+    let port = origin.address().port().to_string();
+    let script = script.replace("PORT", &port).replace("DEAD", &free_port().to_string());
+    let caller = Scripted::start(Config::new(), "caller", &script, "");
+    let mut client = Client::connected(caller.address(), "caller");
+    client.send(&Message::command(0, "try", 3.0, &[amf::null()]));
+    client.expect("tries");
+    caller.server.wait_for_log("told of all: true");
+    caller.server.wait_for_log("in the end 600");
+    caller.stop();
+    origin.stop();
+}

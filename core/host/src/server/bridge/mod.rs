@@ -555,4 +555,28 @@ mod tests {
         lock(&state.callers).clear();
         assert!(state.is_command_line(2) && state.is_command_line(1));
     }
+
+    #[test]
+    fn an_order_has_one_result() {
+        let state = State::default();
+        lock(&state.calls).entry(1).or_default().push(Ordered { ticket: 5, what: OrderKind::Link });
+        assert!(state.end_call(1, 6).is_none() && state.end_call(2, 5).is_none());
+        assert!(matches!(state.end_call(1, 5), Some(OrderKind::Link)));
+        assert!(state.end_call(1, 5).is_none() && lock(&state.calls).is_empty());
+    }
+
+    #[test]
+    fn a_pull_or_push_has_a_message_stream_and_a_status() {
+        use crtmp_media::Value as Amf;
+        let status = Amf::Object(vec![("code".to_owned(), "NetStream.Play.Start".into())]);
+        let good = linked(Called::Result, &[7.0.into(), status.clone()]);
+        assert_eq!(good.value, r#"{"status":{"code":"NetStream.Play.Start"},"streamId":7}"#);
+        assert_eq!(good.status, abi::RESULT_OK);
+        let refused = linked(Called::Error, &[Amf::Null, status]);
+        assert_eq!(refused.value, r#"{"status":{"code":"NetStream.Play.Start"},"streamId":null}"#);
+        assert_eq!(refused.status, abi::RESULT_ERROR);
+        assert_eq!(linked(Called::Result, &[]).value, r#"{"status":null,"streamId":null}"#);
+        assert!(linked(Called::Refused, &[]).value.contains("messageStreams"));
+        assert_eq!(linked(Called::Timeout, &[]).status, abi::RESULT_TIMEOUT);
+    }
 }
