@@ -1,20 +1,26 @@
 -- An edge server: plays the streams that it has, and pulls from the origin those that it has not. This is the example
 -- of BLS's README; docs/lua.md says what its words mean. What is new in it: players that wait for the same stream
--- share one pull, and a stream that has ended is pulled anew when somebody wants it again.
+-- share one pull, a stream that has ended is pulled anew when somebody wants it again, and what must not be forgotten
+-- when this file is loaded again stands in `shared` and in fields of clients.
 
 local ORIGIN = { ip = "127.0.0.1", port = 8956, app = "live" }
 
-local here = {}         -- streams that somebody publishes, here or at the origin
-local edged_stream = {} -- streams that are pulled, with their connections
-local waiting = {}      -- who waits for a stream, by its name
+shared.here = shared.here or {} -- streams that somebody publishes, at the origin or here
+local edged_stream = {}         -- streams that are pulled, with their connections
+local waiting = {}              -- who waits for a stream, by its name
 
 local pull_stream_from_src
 
-function on_stream(stream_name, live) here[stream_name] = live or nil end
+function on_stream(stream_name, live) shared.here[stream_name] = live or nil end
+
+-- a stream of the origin has ended, and the connection with it
+function on_unpublish(client)
+  if client.edges then client:close() end
+end
 
 function on_play(client, trans_id, stream_name)
   -- if the stream has been pulled from the origin, or is published here, it can be played directly
-  if here[stream_name] or edged_stream[stream_name] then
+  if shared.here[stream_name] or edged_stream[stream_name] then
     client:play(trans_id, stream_name)
     return
   end
@@ -49,12 +55,12 @@ function pull_stream_from_src(stream_name, cb_func)
       return finish(false)
     end
 
+    edge_connect.edges = stream_name
     edge_connect:on("close", function()
       log.info("edge for " .. stream_name .. " close")
       if edged_stream[stream_name] == edge_connect then edged_stream[stream_name] = nil end
       finish(false)
     end)
-    edge_connect:on("unpublish", function() edge_connect:close() end)
 
     -- what else the origin is to know may stand beside `app`
     edge_connect:connect({ app = ORIGIN.app, info = "custom info" }, function(flag)

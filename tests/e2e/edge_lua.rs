@@ -14,7 +14,7 @@ use crate::{SOON, free_port};
 /// A server with an application in Lua.
 struct Scripted {
     server: Server,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Scripted {
@@ -26,7 +26,7 @@ impl Scripted {
         let block = format!(
             "{{ name = \"{name}\", library = \"vmapp\", script = {file:?}, acceptors = {{ {acceptor} }}, {keys} }}"
         );
-        Self { server: Server::start(&config.workers(2).block(&block)), _folder: folder }
+        Self { server: Server::start(&config.workers(2).block(&block)), folder }
     }
 
     /// The edge server of `configs/scripts`, for an origin at this port.
@@ -181,6 +181,33 @@ fn a_player_that_leaves_while_it_waits_costs_nothing() {
     pictures(&player, 20);
     assert_eq!(edge.times("need pull from src host: news"), 1);
     publisher.kill();
+    edge.stop();
+    origin.stop();
+}
+
+#[test]
+fn an_edge_whose_script_is_loaded_again_goes_on() {
+    let origin = Server::start(&Config::new().workers(2).application("publisherReturn", "0"));
+    let edge = Scripted::edge(origin.address().port(), Config::new());
+    let mut publisher = ffmpeg::publish_film(&origin.url("news")).start();
+    origin.wait_for_publisher("news");
+    let first = Recording::start(&edge.url("edge", "news"));
+    pictures(&first, 10);
+    let file = edge.folder.path().join("app.lua");
+    let script = fs::read_to_string(&file).expect("the script");
+    fs::write(&file, script + "\n-- another version\n").expect("the file is written");
+    edge.server.wait_for_log("has changed and is loaded");
+    pictures(&Recording::start(&edge.url("edge", "news")), 10);
+    assert_eq!(edge.times("need pull from src host"), 1, "it is known that the stream is here");
+    // And to whom the connection to the origin belongs.
+    publisher.kill();
+    edge.server.wait_for_log("unpublished");
+    edge.wait_for_times("edge for", 0);
+    let to_origin = origin.address().to_string();
+    wait_for("the connection to the origin to be closed", SOON, || {
+        let connections = edge.server.counters().connections();
+        connections.iter().all(|connection| connection.peer != to_origin).then_some(())
+    });
     edge.stop();
     origin.stop();
 }

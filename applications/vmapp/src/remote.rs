@@ -270,7 +270,9 @@ fn linked(desk: &Desk, key: u64, second: Option<u64>, sent: Result<(), NotTaken>
         thens.remove(&key);
         second.map(|second| thens.remove(&second));
         match error {
-            NotTaken::Invalid => mlua::Error::runtime("a stream needs a name, at both ends"),
+            NotTaken::Invalid => {
+                mlua::Error::runtime("a stream needs a name at both ends, of at most 65535 bytes")
+            }
             error => mlua::Error::runtime(format!("the server did not take it: {error}")),
         }
     })

@@ -212,7 +212,7 @@ fn what_makes_no_sense_is_an_error_of_the_script() {
         ("question", "global function: on_publish"),
         ("key", "edge has no `to`; there are name, as, start, duration"),
         ("nameless", "a table with `name`"),
-        ("empty", "needs a name"),
+        ("empty", "needs a name at both ends"),
         ("type", "must be \"live\", \"record\" or \"append\""),
         ("start", "`start` must be a number of seconds"),
         ("list", "must be a table with names"),
