@@ -415,7 +415,8 @@ fn a_stream_that_is_pulled_is_published_by_its_client() {
             if stream == "mine" then far:unpublish() end
           end)
           far:connect({ app = "live" })
-          return far:edge{ name = "film?some=query", as = stream } or false
+          local good, text = far:edge{ name = "film?some=query", as = stream }
+          return good and "pulled" or text
         end"#;
     let script = script.replace("PORT", &origin.address().port().to_string());
     let caller = Scripted::start(Config::new(), "caller", &script, "");
@@ -424,10 +425,17 @@ fn a_stream_that_is_pulled_is_published_by_its_client() {
     let mut client = Client::connected(caller.address(), "caller");
     for stream in ["mine", "theirs"] {
         client.send(&Message::command(0, "pull", 3.0, &[amf::null(), amf::string(stream)]));
-        client.expect("_result");
+        client.expect("pulled");
         caller.server.wait_for_log(&format!("stream {stream} true of {stream}"));
         caller.server.wait_for_log(&format!("metadata {stream} 192"));
         caller.server.wait_for_log(&format!("frames of {stream}: true headers 4"));
+    }
+    // HOOK-05 and B-44: a name that is none, and one that is taken.
+    for (stream, why) in [("a/../b", "stream name"), ("a//b", "stream name"), ("theirs", "published already")]
+    {
+        client.send(&Message::command(0, "pull", 3.0, &[amf::null(), amf::string(stream)]));
+        let refusal = client.expect("_result");
+        assert!(refusal.says(why), "{stream}: {refusal:?}");
     }
     // The first one the script ends itself, the other one ends with its stream.
     caller.server.wait_for_log("unpublished mine");

@@ -483,7 +483,11 @@ impl Connection {
     }
 
     /// What the application has allowed, if it was asked, it hears the end of, also where it could not begin.
+    /// What it has wished for itself, it was not asked about: the result of its order tells.
     pub(crate) fn never_began(&self, slot: StreamSlot, wish: Wish, name: StreamName, why: Why) {
+        if self.outbound {
+            return;
+        }
         let Some(hooks) = self.owner.as_ref().map(|owner| owner.hooks) else { return };
         let name = name.to_string();
         match wish {
