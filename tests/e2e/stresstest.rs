@@ -32,7 +32,7 @@ fn each_connection_plays_and_what_becomes_of_them_is_counted() {
     let start = || {
         let target = Server::start(&Config::new().port(port).log_level(4));
         let publisher = ["one", "two"].map(|name| ffmpeg::publish_film(&target.url(name)).start());
-        ["one", "two"].map(|name| target.wait_for_publisher(name));
+        ["one", "two"].iter().for_each(|name| target.wait_for_publisher(name));
         (target, publisher)
     };
     let (target, publishers) = start();
