@@ -231,6 +231,8 @@ fn limits_and_ingest_points_outlive_a_restart_with_their_numbers() {
                 { "configId": 4, "limit": "bandwidth", "in": 1_000_000, "out": 2_000_000 },
             ],
             "process": [],
+            "pull": [],
+            "push": [],
         })
     );
     server.stop();

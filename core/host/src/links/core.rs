@@ -80,8 +80,9 @@ pub(super) struct Core {
     shared: HashMap<Key, u64>,
     by_connection: HashMap<u64, u64>,
     tickets: HashMap<u64, Owed>,
-    /// Peers whose turn to connect has not come.
-    line: VecDeque<u64>,
+    /// Peers whose turn to connect has not come: first those of links that have failed least, so that what has just
+    /// ended does not wait behind all that is dead anyway.
+    line: BTreeSet<(Duration, u64)>,
     /// Peers that are being made.
     attempts: usize,
     timers: BTreeSet<(Instant, u64)>,
@@ -105,6 +106,8 @@ pub(super) struct Core {
 struct Peer {
     key: Key,
     stage: Stage,
+    /// How long the link waited that it was made for: its place in line.
+    rank: Duration,
     address: Option<SocketAddr>,
     links: Vec<u64>,
 }
@@ -150,7 +153,7 @@ impl Core {
             shared: HashMap::new(),
             by_connection: HashMap::new(),
             tickets: HashMap::new(),
-            line: VecDeque::new(),
+            line: BTreeSet::new(),
             attempts: 0,
             timers: BTreeSet::new(),
             live: HashMap::new(),
@@ -274,7 +277,8 @@ impl Core {
             // It counts as an attempt until it is known what has become of it.
             Stage::Finding | Stage::Connecting(_) => {}
             Stage::InLine => {
-                self.line.retain(|other| *other != peer);
+                let place = (found.rank, peer);
+                self.line.remove(&place);
                 self.drop_peer(peer);
             }
             Stage::Calling(connection) | Stage::Up(connection) => {
@@ -337,14 +341,15 @@ impl Core {
         let peer = self.last;
         link.join(peer, self.unix);
         self.shared.insert(key.clone(), peer);
-        self.peers.insert(peer, Peer { key, stage: Stage::InLine, address: None, links: vec![id] });
-        self.line.push_back(peer);
+        let rank = link.waited();
+        self.peers.insert(peer, Peer { key, stage: Stage::InLine, rank, address: None, links: vec![id] });
+        self.line.insert((rank, peer));
         self.next_in_line();
     }
 
     fn next_in_line(&mut self) {
         while self.attempts < self.most_attempts
-            && let Some(peer) = self.line.pop_front()
+            && let Some((_, peer)) = self.line.pop_first()
         {
             let Some(found) = self.peers.get_mut(&peer) else { continue };
             found.stage = Stage::Finding;

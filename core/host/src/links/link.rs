@@ -185,6 +185,11 @@ impl Link {
         self.redirect.as_ref().or_else(|| targets.get(self.next.checked_rem(targets.len())?))
     }
 
+    /// How long it has waited for this attempt; the longer, the more often it has failed.
+    pub(super) fn waited(&self) -> Duration {
+        self.back_off.unwrap_or_default()
+    }
+
     /// It is on this connection, or on its way there.
     pub(super) fn join(&mut self, peer: u64, unix: u64) {
         self.state = State::On { peer, phase: Phase::Joining };

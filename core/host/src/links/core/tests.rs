@@ -267,6 +267,31 @@ fn so_many_are_made_at_once_and_the_others_wait_in_line() {
 }
 
 #[test]
+fn who_has_run_does_not_wait_behind_the_dead() {
+    let mut stage = stage_with(&Limits { link_attempts: 1, ..Limits::default() });
+    stage.running(0, 5);
+    let mut peer = found(&stage.add(1, pull("rtmp://dead1/app/cam")));
+    for id in 2..10 {
+        stage.add(id, pull(&format!("rtmp://dead{id}/app/cam")));
+    }
+    // Each of the dead has failed twice and stands in line again.
+    for _ in 0..18 {
+        let actions = stage.tell(Input::Found(peer, Err("x".to_owned())));
+        let next =
+            actions.iter().find_map(|a| if let Action::Find { peer, .. } = a { Some(*peer) } else { None });
+        peer = next.unwrap_or_else(|| found(&stage.wait(2.6)));
+    }
+    stage.wait(40.0);
+    assert_eq!(stage.core.line.len(), 8);
+    stage.tell(Input::Closed { connection: 5, reason: "reset".to_owned() });
+    stage.wait(1.3);
+    let actions = stage.tell(Input::Found(peer, Err("x".to_owned())));
+    let first =
+        |action: &Action| matches!(action, Action::Find { host_and_port, .. } if host_and_port == "h:1935");
+    assert!(actions.iter().any(first), "{actions:?}");
+}
+
+#[test]
 fn streams_of_one_application_share_connections_as_far_as_they_have_room() {
     let mut stage = stage_with(&Limits { message_streams: 2, ..Limits::default() });
     let peer = found(&stage.add(1, pull("rtmp://h/app/a")));
