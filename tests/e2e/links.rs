@@ -1,9 +1,11 @@
 //! Streams that come from other servers and go to them: pulls and pushes between two of ours.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crtmp_tests::cli::{Session, administrator};
-use crtmp_tests::{Canary, Config, Kind, Program, Recording, Server, ffmpeg, fixture, wait_for};
+use crtmp_tests::{
+    Canary, Config, Kind, Launch, Namespace, Program, Recording, Server, ffmpeg, fixture, wait_for,
+};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -104,6 +106,12 @@ fn a_pull_by_command_runs_until_it_is_removed() {
     server.wait_for_publisher("one");
     assert_film(&server.url("one"), 3);
     let id = &wait_for_status(&mut session, "pull", "one", "Streaming")["configId"];
+    let info = session.done("getStreamInfo localStreamName=one");
+    assert_eq!(info["pullSettings"]["configId"], *id);
+    // A stream that is ended comes again; the pull goes on.
+    session.done("shutdownStream localStreamName=one");
+    wait_for_status(&mut session, "pull", "one", "Disconnected, will be tried again");
+    wait_for_status(&mut session, "pull", "one", "Streaming");
     assert_eq!(session.done(&format!("getConfigInfo id={id}"))["groupName"], "pull");
 
     session.done(&format!("removeConfig id={id}"));
@@ -115,6 +123,64 @@ fn a_pull_by_command_runs_until_it_is_removed() {
     });
     server.stop();
     origin.stop();
+}
+
+#[test]
+fn there_may_be_so_many_pulls_and_pushes() {
+    let server = Server::start(&config().limit("links", "2"));
+    let mut session = Session::operator(&server);
+    for name in ["a", "b"] {
+        session.done(&format!("pushStream uri=rtmp://127.0.0.1:{}/live/{name}", free_port()));
+    }
+    let text = session.fails("pullStream uri=rtmp://127.0.0.1:1/live/c");
+    assert!(text.contains("denyPorts"), "{text}");
+    let text = session.fails(&format!("pullStream uri=rtmp://127.0.0.1:{}/live/c", free_port()));
+    assert!(text.contains("limits.links"), "{text}");
+    session.done("removeConfig groupName=push");
+    assert_eq!(session.done("listConfig")["push"], Value::Array(Vec::new()));
+    server.stop();
+}
+
+#[test]
+fn a_stream_does_not_come_from_itself() {
+    let server = Server::start(&config());
+    let mut session = Session::operator(&server);
+    session.done(&format!("pullStream uri={} localStreamName=echo", server.url("one")));
+    session.done(&format!("pushStream uri={} localStreamName=echo", server.url("back")));
+    session.done(&format!("pushStream uri={} localStreamName=back", server.url("one")));
+    let publisher = ffmpeg::publish_film(&server.url("one")).start();
+    wait_for_status(&mut session, "push", "echo", "Streaming");
+    let cause = wait_for("the end of the circle", SOON, || {
+        let cause = entry(&mut session, "push", "back")["cause"].clone();
+        cause.as_str().map(str::to_owned)
+    });
+    assert!(cause.contains("come from itself") || cause.contains("published already"), "{cause}");
+    drop(publisher);
+    server.stop();
+}
+
+/// FLT-09.
+#[test]
+fn what_is_cut_off_silently_is_noticed_within_ten_seconds() {
+    let Some(namespace) = Namespace::new() else { return };
+    let (folder, _) = file("origin.lua");
+    let port = free_port();
+    let text = Config::new().ip("0.0.0.0").port(port).text(folder.path(), &crtmp_tests::folder_of_programs());
+    let path = folder.path().join("origin.lua");
+    std::fs::write(&path, text).expect("a temporary file");
+    let origin = Launch::new(Server::executable()).arg(&path).unlimited().inside(&namespace).start();
+    wait_for("the origin", SOON, || origin.stdout().contains(" is ready (pid ").then_some(()));
+    let _publisher =
+        ffmpeg::publish_film(&format!("rtmp://127.0.0.1:{port}/live/one")).inside(&namespace).start();
+    let uri = format!("rtmp://{}:{port}/live/one", namespace.address());
+    let server = Server::start(&pulls(&format!("{{ uri = \"{uri}\" }}")));
+    let mut session = Session::operator(&server);
+    wait_for_status(&mut session, "pull", "one", "Streaming");
+    namespace.cut();
+    let cut = Instant::now();
+    wait_for_status(&mut session, "pull", "one", "Disconnected, will be tried again");
+    assert!(cut.elapsed() < Duration::from_secs(13), "after {:?}", cut.elapsed());
+    server.stop();
 }
 
 #[test]

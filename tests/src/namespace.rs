@@ -58,6 +58,11 @@ impl Namespace {
         self.host
     }
 
+    /// The address of its own end of the cable, at which servers inside can be reached.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.host) + 1)
+    }
+
     /// Loses every packet from now on, in both directions, without telling anybody.
     ///
     /// # Panics

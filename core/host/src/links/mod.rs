@@ -14,7 +14,7 @@ mod said;
 mod uri;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -123,6 +123,12 @@ impl Links {
         entry.insert("applicationName".to_owned(), definition.application.clone().into());
         describe(view.as_ref(), now, &mut entry);
         Value::Object(entry)
+    }
+
+    /// Which link runs on which message stream of which connection.
+    pub(crate) fn on(&self) -> HashMap<(u64, u32), u64> {
+        let views = lock(&self.views);
+        views.iter().filter_map(|(id, view)| Some(((view.connection?, view.stream?), *id))).collect()
     }
 
     fn post(&self, message: Message) {

@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use crtmp_media::StreamSlot;
+use crtmp_relay::ConnectionId;
 use serde_json::{Map, Value};
 
 use super::{Builtin, Outcome, Run, Server, kept};
@@ -339,6 +341,40 @@ impl Server {
         let mut entry = self.show_link(id, link, Instant::now());
         entry["groupName"] = kind(link.definition.direction).into();
         Some(entry)
+    }
+
+    /// Which pull or push has which message stream of which connection.
+    pub(super) fn links_on(&self) -> HashMap<(u64, u32), u64> {
+        self.links.on()
+    }
+
+    /// Says of a stream which settings it is pulled or pushed by, as EvoStream does.
+    pub(super) fn add_link_settings(
+        &self,
+        on: &HashMap<(u64, u32), u64>,
+        connection: Option<ConnectionId>,
+        slot: StreamSlot,
+        json: &mut Value,
+    ) {
+        let link = connection.and_then(|connection| on.get(&(connection.0, slot.0)));
+        let Some((id, link)) = link.and_then(|id| Some((*id, self.state.links.get(id)?))) else { return };
+        let mut settings = link.definition.shown();
+        settings.insert("configId".to_owned(), id.into());
+        let key = match link.definition.direction {
+            Direction::Pull => "pullSettings",
+            Direction::Push => "pushSettings",
+        };
+        json[key] = Value::Object(settings);
+    }
+
+    /// Ends a pull or push for good.
+    pub(super) fn forget_link(&mut self, id: u64, run: &Run<'_>) -> Result<(), String> {
+        self.may_remove_link(id)?;
+        self.state.kept.remove(id)?;
+        self.resume_links();
+        slog::info!(self.environment.log, "a pull or push is removed by command"; "configId" => id,
+            "caller" => %run.caller);
+        Ok(())
     }
 
     /// Whether a number may be removed, as far as pulls are concerned.

@@ -39,7 +39,7 @@ pub(super) fn commands() -> Vec<Builtin> {
     vec![
         Builtin::gathering(
             Spec::new("listStreams", Access::Read, &[INTERNAL], "Lists all streams, published and played."),
-            |_, run| Outcome::Data(shown(run, streams(run.reports))),
+            |server, run| Outcome::Data(shown(server, run, streams(run.reports))),
         )
         .saying("Available streams"),
         Builtin::gathering(
@@ -54,12 +54,12 @@ pub(super) fn commands() -> Vec<Builtin> {
         .saying("Number of streams"),
         Builtin::gathering(
             Spec::new("getStreamInfo", Access::Read, &[ID, NAME, APPLICATION], "Describes one stream."),
-            |server, run| find(server, run).map(|stream| stream.shown(run)).into(),
+            |server, run| find(server, run).map(|stream| stream.shown(server, run)).into(),
         )
         .saying("Stream information"),
         Builtin::gathering(
             Spec::new("listInboundStreams", Access::Read, &[], "Lists the streams that are published."),
-            |_, run| Outcome::Data(shown(run, inbound(run.reports))),
+            |server, run| Outcome::Data(shown(server, run, inbound(run.reports))),
         )
         .saying("Available inbound streams"),
         Builtin::gathering(
@@ -114,8 +114,8 @@ pub(super) fn commands() -> Vec<Builtin> {
                         "permanently",
                         Kind::Flag,
                         "null",
-                        "taken as EvoStream does; there is no stored configuration of a stream yet that could be \
-                         forgotten, and the answer says so",
+                        "whether the pull or push that has the stream is removed too (`removeConfig`); otherwise it begins \
+                         again",
                     ),
                 ],
                 "Ends a stream: a publish, or a play.",
@@ -172,9 +172,14 @@ fn streams<'a>(reports: &'a [WorkerReport]) -> impl Iterator<Item = Stream<'a>> 
 }
 
 /// Streams as the caller may see them.
-fn shown<'a>(run: &Run<'a>, streams: impl Iterator<Item = Stream<'a>>) -> Value {
-    let ends = Ends::of(run.reports);
-    streams.map(|stream| stream.shown_with(&ends, run.caller.rights)).collect()
+fn shown<'a>(server: &Server, run: &Run<'a>, streams: impl Iterator<Item = Stream<'a>>) -> Value {
+    let (ends, links) = (Ends::of(run.reports), server.links_on());
+    let show = |stream: Stream<'_>| {
+        let mut json = stream.shown_with(&ends, run.caller.rights);
+        server.add_link_settings(&links, stream.owner, stream.report.slot, &mut json);
+        json
+    };
+    streams.map(show).collect()
 }
 
 fn inbound(reports: &[WorkerReport]) -> impl Iterator<Item = Stream<'_>> {
@@ -282,13 +287,18 @@ fn shutdown_stream(server: &mut Server, run: &Run<'_>) -> Outcome {
     };
     let stack = stream.connection.and_then(|connection| Some((connection, worker(connection)?)));
     let stack = stack.map(|(connection, worker)| super::connections::info(server, connection, worker, None));
-    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.shown(run) });
-    let text = if run.params.map().get("permanently").is_some_and(|flag| flag == true) {
-        "the stream ends; `permanently` has nothing to forget: no configuration of a stream is stored"
-    } else {
-        "the stream ends"
+    let data = json!({ "protocolStackInfo": stack, "streamInfo": stream.shown(server, run) });
+    if !run.params.flag("permanently") {
+        return Outcome::Done("the stream ends", data);
+    }
+    let Some(id) = server.links_on().get(&(connection.0, stream.report.slot.0)).copied() else {
+        let text = "the stream ends; `permanently` has nothing to forget: it is neither pulled nor pushed";
+        return Outcome::Done(text, data);
     };
-    Outcome::Done(text, data)
+    match server.forget_link(id, run) {
+        Ok(()) => Outcome::Done("the stream ends, and its pull or push is removed", data),
+        Err(text) => Outcome::Fail(format!("the stream ends, but would come again: {text}")),
+    }
 }
 
 impl Stream<'_> {
@@ -333,8 +343,10 @@ impl Stream<'_> {
     }
 
     /// As the caller may see it.
-    fn shown(&self, run: &Run<'_>) -> Value {
-        self.shown_with(&Ends::of(run.reports), run.caller.rights)
+    fn shown(&self, server: &Server, run: &Run<'_>) -> Value {
+        let mut json = self.shown_with(&Ends::of(run.reports), run.caller.rights);
+        server.add_link_settings(&server.links_on(), self.owner, self.report.slot, &mut json);
+        json
     }
 
     /// As a caller with these rights may see it: whoever knows an alias may play.
