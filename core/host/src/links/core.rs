@@ -27,6 +27,9 @@ const LOG_LINES: u32 = 20;
 
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
+/// How long the end of a stream waits for that of its connection: that says why.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// What has happened.
 #[derive(Debug)]
 pub(super) enum Input {
@@ -177,7 +180,11 @@ impl Core {
             && at <= now
         {
             self.timers.pop_first();
-            self.begin(id);
+            match self.links.get(&id).map(|link| link.state) {
+                Some(State::On { peer, phase: Phase::Ending { .. } }) => self.end(peer, id),
+                Some(State::Resting(_)) => self.begin(id),
+                _ => {}
+            }
         }
     }
 
@@ -248,7 +255,12 @@ impl Core {
             State::Resting(at) => {
                 self.timers.remove(&(at, id));
             }
-            State::On { peer, phase } => self.leave(peer, id, phase, definition.direction),
+            State::On { peer, phase } => {
+                if let Phase::Ending { at, .. } = phase {
+                    self.timers.remove(&(at, id));
+                }
+                self.leave(peer, id, phase, definition.direction);
+            }
             State::Waiting | State::Ended => {}
         }
     }
@@ -542,15 +554,21 @@ impl Core {
 
     fn on_stream_end(&mut self, connection: u64, stream: u32, direction: Direction) {
         let Some(peer) = self.by_connection.get(&connection).copied() else { return };
-        let runs_there = |link: &&Link| {
-            let on = matches!(link.state, State::On { peer: on, phase: Phase::Running(slot, _) }
-                if on == peer && slot == stream);
-            on && link.definition.direction == direction
-        };
-        let ids = self.peers.get(&peer).map(|found| found.links.clone()).unwrap_or_default();
-        let Some(id) = ids.into_iter().find(|id| self.links.get(id).as_ref().is_some_and(runs_there)) else {
-            return;
-        };
+        for id in self.peers.get(&peer).map(|found| found.links.clone()).unwrap_or_default() {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            if let State::On { phase: Phase::Running(slot, since), .. } = link.state
+                && slot == stream
+                && link.definition.direction == direction
+            {
+                let at = self.now + SETTLE;
+                link.state = State::On { peer, phase: Phase::Ending { since, at } };
+                self.timers.insert((at, id));
+            }
+        }
+    }
+
+    /// The stream of a link has ended, and its connection has not.
+    fn end(&mut self, peer: u64, id: u64) {
         if let Some(found) = self.peers.get_mut(&peer) {
             found.links.retain(|other| *other != id);
             if found.links.is_empty() {
@@ -587,6 +605,9 @@ impl Core {
     fn fail(&mut self, id: u64, cause: &str) {
         let random = self.random();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if let State::On { phase: Phase::Ending { at, .. }, .. } = link.state {
+            self.timers.remove(&(at, id));
+        }
         self.changed.insert(id);
         let definition = link.definition.clone();
         let is_over = definition.direction == Direction::Push && !is_live(&self.live, &definition);

@@ -142,6 +142,8 @@ pub(super) enum Phase {
     Ordered(u64),
     /// Media go on this message stream, since then.
     Running(u32, Instant),
+    /// They have ended, after they began `since`; at `at` it is not the connection's end that has ended them.
+    Ending { since: Instant, at: Instant },
 }
 
 #[derive(Debug)]
@@ -273,9 +275,11 @@ impl Link {
     }
 
     fn note_health(&mut self, now: Instant) {
-        let healthy = matches!(self.state, State::On { phase: Phase::Running(_, since), .. }
-            if now.saturating_duration_since(since) >= HEALTHY);
-        if healthy {
+        let State::On { phase: Phase::Running(_, since) | Phase::Ending { since, .. }, .. } = self.state
+        else {
+            return;
+        };
+        if now.saturating_duration_since(since) >= HEALTHY {
             self.back_off = None;
         }
     }

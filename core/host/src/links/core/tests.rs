@@ -177,7 +177,8 @@ fn a_pull_is_looked_up_connected_to_and_asked_for() {
     assert_eq!((view.address, view.connection, view.stream), (Some(second), Some(70), Some(3)));
 
     // Its end: again after a while.
-    let actions = stage.tell(Input::Unpublished { connection: 70, stream: 3 });
+    assert!(stage.tell(Input::Unpublished { connection: 70, stream: 3 }).is_empty());
+    let actions = stage.wait(0.1);
     assert!(has_closed(&actions, 70), "{actions:?}");
     assert_eq!((stage.code(1), &*stage.cause(1)), (Code::Failed, "the stream has ended"));
     assert_eq!(stage.view(1).previous.map(|moment| moment.code), Some(Code::Streaming));
@@ -402,7 +403,8 @@ fn a_push_waits_for_its_stream_and_its_end_is_no_failure() {
     // The stream ends, and somewhat later the play of it.
     stage.stream("here", 3, false);
     assert_eq!(stage.code(1), Code::Streaming);
-    let actions = stage.tell(Input::Unplayed { connection: 5, stream: 1 });
+    stage.tell(Input::Unplayed { connection: 5, stream: 1 });
+    let actions = stage.wait(0.1);
     assert!(has_closed(&actions, 5), "{actions:?}");
     assert_eq!((stage.code(1), stage.view(1).failures), (Code::WaitingForStream, 0));
     assert!(stage.wait(100.0).is_empty());
@@ -506,7 +508,11 @@ fn removal_leaves_nothing_at_any_stage() {
     assert!(has_closed(&stage.tell(Input::Remove(2)), 6));
     stage.assert_empty();
 
-    // Running, and resting.
+    // Running, ending, and resting.
+    stage.running(1, 9);
+    stage.tell(Input::Unpublished { connection: 9, stream: 1 });
+    assert!(has_closed(&stage.tell(Input::Remove(1)), 9));
+    stage.assert_empty();
     stage.running(1, 7);
     assert!(has_closed(&stage.tell(Input::Remove(1)), 7));
     stage.assert_empty();
@@ -547,6 +553,17 @@ fn a_line_for_the_first_failures_and_then_a_number() {
     }
     assert!(lines <= 7 * (LOG_LINES as usize + 1), "{lines}");
     assert!((0..1000).all(|id| stage.view(id).failures >= 3));
+}
+
+#[test]
+fn a_stream_that_ends_with_its_connection_says_why() {
+    let mut stage = stage();
+    stage.running(1, 5);
+    stage.tell(Input::Unpublished { connection: 5, stream: 1 });
+    stage.tell(Input::Closed { connection: 5, reason: "closed by the peer".to_owned() });
+    assert_eq!((stage.code(1), &*stage.cause(1)), (Code::Failed, "closed by the peer"));
+    assert!(stage.wait(0.7).is_empty(), "it waits as long as after any failure");
+    found(&stage.wait(0.6));
 }
 
 /// Whatever far ends do, in whatever order: no panic, no attempt too many, nothing left when all is removed.
