@@ -126,6 +126,67 @@ fn a_pull_by_command_runs_until_it_is_removed() {
 }
 
 #[test]
+fn who_redirects_is_followed_as_far_as_the_policy_goes() {
+    let origin = Server::start(&Config::new());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let (_folder, script) = file("app.lua");
+    let to = format!("rtmp://{}/live", origin.address());
+    std::fs::write(&script, format!("function on_connect(client) client:redirect({to:?}) end"))
+        .expect("a file");
+    let block = format!("{{ name = \"lua\", library = \"vmapp\", script = {script:?} }}");
+    let front = Server::start(&Config::new().block(&block));
+    let stream = format!("{{ uri = \"rtmp://{}/lua/one\", localStreamName = \"copy\" }}", front.address());
+
+    let server = Server::start(&pulls(&stream));
+    server.wait_for_publisher("copy");
+    let mut session = Session::operator(&server);
+    let entry = wait_for_status(&mut session, "pull", "copy", "Streaming");
+    assert_eq!((&entry["address"], &entry["failures"]), (&origin.address().to_string().into(), &0.into()));
+    server.stop();
+
+    // SSRF-01: the operator has chosen the first address, and nobody the second.
+    let careful = Config::new().block(&administrator());
+    let server = Server::start(&careful.application("externalStreams", &format!("{{ {stream} }}")));
+    let mut session = Session::operator(&server);
+    let entry = wait_for_status(&mut session, "pull", "copy", "Disconnected, will be tried again");
+    assert!(entry["cause"].as_str().is_some_and(|cause| cause.contains("outboundPolicy")), "{entry}");
+    server.stop();
+    front.stop();
+    origin.stop();
+}
+
+/// SSRF-01.
+#[test]
+fn commands_do_not_lead_to_neighbours() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket option");
+    let port = listener.local_addr().expect("bound").port();
+    let server = Server::start(&Config::new().block(&administrator()));
+    let mut session = Session::operator(&server);
+    for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0"] {
+        for command in ["pullStream", "pushStream"] {
+            let text = session.fails(&format!("{command} uri=rtmp://{host}:{port}/live/one"));
+            assert!(text.contains("outboundPolicy"), "{host}: {text}");
+        }
+    }
+    for (number, host) in ["localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1"].iter().enumerate()
+    {
+        let name = format!("s{number}");
+        session.done(&format!("pullStream uri=rtmp://{host}:{port}/live/{name}"));
+        let status = "Disconnected, will be tried again";
+        let cause = wait_for_status(&mut session, "pull", &name, status)["cause"].clone();
+        let is_refused = |cause: &str| cause.contains("outboundPolicy") || cause.contains("address");
+        assert!(cause.as_str().is_some_and(is_refused), "{host}: {cause}");
+    }
+    for scheme in ["http", "file", "rtsp", "rtmps"] {
+        session.fails(&format!("pullStream uri={scheme}://example.com/live/one"));
+    }
+    assert!(listener.accept().is_err(), "somebody has connected");
+    server.stop();
+}
+
+#[test]
 fn there_may_be_so_many_pulls_and_pushes() {
     let server = Server::start(&config().limit("links", "2"));
     let mut session = Session::operator(&server);
