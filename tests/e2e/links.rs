@@ -166,7 +166,8 @@ fn commands_do_not_lead_to_neighbours() {
     let mut session = Session::operator(&server);
     for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "0.0.0.0"] {
         for command in ["pullStream", "pushStream"] {
-            let text = session.fails(&format!("{command} uri=rtmp://{host}:{port}/live/one"));
+            let text =
+                session.fails(&format!("{command} uri=rtmp://{host}:{port}/live/one localStreamName=one"));
             assert!(text.contains("outboundPolicy"), "{host}: {text}");
         }
     }
@@ -191,7 +192,7 @@ fn there_may_be_so_many_pulls_and_pushes() {
     let server = Server::start(&config().limit("links", "2"));
     let mut session = Session::operator(&server);
     for name in ["a", "b"] {
-        session.done(&format!("pushStream uri=rtmp://127.0.0.1:{}/live/{name}", free_port()));
+        session.done(&format!("pushStream uri=rtmp://127.0.0.1:{}/live localStreamName={name}", free_port()));
     }
     let text = session.fails("pullStream uri=rtmp://127.0.0.1:1/live/c");
     assert!(text.contains("denyPorts"), "{text}");
@@ -207,8 +208,9 @@ fn a_stream_does_not_come_from_itself() {
     let server = Server::start(&config());
     let mut session = Session::operator(&server);
     session.done(&format!("pullStream uri={} localStreamName=echo", server.url("one")));
-    session.done(&format!("pushStream uri={} localStreamName=echo", server.url("back")));
-    session.done(&format!("pushStream uri={} localStreamName=back", server.url("one")));
+    let here = format!("rtmp://{}/live", server.address());
+    session.done(&format!("pushStream uri={here} localStreamName=echo targetStreamName=back"));
+    session.done(&format!("pushStream uri={here} localStreamName=back targetStreamName=one"));
     let publisher = ffmpeg::publish_film(&server.url("one")).start();
     wait_for_status(&mut session, "push", "echo", "Streaming");
     let cause = wait_for("the end of the circle", SOON, || {
