@@ -79,6 +79,25 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
+fn streams_to_pull_are_tables_in_a_list() {
+    let streams = r#"externalStreams = { { uri = { "rtmp://a/b/c", "rtmp://d/e/c" }, keepAlive = false } }"#;
+    let pulled = &good(&with(streams)).applications.list[0].external_streams;
+    assert_eq!(pulled[0]["uri"].as_array().map(Vec::len), Some(2));
+    for (streams, expected) in [
+        (r#"{ uri = "rtmp://u:hidden@a/b/c" }"#, "externalStreams: found a table with named keys"),
+        (r#"{ "rtmp://u:hidden@a/b/c" }"#, "externalStreams[1]: found something that is no table"),
+        (r#"{ { uri = "rtmp://u:hidden@a/b" } }"#, "externalStreams[1].uri: found an address without"),
+        (
+            r#"{ { uri = "rtmp://a/b/c", keepalive = true } }"#,
+            "externalStreams[1].keepalive: found an unknown key",
+        ),
+    ] {
+        let text = said(with(&format!("externalStreams = {streams}")));
+        assert!(text.contains(expected) && !text.contains("hidden"), "{streams}: {text}");
+    }
+}
+
+#[test]
 fn a_typo_in_a_key() {
     insta::assert_snapshot!(
         said("configuration = {\n  applications = { { name = \"one\", default = true,\n    acceptors = {\n      { ip = \"0.0.0.0\", prt = 1935, protocol = \"inboundRtmp\" } } } },\n  logAppendrs = {},\n  limits = { gopMesages = 3 }\n}"),
