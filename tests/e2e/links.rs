@@ -156,6 +156,43 @@ fn who_redirects_is_followed_as_far_as_the_policy_goes() {
     origin.stop();
 }
 
+#[test]
+fn an_application_is_told_of_what_it_pulls_whichever_instance_runs() {
+    let origin = Server::start(&Config::new());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let (_folder, script) = file("app.lua");
+    let text = |version: u32| {
+        format!(
+            "function on_stream(name, live) log.info('{version} stream ' .. name .. ' ' .. tostring(live)) end\n\
+             function on_metadata(client, values, name) log.info('{version} metadata ' .. name) end\n\
+             function on_publish() return false, 'nobody is asked' end"
+        )
+    };
+    std::fs::write(&script, text(1)).expect("a file");
+    let block = |keys: &str| {
+        let stream = format!("{{ uri = {:?}, localStreamName = \"copy\" }}", origin.url("one"));
+        format!(
+            "{{ name = \"lua\", library = \"vmapp\", script = {script:?}, {keys} externalStreams = {{ {stream} }} }}"
+        )
+    };
+    let server = Server::start(&Config::new().block(&block("")).block(&administrator()));
+    server.wait_for_log("1 stream copy true");
+    server.wait_for_log("1 metadata copy");
+    std::fs::write(&script, text(2)).expect("a file");
+    server.rewrite(&Config::new().block(&block("description = \"2\",")).block(&administrator()));
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload: done");
+    let mut session = Session::operator(&server);
+    assert_eq!(entry(&mut session, "pull", "copy")["failures"], 0, "it has gone on");
+    session.done("shutdownStream localStreamName=copy");
+    server.wait_for_log("2 stream copy false");
+    server.wait_for_log("2 stream copy true");
+    server.wait_for_log("2 metadata copy");
+    server.stop();
+    origin.stop();
+}
+
 /// SSRF-01.
 #[test]
 fn commands_do_not_lead_to_neighbours() {
