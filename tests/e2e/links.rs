@@ -292,6 +292,9 @@ fn a_push_runs_whenever_its_stream_is_there() {
     session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName=there"));
     session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName=also"));
     wait_for_status(&mut session, "push", "one", "Waiting for the stream");
+    assert_eq!(session.done("listConfig")["push"][0]["targetStreamName"], "there");
+    let shown = Session::guest(&server).done("listConfig")["push"].to_string();
+    assert!(!shown.contains("there") && shown.contains("***"), "{shown}");
 
     let mut publisher = ffmpeg::publish_film(&server.url("one")).start();
     target.wait_for_publisher("there");

@@ -20,7 +20,7 @@ use super::{
     said::{connect_object, failure, redirect},
     uri::Target,
 };
-use crate::outbound::Origin;
+use crate::{outbound::Origin, secrets::MASK};
 
 /// Lines about links within [`LOG_PERIOD`]; more are only counted.
 const LOG_LINES: u32 = 20;
@@ -615,6 +615,7 @@ impl Core {
             // No failure: there is nothing to push.
             return link.wait(self.now, self.unix);
         }
+        let cause = &without_key(cause, &definition, link.target());
         let at = link.fail(cause, self.now, self.unix, random);
         let suppressed = link.log(cause, self.now);
         if let Some(at) = at {
@@ -673,6 +674,13 @@ impl Core {
 
 fn is_live(live: &HashMap<Arc<str>, HashMap<String, HashSet<u64>>>, definition: &Definition) -> bool {
     live.get(&*definition.application).is_some_and(|streams| streams.contains_key(&definition.local))
+}
+
+/// A cause without the name at the far end of a push, which far ends like to repeat: it may be a secret.
+fn without_key(cause: &str, definition: &Definition, target: Option<&Target>) -> String {
+    let name = target.and_then(|target| target.stream.split('?').next()).unwrap_or_default();
+    let is_secret = definition.direction == Direction::Push && !name.is_empty() && name != definition.local;
+    if is_secret { cause.replace(name, MASK) } else { cause.to_owned() }
 }
 
 fn key_of(definition: &Definition, target: &Target, is_redirect: bool) -> Key {

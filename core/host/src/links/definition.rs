@@ -8,7 +8,11 @@ use crtmp_reactor::SocketOptions;
 use serde_json::{Map, Value, json};
 
 use super::uri::{Target, URI, Uri};
-use crate::{config::quoted, outbound::Origin, secrets::mask_text};
+use crate::{
+    config::quoted,
+    outbound::Origin,
+    secrets::{MASK, mask_text},
+};
 
 /// Addresses that one pull or push may have.
 pub(crate) const URIS: usize = 16;
@@ -203,20 +207,30 @@ impl Definition {
         &self.settings
     }
 
-    /// All settings for others to see. What an address or a text holds that is secret is not in it, for nobody.
-    pub(crate) fn shown(&self) -> Map<String, Value> {
+    /// All settings for others to see. What an address or a text holds that is secret is not in it, for nobody. The name
+    /// at the far end of a push is often what lets whoever knows it publish there: only those see it that may see `all`.
+    pub(crate) fn shown(&self, all: bool) -> Map<String, Value> {
         let mut shown = Value::Object(self.settings.clone());
         crate::secrets::mask(&mut shown);
+        if self.direction == Direction::Push && !all {
+            if shown["targetStreamName"].is_string() {
+                shown["targetStreamName"] = MASK.into();
+            }
+            let place = |target: &Target| Value::from(mask_text(&format!("{}/{MASK}", target.place())));
+            shown["uri"] = match self.targets.as_slice() {
+                [one] => place(one),
+                many => many.iter().map(place).collect(),
+            };
+        }
         match shown {
             Value::Object(shown) => shown,
             _ => Map::new(),
         }
     }
 
-    /// Its addresses, for the log.
+    /// Its first address without stream, for the log.
     pub(crate) fn place(&self) -> String {
-        let uri = &self.settings["uri"];
-        mask_text(uri.as_str().or_else(|| uri.get(0)?.as_str()).unwrap_or_default())
+        self.targets.first().map(|target| mask_text(&target.place())).unwrap_or_default()
     }
 
     /// Whether it would do what another one does already.
@@ -533,10 +547,21 @@ mod tests {
     #[test]
     fn passwords_are_shown_to_nobody() {
         let definition = pull(json!({ "uri": "rtmp://u:hidden@h/a/b?token=hidden" })).unwrap();
-        assert!(!Value::Object(definition.shown()).to_string().contains("hidden"));
+        assert!(!Value::Object(definition.shown(true)).to_string().contains("hidden"));
         assert!(!definition.place().contains("hidden"));
         let (uri, app) = (&definition.targets[0].uri, &definition.targets[0].app);
         assert_eq!(uri.tc_url(app), "rtmp://h/a");
+        let keys = [
+            json!({ "uri": "rtmp://h/live2", "localStreamName": "a", "targetStreamName": "hidden" }),
+            json!({ "uri": "rtmp://u:hidden@h/live2/hidden?x", "localStreamName": "a" }),
+            json!({ "uri": ["rtmp://h/a/hidden", "rtmp://i/a/hidden"], "localStreamName": "a" }),
+        ];
+        for key in keys {
+            let definition = push(key.clone()).unwrap();
+            assert!(!Value::Object(definition.shown(false)).to_string().contains("hidden"), "{key}");
+            assert!(Value::Object(definition.shown(true)).to_string().contains("hidden"), "{key}");
+            assert!(!definition.place().contains("hidden"), "{key}");
+        }
         let debug = format!("{:?}", definition.targets);
         assert!(!debug.contains("u:hidden"), "{debug}");
     }

@@ -115,9 +115,9 @@ impl Links {
         self.post(Message::Stop);
     }
 
-    /// A link as commands show it.
-    pub(crate) fn entry(&self, id: u64, definition: &Definition, now: Instant) -> Value {
-        let mut entry = definition.shown();
+    /// A link as commands show it to whoever may see `all`, or not.
+    pub(crate) fn entry(&self, id: u64, definition: &Definition, all: bool, now: Instant) -> Value {
+        let mut entry = definition.shown(all);
         let view = lock(&self.views).get(&id).cloned();
         entry.insert("configId".to_owned(), id.into());
         entry.insert("applicationName".to_owned(), definition.application.clone().into());

@@ -111,6 +111,11 @@ impl Uri {
 }
 
 impl Target {
+    /// The address without user and stream.
+    pub(super) fn place(&self) -> String {
+        self.uri.tc_url(&self.app)
+    }
+
     /// Where a server sends us that does not serve this itself. The stream stays the same; of the address, it is the
     /// application that counts.
     ///

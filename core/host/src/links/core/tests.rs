@@ -424,6 +424,21 @@ fn a_push_waits_for_its_stream_and_its_end_is_no_failure() {
 }
 
 #[test]
+fn the_name_at_the_far_end_of_a_push_is_not_repeated() {
+    let mut stage = stage();
+    let settings =
+        json!({ "uri": "rtmp://h/live2", "localStreamName": "here", "targetStreamName": "hidden?x" });
+    stage.stream("here", 1, true);
+    let peer = found(&stage.add(1, definition(Direction::Push, settings)));
+    let order = ticket(&stage.let_in(peer, 5));
+    let text = "the stream \"hidden\" is being published already";
+    let actions = stage.error(order, vec![Value::Null, object(&[("description", text.into())])]);
+    assert!(stage.cause(1).contains("published already") && !stage.cause(1).contains("hidden"));
+    let logs = actions.iter().filter(|action| matches!(action, Action::Log { .. }));
+    assert!(logs.clone().count() == 1 && !format!("{:?}", logs.collect::<Vec<_>>()).contains("hidden"));
+}
+
+#[test]
 fn who_is_sent_elsewhere_goes_there_so_often_and_is_trusted_less() {
     let to = |place: &str| {
         let ex = object(&[("code", 302.0.into()), ("redirect", format!("rtmp://{place}/live").into())]);

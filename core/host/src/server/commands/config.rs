@@ -58,7 +58,7 @@ pub(super) fn commands() -> Vec<Builtin> {
 fn list(server: &Server, run: &Run<'_>) -> Value {
     let group = |kind: &&str| {
         if matches!(*kind, kept::PULL | kept::PUSH) {
-            return ((*kind).to_owned(), server.link_entries(kind).into());
+            return ((*kind).to_owned(), server.link_entries(kind, run.caller.rights).into());
         }
         let entries = server.state.kept.entries().filter(|(_, entry)| entry.kind == *kind);
         let entries = entries.map(|(id, entry)| ingest::show(id, &entry.value, run.caller.rights));
@@ -73,7 +73,7 @@ fn list(server: &Server, run: &Run<'_>) -> Value {
 
 fn info(server: &mut Server, run: &Run<'_>) -> Outcome {
     let id = run.params.whole("id").unwrap_or_default();
-    if let Some(entry) = server.link_entry(id) {
+    if let Some(entry) = server.link_entry(id, run.caller.rights) {
         return Outcome::Data(entry);
     }
     let Some(entry) = server.state.kept.get(id) else {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crtmp_media::StreamSlot;
+use crtmp_plugin::Rights;
 use crtmp_relay::ConnectionId;
 use serde_json::{Map, Value};
 
@@ -238,7 +239,8 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     slog::info!(server.environment.log, "a {} of {:?} is set up by command", direction.name(), local;
         "uri" => place, "configId" => id, "caller" => %run.caller);
     server.resume_links();
-    Ok(server.link_entry(id).unwrap_or_default())
+    // Whoever sets it up knows its names.
+    Ok(server.link_entry(id, Rights::All).unwrap_or_default())
 }
 
 /// The application that is meant.
@@ -329,16 +331,16 @@ impl Server {
     }
 
     /// What is known of each pull or push, as `listConfig` shows it.
-    pub(super) fn link_entries(&self, group: &str) -> Vec<Value> {
+    pub(super) fn link_entries(&self, group: &str, rights: Rights) -> Vec<Value> {
         let now = Instant::now();
         let of_group = self.state.links.iter().filter(|(_, link)| kind(link.definition.direction) == group);
-        of_group.map(|(id, link)| self.show_link(*id, link, now)).collect()
+        of_group.map(|(id, link)| self.show_link(*id, link, rights, now)).collect()
     }
 
     /// What is known of one.
-    pub(super) fn link_entry(&self, id: u64) -> Option<Value> {
+    pub(super) fn link_entry(&self, id: u64, rights: Rights) -> Option<Value> {
         let link = self.state.links.get(&id)?;
-        let mut entry = self.show_link(id, link, Instant::now());
+        let mut entry = self.show_link(id, link, rights, Instant::now());
         entry["groupName"] = kind(link.definition.direction).into();
         Some(entry)
     }
@@ -354,11 +356,12 @@ impl Server {
         on: &HashMap<(u64, u32), u64>,
         connection: Option<ConnectionId>,
         slot: StreamSlot,
+        rights: Rights,
         json: &mut Value,
     ) {
         let link = connection.and_then(|connection| on.get(&(connection.0, slot.0)));
         let Some((id, link)) = link.and_then(|id| Some((*id, self.state.links.get(id)?))) else { return };
-        let mut settings = link.definition.shown();
+        let mut settings = link.definition.shown(rights >= Rights::All);
         settings.insert("configId".to_owned(), id.into());
         let key = match link.definition.direction {
             Direction::Pull => "pullSettings",
@@ -402,8 +405,8 @@ impl Server {
         gone
     }
 
-    fn show_link(&self, id: u64, link: &Link, now: Instant) -> Value {
-        let mut entry = self.links.entry(id, &link.definition, now);
+    fn show_link(&self, id: u64, link: &Link, rights: Rights, now: Instant) -> Value {
+        let mut entry = self.links.entry(id, &link.definition, rights >= Rights::All, now);
         entry["fromConfiguration"] = (link.held == Held::Configured).into();
         entry["kept"] = (link.held == Held::Kept).into();
         if !link.started {

@@ -176,7 +176,7 @@ fn shown<'a>(server: &Server, run: &Run<'a>, streams: impl Iterator<Item = Strea
     let (ends, links) = (Ends::of(run.reports), server.links_on());
     let show = |stream: Stream<'_>| {
         let mut json = stream.shown_with(&ends, run.caller.rights);
-        server.add_link_settings(&links, stream.owner, stream.report.slot, &mut json);
+        server.add_link_settings(&links, stream.owner, stream.report.slot, run.caller.rights, &mut json);
         json
     };
     streams.map(show).collect()
@@ -345,7 +345,8 @@ impl Stream<'_> {
     /// As the caller may see it.
     fn shown(&self, server: &Server, run: &Run<'_>) -> Value {
         let mut json = self.shown_with(&Ends::of(run.reports), run.caller.rights);
-        server.add_link_settings(&server.links_on(), self.owner, self.report.slot, &mut json);
+        let rights = run.caller.rights;
+        server.add_link_settings(&server.links_on(), self.owner, self.report.slot, rights, &mut json);
         json
     }
 
