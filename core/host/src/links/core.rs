@@ -560,6 +560,11 @@ impl Core {
                 && slot == stream
                 && link.definition.direction == direction
             {
+                if direction == Direction::Push && !is_live(&self.live, &link.definition) {
+                    // It has ended here: there is nothing more to learn.
+                    self.end(peer, id);
+                    continue;
+                }
                 let at = self.now + SETTLE;
                 link.state = State::On { peer, phase: Phase::Ending { since, at } };
                 self.timers.insert((at, id));

@@ -216,7 +216,7 @@ impl Definition {
             if shown["targetStreamName"].is_string() {
                 shown["targetStreamName"] = MASK.into();
             }
-            let place = |target: &Target| Value::from(mask_text(&format!("{}/{MASK}", target.place())));
+            let place = |target: &Target| Value::from(mask_text(&target.place()));
             shown["uri"] = match self.targets.as_slice() {
                 [one] => place(one),
                 many => many.iter().map(place).collect(),
@@ -553,8 +553,7 @@ mod tests {
         assert_eq!(uri.tc_url(app), "rtmp://h/a");
         let keys = [
             json!({ "uri": "rtmp://h/live2", "localStreamName": "a", "targetStreamName": "hidden" }),
-            json!({ "uri": "rtmp://u:hidden@h/live2/hidden?x", "localStreamName": "a" }),
-            json!({ "uri": ["rtmp://h/a/hidden", "rtmp://i/a/hidden"], "localStreamName": "a" }),
+            json!({ "uri": ["rtmp://h/a", "rtmp://u:x@i/a"], "localStreamName": "a", "targetStreamName": "hidden?x" }),
         ];
         for key in keys {
             let definition = push(key.clone()).unwrap();

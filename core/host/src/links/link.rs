@@ -231,7 +231,7 @@ impl Link {
     /// It has failed. Returns when to try again; none: never.
     pub(super) fn fail(&mut self, cause: &str, now: Instant, unix: u64, random: u32) -> Option<Instant> {
         self.note_health(now);
-        if matches!(self.state, State::On { phase: Phase::Running(..), .. }) {
+        if matches!(self.state, State::On { phase: Phase::Running(..) | Phase::Ending { .. }, .. }) {
             self.ran = Some(now);
         }
         self.redirect = None;

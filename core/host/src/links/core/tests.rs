@@ -403,8 +403,7 @@ fn a_push_waits_for_its_stream_and_its_end_is_no_failure() {
     // The stream ends, and somewhat later the play of it.
     stage.stream("here", 3, false);
     assert_eq!(stage.code(1), Code::Streaming);
-    stage.tell(Input::Unplayed { connection: 5, stream: 1 });
-    let actions = stage.wait(0.1);
+    let actions = stage.tell(Input::Unplayed { connection: 5, stream: 1 });
     assert!(has_closed(&actions, 5), "{actions:?}");
     assert_eq!((stage.code(1), stage.view(1).failures), (Code::WaitingForStream, 0));
     assert!(stage.wait(100.0).is_empty());
