@@ -231,6 +231,70 @@ fn an_edge_that_may_not_publish_refuses_and_a_local_one_keeps_to_itself() {
     }
 }
 
+#[test]
+fn who_may_take_the_place_of_a_stream_that_is_fetched_is_said_by_its_key() {
+    let (origin, _publisher) = origin();
+    for takes in [false, true] {
+        let policy = if takes { "replace" } else { "reject" };
+        let keys = format!("publish = \"local\", duplicatePublisher = \"{policy}\"");
+        let server = edge(&[origin.address()], &keys);
+        let mut player = Recording::start(&url(&server, "one"));
+        wait_for_more(&mut player, 10);
+        let mut session = Session::operator(&server);
+        if takes {
+            let publisher = ffmpeg::publish_film(&url(&server, "one")).start();
+            wait_for_entries(&mut session, "pull", 0);
+            wait_for_no_player(&origin, "one");
+            wait_for_more(&mut player, fixture::GOP);
+            // It leaves, and the player is served by the origin again.
+            drop(publisher);
+            wait_for_entries(&mut session, "pull", 1);
+        } else {
+            let mut client = Client::connected(server.address(), "edge");
+            client.create_stream();
+            client.send(&wire::publish(1, "one"));
+            client.expect("being published already");
+            assert_eq!(entries(&mut session, "pull").len(), 1);
+        }
+        wait_for_more(&mut player, fixture::GOP);
+        Recording::of_program(&player).assert_forward();
+        server.stop();
+    }
+    origin.stop();
+}
+
+#[test]
+fn what_is_fetched_is_in_no_file_and_can_be_removed_by_command() {
+    let (origin, _publisher) = origin();
+    let (_folder, state) = file("state.json");
+    let server = Server::start(&config(&[origin.address()], LINGER).top("stateFile", &format!("{state:?}")));
+    let mut session = Session::operator(&server);
+    for by_group in [false, true] {
+        let mut player = Recording::start(&url(&server, "one"));
+        wait_for_more(&mut player, 10);
+        let entry = wait_for_entries(&mut session, "pull", 1).remove(0);
+        let id = &entry["configId"];
+        let command =
+            if by_group { "removeConfig groupName=pull".to_owned() } else { format!("removeConfig id={id}") };
+        assert_eq!(session.done(&command)[0]["configId"], *id);
+        wait_for_no_player(&origin, "one");
+        player.kill();
+        wait_for_no_player(&server, "one");
+        // With the next one that it releases it has forgotten this one too.
+        let other = Client::player(server.address(), "edge", "two");
+        wait_for_entries(&mut session, "pull", 1);
+        drop(other);
+        wait_for_entries(&mut session, "pull", 0);
+    }
+    // What is kept is written, and so it is seen that nothing else was.
+    session.done("pullStream uri=rtmp://1.2.3.4/live/x application=edge");
+    let written = std::fs::read_to_string(&state).expect("the file is there");
+    assert!(written.contains("1.2.3.4"), "{written}");
+    assert!(!written.contains(&origin.address().to_string()), "{written}");
+    server.stop();
+    origin.stop();
+}
+
 /// Whoever makes two edges each other's origin, or one its own, sees nothing, and has nothing left over.
 #[test]
 fn edges_in_a_circle_wait_for_nobody() {

@@ -76,9 +76,24 @@ fn streams_that_are_pulled_go_on_too() {
     origin.wait_for_publisher("one");
     let external =
         format!("externalStreams = {{ {{ uri = \"{}\", localStreamName = \"copy\" }} }}", origin.url("one"));
-    let server = Server::start(&config(false, &target(end.address(), "keepAlive = true"), &external));
+    let targets = target(end.address(), "keepAlive = true");
+    let server = Server::start(&config(false, &targets, &external));
     end.wait_for_publisher("copy");
     assert_film(&end.url("copy"), 3);
+
+    // Nobody tells a new instance about them.
+    let mut player = Recording::start(&end.url("copy"));
+    wait_for_more(&mut player, 10);
+    let other = target(end.address(), "targetStreamName = \"other\"");
+    server.rewrite(&config(false, &(targets + &other), &external));
+    server.signal(Signal::SIGHUP);
+    end.wait_for_publisher("other");
+    wait_for_more(&mut player, fixture::GOP);
+    wait_for("the old instance to end", SOON, || {
+        (server.counters().number("retiredApplications") == 0).then_some(())
+    });
+    wait_for_entries(&mut Session::operator(&server), "push", 2);
+    end.wait_for_publisher("copy");
     server.stop();
     origin.stop();
     end.stop();

@@ -10,7 +10,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crtmp_plugin::{App, CallError, CommandReply, ConnId, Hooks, Host, NotTaken, TimerId, export_plugin};
@@ -27,6 +27,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How many pushes are looked at in one period: each takes one of the places that the server has for commands.
 const LOOKS: usize = 64;
 
+/// How often the server refuses a push before that counts as a failure.
+const PATIENCE: u32 = 3;
+
 /// What a publisher is told that has to go.
 const ABORTED: &str = "NetStream.Publish.Rejected";
 
@@ -41,6 +44,10 @@ pub struct ProxyPublish {
     streams: BTreeMap<String, Stream>,
     /// Pushes that decide about their publisher, the next to look at first.
     watched: VecDeque<Place>,
+    /// Pushes that the server did not take.
+    refused: VecDeque<Place>,
+    /// Streams whose end nobody tells.
+    adopted: BTreeSet<String>,
     /// The number of the last stream.
     last: u64,
     looks: bool,
@@ -57,12 +64,12 @@ struct Stream {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Push {
-    /// The server has not said yet what its number is.
-    Asked,
+    /// The server has not said yet what its number is. It has refused so often before.
+    Asked(u32),
     /// Its number (`configId`).
     Runs(u64),
-    /// The server did not take it: it is asked again.
-    Refused,
+    /// The server did not take it, so often by now: it is asked again.
+    Refused(u32),
 }
 
 /// A push of a stream: what belongs to an earlier stream of the name is recognised by the number.
@@ -85,6 +92,8 @@ impl App for ProxyPublish {
             settings,
             streams: BTreeMap::new(),
             watched: VecDeque::new(),
+            refused: VecDeque::new(),
+            adopted: BTreeSet::new(),
             last: 0,
             looks: false,
         };
@@ -100,7 +109,10 @@ impl App for ProxyPublish {
     fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
         match self.streams.get_mut(name) {
             // Its pushes go on with the new publisher.
-            Some(stream) if live => stream.publisher = Some(publisher),
+            Some(stream) if live => {
+                stream.publisher = Some(publisher);
+                self.adopted.remove(name);
+            }
             // Where another one has taken the stream over, its end is not that of the stream.
             Some(stream) if stream.publisher == Some(publisher) => self.end(name),
             None if live => self.begin(name, Some(publisher)),
@@ -109,13 +121,17 @@ impl App for ProxyPublish {
     }
 
     fn on_timer(&mut self, _: TimerId) {
-        let refused: Vec<Place> = self.places(Push::Refused).collect();
-        refused.iter().take(LOOKS).for_each(|place| self.push(place));
+        for _ in 0..LOOKS.min(self.refused.len()) {
+            let Some(place) = self.refused.pop_front() else { break };
+            if self.find(&place).is_some() {
+                self.push(&place);
+            }
+        }
         for _ in 0..LOOKS.min(self.watched.len()) {
             let Some(place) = self.watched.pop_front() else { break };
             self.look_at(place);
         }
-        if self.streams.values().any(|stream| stream.publisher.is_none()) {
+        if !self.adopted.is_empty() {
             self.list(Self::still_there);
         }
         self.look_when_needed();
@@ -137,6 +153,7 @@ impl ProxyPublish {
 
     fn end(&mut self, name: &str) {
         let Some(stream) = self.streams.remove(name) else { return };
+        self.adopted.remove(name);
         for push in stream.pushes.values() {
             if let Push::Runs(id) = push {
                 self.remove(*id);
@@ -147,11 +164,18 @@ impl ProxyPublish {
     /// Asks the server for a push.
     fn push(&mut self, place: &Place) {
         let params = self.settings.targets()[place.target].push(&place.name, &self.host.name());
+        let before = match self.find(place) {
+            Some(Push::Refused(times)) => *times,
+            _ => 0,
+        };
         let asked = self.host.command("pushStream", &params, {
             let place = place.clone();
             move |this: &mut Self, reply| this.pushed(place, reply)
         });
-        let push = if asked.is_ok() { Push::Asked } else { Push::Refused };
+        let push = if asked.is_ok() { Push::Asked(before) } else { Push::Refused(before) };
+        if asked.is_err() {
+            self.refused.push_back(place.clone());
+        }
         if let Some(stream) = self.streams.get_mut(&place.name) {
             stream.pushes.insert(place.target, push);
         }
@@ -171,13 +195,18 @@ impl ProxyPublish {
             // The stream has ended meanwhile.
             (None, Some(id)) => self.remove(id),
             (Some(push), None) => {
-                *push = Push::Refused;
+                let times = if let Push::Asked(times) = push { times.saturating_add(1) } else { 1 };
+                *push = Push::Refused(times);
+                self.refused.push_back(place.clone());
+                // An earlier push of the same may be there still: of a publisher who has just left, or of the instance
+                // before this one, which is nobody's fault.
                 let why = describe(&reply);
-                self.host.warn(format!("{:?} is not pushed to {}: {why}", place.name, self.place_of(&place)));
-                // Of a stream that was there before, the pushes of an earlier instance may be there still.
-                let known = self.streams.get(&place.name).is_some_and(|stream| stream.publisher.is_some());
-                if aborts && known {
-                    self.abort(&place, &why);
+                if times == PATIENCE && !self.adopted.contains(&place.name) {
+                    let target = self.place_of(&place);
+                    self.host.warn(format!("{:?} is not pushed to {target}: {why}", place.name));
+                    if aborts {
+                        self.abort(&place, &why);
+                    }
                 }
                 self.look_when_needed();
             }
@@ -235,38 +264,33 @@ impl ProxyPublish {
     }
 
     /// Asks which streams the application has.
-    fn list(&self, then: fn(&mut Self, Vec<String>)) -> bool {
-        let asked =
-            self.host.command("listInboundStreamNames", &Map::new(), move |this: &mut Self, reply| {
-                let Ok(CommandReply { ok: true, description, data }) = reply else { return };
-                if description.starts_with("partial:") {
-                    return;
-                }
-                let own = this.host.name();
-                let all = data.as_array().into_iter().flatten().filter(|stream| stream["appName"] == *own);
-                let names = all.filter_map(|stream| stream["name"].as_str());
-                then(this, names.map(str::to_owned).collect());
-            });
-        asked.is_ok()
+    fn list(&self, then: fn(&mut Self, Vec<String>)) {
+        // Where the server takes no command, the application has ended.
+        let _ = self.host.command("listInboundStreamNames", &Map::new(), move |this: &mut Self, reply| {
+            let Ok(CommandReply { ok: true, description, data }) = reply else { return };
+            if description.starts_with("partial:") {
+                return;
+            }
+            let own = this.host.name();
+            let all = data.as_array().into_iter().flatten().filter(|stream| stream["appName"] == *own);
+            let names = all.filter_map(|stream| stream["name"].as_str());
+            then(this, names.map(str::to_owned).collect());
+        });
     }
 
     fn adopt(&mut self, names: Vec<String>) {
         for name in names {
             if !self.streams.contains_key(&name) {
                 self.begin(&name, None);
+                self.adopted.insert(name);
             }
         }
         self.look_when_needed();
     }
 
     fn still_there(&mut self, names: Vec<String>) {
-        let gone = |name: &String, stream: &Stream| stream.publisher.is_none() && !names.contains(name);
-        let gone: Vec<String> = self
-            .streams
-            .iter()
-            .filter(|(name, stream)| gone(name, stream))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let names: BTreeSet<String> = names.into_iter().collect();
+        let gone: Vec<String> = self.adopted.difference(&names).cloned().collect();
         gone.iter().for_each(|name| self.end(name));
     }
 
@@ -275,26 +299,13 @@ impl ProxyPublish {
         stream.pushes.get_mut(&place.target)
     }
 
-    fn places(&self, push: Push) -> impl Iterator<Item = Place> {
-        let all = self.streams.iter().flat_map(|(name, stream)| {
-            stream.pushes.iter().map(move |(target, push)| (name, stream.number, *target, *push))
-        });
-        all.filter(move |(_, _, _, other)| *other == push).map(|(name, number, target, _)| Place {
-            name: name.clone(),
-            number,
-            target,
-        })
-    }
-
     fn place_of(&self, place: &Place) -> String {
         self.settings.targets()[place.target].place()
     }
 
     /// Sets the timer where there is something to look at, and only there.
     fn look_when_needed(&mut self) {
-        let needed = !self.watched.is_empty()
-            || self.streams.values().any(|stream| stream.publisher.is_none())
-            || self.places(Push::Refused).next().is_some();
+        let needed = !self.watched.is_empty() || !self.refused.is_empty() || !self.adopted.is_empty();
         if needed && !self.looks {
             self.looks = self.host.set_timer(LOOK, PERIOD, Some(PERIOD)) == Ok::<(), NotTaken>(());
         } else if !needed && self.looks {
