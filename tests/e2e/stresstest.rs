@@ -38,7 +38,10 @@ fn each_connection_plays_and_what_becomes_of_them_is_counted() {
     let (target, publishers) = start();
     let server = Server::start(&config(target.address(), CONNECTIONS, "active = true"));
     let mut session = Session::operator(&server);
-    let all = |status: &Value| status["playing"] == CONNECTIONS;
+    // What the server says of each is a moment older than what plays.
+    let all = |status: &Value| {
+        status["playing"] == CONNECTIONS && status["attempts"].as_u64() >= Some(CONNECTIONS as u64)
+    };
     let status = wait_for_status(&mut session, "not all play", all);
     assert_eq!(
         (&status["attempts"], &status["failures"], &status["waiting"]),
