@@ -161,11 +161,12 @@ impl App for Edge {
     }
 
     fn on_stream(&mut self, publisher: ConnId, name: &str, live: bool) {
-        // One that nobody has asked about here is not this application's to look after.
-        if let Some(stream) = self.streams.get_mut(name) {
-            stream.live(publisher, live);
-            self.changed(name);
+        if live {
+            self.streams.entry(name.to_owned()).or_default().live(publisher, true);
+        } else if let Some(stream) = self.streams.get_mut(name) {
+            stream.live(publisher, false);
         }
+        self.changed(name);
     }
 
     fn on_timer(&mut self, timer: TimerId) {

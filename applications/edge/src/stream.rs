@@ -118,7 +118,8 @@ impl Stream {
     /// Whether nobody wants it for the first time: its last player has gone, or only servers wait for it.
     pub(crate) fn may_linger(&self) -> bool {
         let is_there = self.pull.is_there() || !self.plays.is_empty();
-        self.rest == Rest::None && is_there && !self.has_local()
+        let comes = !self.pull.is_there() && !self.live.is_empty();
+        self.rest == Rest::None && is_there && !comes && !self.has_local()
     }
 
     /// A timer has been set for what [`may_linger`](Self::may_linger) and [`take_unwanted`](Self::take_unwanted) say.
@@ -140,14 +141,16 @@ impl Stream {
         matches!(self.rest, Rest::Quiet(_))
     }
 
-    /// Whether it has to be fetched: somebody wants it, or did until a moment ago.
+    /// Whether it has to be fetched: somebody wants it, or did until a moment ago, and it does not come otherwise.
     pub(crate) fn needs_pull(&self) -> bool {
-        !self.has_local() && (self.is_wanted() || matches!(self.rest, Rest::Lingers(_)))
+        // What is there without our pull comes by one of the configuration, or by that of an earlier instance.
+        let comes = !self.pull.is_there() && !self.live.is_empty();
+        !self.has_local() && !comes && (self.is_wanted() || matches!(self.rest, Rest::Lingers(_)))
     }
 
     /// Whether it is fetched, or will be in a moment.
     pub(crate) fn is_fetched(&self) -> bool {
-        self.pull.is_there() || (!self.plays.is_empty() && !self.has_local())
+        self.pull.is_there() || (!self.plays.is_empty() && self.live.is_empty())
     }
 
     /// Whether it is published here.

@@ -192,6 +192,28 @@ fn a_publisher_that_the_server_refuses_changes_nothing() {
 }
 
 #[test]
+fn what_comes_otherwise_is_not_fetched_until_it_has_gone() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    live(&mut host, 50, "a", true);
+    play(&mut host, 1, "a");
+    unplay(&mut host, 1, "a");
+    assert_eq!((said(&host).len(), stream_timer(&host)), (0, None));
+    play(&mut host, 2, "a");
+    live(&mut host, 50, "a", false);
+    assert_eq!(said(&host), ["pull a"]);
+    begun(&mut host, 7);
+    live(&mut host, 51, "a", true);
+    close(&mut host, 2);
+    linger(&mut host);
+    assert_eq!(said(&host), ["pull a", "remove 7"]);
+    // It is still there for a moment.
+    play(&mut host, 3, "a");
+    assert_eq!(said(&host).len(), 2);
+    live(&mut host, 51, "a", false);
+    assert_eq!(said(&host).len(), 3);
+}
+
+#[test]
 fn the_first_query_travels_where_that_is_wanted() {
     let ask = |host: &mut FakeHost, id, query| {
         let request: RequestId = host.next_request();
