@@ -40,6 +40,9 @@ const QUIET: Duration = Duration::from_secs(5);
 const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 const NO_SUCH: &str = "the origin has no such stream, and nobody else waits for it";
 
+/// How many pulls and pushes the server is asked for at once: whoever names a new stream has it work.
+const ASKED: usize = 64;
+
 /// By this member of `connect` a server of this family is known: its plays are pulls.
 const INSTANCE: &str = "instanceId";
 
@@ -57,6 +60,8 @@ pub struct Edge {
     unsettled: BTreeSet<String>,
     /// Names whose pull or push the server did not take.
     refused: BTreeSet<String>,
+    /// What the server has been asked for and has not answered.
+    asked: usize,
     /// The last number that was given to anything.
     last: u64,
     /// The origin with which the next pull begins.
@@ -90,6 +95,7 @@ impl App for Edge {
             timers: HashMap::new(),
             unsettled: BTreeSet::new(),
             refused: BTreeSet::new(),
+            asked: 0,
             last: AGAIN.0,
             next_origin: 0,
         })
@@ -246,6 +252,10 @@ impl Edge {
     fn aim(&mut self, name: &str, way: Way, wanted: bool) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         match (stream.link_of(way), wanted) {
+            // Looked at again with the next answer.
+            (Link::None, true) if self.asked >= ASKED => {
+                self.unsettled.insert(name.to_owned());
+            }
             (Link::None, true) => {
                 let params = self.params(name, way);
                 self.last += 1;
@@ -259,7 +269,10 @@ impl Edge {
                     move |this: &mut Self, reply| this.answered(&name, way, number, &reply)
                 });
                 match (asked, self.streams.get_mut(name)) {
-                    (Ok(()), Some(stream)) => *stream.link(way) = Link::Asked(number),
+                    (Ok(()), Some(stream)) => {
+                        *stream.link(way) = Link::Asked(number);
+                        self.asked += 1;
+                    }
                     _ => self.again(name),
                 }
             }
@@ -308,6 +321,10 @@ impl Edge {
     }
 
     fn answered(&mut self, name: &str, way: Way, number: u64, reply: &Result<CommandReply, CallError>) {
+        self.asked = self.asked.saturating_sub(1);
+        if !self.unsettled.is_empty() {
+            let _ = self.host.set_timer(WORK, Duration::ZERO, None);
+        }
         let done = reply.as_ref().ok().filter(|reply| reply.ok);
         let id = done.and_then(|reply| reply.data["configId"].as_u64());
         let stream = self.streams.get_mut(name).filter(|stream| stream.link_of(way) == Link::Asked(number));

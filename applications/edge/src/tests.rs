@@ -214,6 +214,23 @@ fn what_comes_otherwise_is_not_fetched_until_it_has_gone() {
 }
 
 #[test]
+fn the_server_is_asked_for_a_few_at_once() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    for id in 1..=ASKED as u64 + 2 {
+        play(&mut host, id, &format!("s{id}"));
+        assert_eq!(said(&host).len(), (id as usize).min(ASKED));
+    }
+    let ticket = commands(&host)[0].0;
+    answer(&mut host, ticket, json!({ "status": "SUCCESS", "data": { "configId": 1 } }));
+    assert_eq!(said(&host).len(), ASKED + 1);
+    // Who has left meanwhile is not asked for.
+    close(&mut host, ASKED as u64 + 2);
+    let ticket = commands(&host)[1].0;
+    answer(&mut host, ticket, json!({ "status": "SUCCESS", "data": { "configId": 2 } }));
+    assert_eq!(said(&host).len(), ASKED + 1);
+}
+
+#[test]
 fn the_first_query_travels_where_that_is_wanted() {
     let ask = |host: &mut FakeHost, id, query| {
         let request: RequestId = host.next_request();
