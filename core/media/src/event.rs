@@ -310,6 +310,11 @@ pub enum Command {
     Pull(Box<Pull>),
     /// Brings a stream to the far end; for endpoints that are clients.
     Push(Box<Push>),
+    /// Gives up a pull or push that has not been settled; its result comes at once. Nothing where it has been.
+    Withdraw {
+        /// Its ticket.
+        ticket: u64,
+    },
     /// Where the stream that is played has been, this server included. It is told to peers that care.
     Via {
         /// The playing message stream.

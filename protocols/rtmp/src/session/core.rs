@@ -60,6 +60,8 @@ pub(super) struct Core {
     pub(super) authorised: bool,
     /// Commands so far that count against `commandsBefore`.
     pub(super) commands: usize,
+    /// They are not counted any more.
+    pub(super) commands_free: bool,
     unknown_messages: usize,
     pub(super) clock: time::Clock,
     /// The peer is a server of this family too: it understands what no specification says.
@@ -232,6 +234,7 @@ impl Core {
             command_bytes: None,
             authorised: false,
             commands: 0,
+            commands_free: false,
             unknown_messages: 0,
             clock: time::Clock::new(now),
             kindred: false,
@@ -418,7 +421,7 @@ impl Core {
     /// Who has been allowed nothing yet may say only so much. What is answered well is given back.
     pub(super) fn count_command(&mut self) -> Result<(), Error> {
         let limit = self.settings.limits.commands_before;
-        if self.authorised {
+        if self.authorised || self.commands_free {
             return Ok(());
         }
         self.commands += 1;

@@ -16,10 +16,12 @@ impl ClientSession {
             self.core.skipped(Skipped::BadCommand, cx);
             return Ok(());
         };
-        // Who floods us with commands before anything goes on is as suspect as a client that does.
+        if matches!(command.name.as_str(), "_result" | "_error") {
+            return self.on_reply(command, cx);
+        }
+        // Who floods us with commands before it has let us in is as suspect as a client that does.
         self.core.count_command()?;
         match command.name.as_str() {
-            "_result" | "_error" => self.on_reply(command, cx)?,
             "onStatus" => self.on_status(stream, command, cx)?,
             ON_VIA => self.on_via(stream, command.args.first()),
             // What servers tell whoever comes, and nobody has to answer.
@@ -37,11 +39,11 @@ impl ClientSession {
 
     fn on_reply(&mut self, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
         let Some(step) = self.core.calls.answered(command.transaction) else {
+            self.core.count_command()?;
             self.core.skipped(Skipped::BadCommand, cx);
             return Ok(());
         };
         self.core.clock.commanded(cx.now());
-        self.core.forgive_command();
         let Command { name, object, mut args, .. } = command;
         let ok = name == "_result";
         args.insert(0, object);
@@ -77,12 +79,11 @@ impl ClientSession {
         let info = command.args.into_iter().next().unwrap_or(Value::Null);
         let code = info.get("code").and_then(Value::as_str).unwrap_or_default();
         if !code.starts_with("NetConnection.") {
-            self.core.forgive_command();
             self.on_link_status(stream, info, cx);
             return Ok(());
         }
         let over = ["Closed", "Rejected", "Failed", "AppShutdown", "InvalidApp", "IdleTimeOut"];
-        if over.iter().any(|end| code.ends_with(end)) {
+        if code.strip_prefix("NetConnection.Connect.").is_some_and(|code| over.contains(&code)) {
             let rule = format!("the server has ended the connection: {}", described([&info].into_iter()));
             return Err(Error::peer(PROTOCOL, rule));
         }

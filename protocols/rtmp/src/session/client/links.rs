@@ -221,8 +221,10 @@ impl ClientSession {
     /// The server has said something about a message stream.
     pub(super) fn on_link_status(&mut self, stream: u32, info: Value, cx: &mut Cx<'_>) {
         // Some servers say it of the connection.
-        let stream = if self.core.slots.contains_key(stream) { Some(stream) } else { self.waiting() };
-        let Some(stream) = stream else { return self.core.skipped(Skipped::BadCommand, cx) };
+        let stream = if stream == 0 { self.waiting() } else { Some(stream) };
+        let Some(stream) = stream.filter(|stream| self.core.slots.contains_key(*stream)) else {
+            return self.core.skipped(Skipped::BadCommand, cx);
+        };
         let Some(link) = self.links.on(stream) else { return };
         let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default();
         let code = text("code");
@@ -283,6 +285,14 @@ impl ClientSession {
         if self.links.on(stream).is_some_and(|link| matches!(link.what, What::Pull(_))) {
             self.end_link(stream, ended.into(), cx);
         }
+    }
+
+    /// Gives up what has not been settled; gives its message stream.
+    pub(super) fn withdraw(&mut self, ticket: u64, cx: &mut Cx<'_>) -> Option<u32> {
+        let link = self.links.list.iter().find(|link| link.ticket == Some(ticket))?;
+        let (number, stream) = (link.number, link.stream);
+        self.fail_link(number, Status::new("NetStream.Failed", "It is not wanted any more.").into(), cx);
+        stream
     }
 
     /// The message streams that are in use.

@@ -167,6 +167,8 @@ impl ClientSession {
     /// The server has accepted us.
     fn on_connected(&mut self, ticket: Option<u64>, args: Vec<Value>, cx: &mut Cx<'_>) {
         self.core.phase = Phase::Connected;
+        // We have chosen it: it may call us as often as it likes. How large its messages may be is another matter.
+        self.core.commands_free = true;
         self.core.clock.connected(cx.now());
         let instance = args.first().and_then(|properties| properties.get(super::INSTANCE));
         let ours = &*self.core.settings.instance;

@@ -28,6 +28,11 @@ impl ClientSession {
             Order::Pull(_) | Order::Push(_) => {
                 result(order.ticket(), CallOutcome::Refused, Vec::new(), cx);
             }
+            Order::Withdraw { ticket } => {
+                if let Some(stream) = self.withdraw(ticket, cx) {
+                    return self.release(stream, cx);
+                }
+            }
             Order::AnswerPublish { request, answer } => {
                 if let Some(&Pending::Publish { slot }) = self.core.requests.get(&request) {
                     self.core.requests.remove(&request);

@@ -502,12 +502,73 @@ fn commands_of_the_server_reach_the_application_and_a_flood_ends() {
 
     let limits = Limits::default();
     for count in [limits.commands_before - 1, limits.commands_before, limits.commands_before + 1] {
-        let mut server = Server::connected();
+        let mut server = Server::shaken(Limits::default());
+        server.order(connect());
         for _ in 0..count {
             server.say(&call(0, "onBWDone", 0.0, &[]));
         }
         assert_eq!(server.failed.is_some(), count > limits.commands_before, "{count}");
     }
+    // Once it has let us in it may call as often as it likes.
+    let mut server = Server::connected();
+    for _ in 0..1000 {
+        server.say(&call(0, "hello", 0.0, &[]));
+    }
+    assert_eq!(server.failed, None);
+}
+
+#[test]
+fn a_late_word_about_one_message_stream_is_not_about_another() {
+    let mut server = Server::connected();
+    server.push(7);
+    server.result(4.0, 5.0);
+    server.status(5, Status::new("NetStream.Publish.Start", ""));
+    server.answer(Answer::Accept);
+    server.push(8);
+    server.result(7.0, 6.0);
+    server.order(Order::SourceEnded { slot: crtmp_media::StreamSlot(5) });
+    server.events();
+    server.status(5, Status::new("NetStream.Unpublish.Success", ""));
+    assert_eq!(server.events(), ["Skipped BadCommand"]);
+    server.status(6, Status::new("NetStream.Publish.Start", ""));
+    assert_eq!(server.events(), ["Play 6 near"]);
+}
+
+#[test]
+fn what_a_call_fails_with_ends_nothing_else() {
+    let mut server = Server::asked_to_play();
+    server.status(0, Status::error("NetConnection.Call.Failed", "unknown: FCPublish"));
+    assert_eq!((server.failed.take(), server.events()), (None, Vec::new()));
+}
+
+#[test]
+fn a_pull_that_waits_can_be_given_up() {
+    let mut server = Server::asked_to_play();
+    server.say(&control_message(Control::User(UserControl::StreamBegin(5))));
+    server.order(Order::Withdraw { ticket: 7 });
+    assert_eq!(server.events(), ["CallResult 7 Error 5 NetStream.Failed"]);
+    assert_eq!(server.said(), ["deleteStream 5"]);
+    server.say(&key_frame(5, 40, 100));
+    assert_eq!(server.events(), [""; 0], "what was on its way");
+    // While our own side decides, and before there is a message stream.
+    let mut server = Server::asked_to_play();
+    server.say(&key_frame(5, 40, 100));
+    server.order(Order::Withdraw { ticket: 7 });
+    assert_eq!(server.events(), ["Publish 5 near", "Unpublish 5", "CallResult 7 Error 5 NetStream.Failed"]);
+    let mut server = Server::connected();
+    server.pull(7);
+    server.order(Order::Withdraw { ticket: 7 });
+    assert_eq!(server.events(), ["CallResult 7 Error NetStream.Failed"]);
+    server.said();
+    server.result(2.0, 5.0);
+    assert_eq!(server.said(), ["deleteStream 5"], "given back");
+    // What runs is ended by other words.
+    let mut server = Server::asked_to_play();
+    server.say(&key_frame(5, 40, 100));
+    server.answer(Answer::Accept);
+    server.events();
+    server.order(Order::Withdraw { ticket: 7 });
+    assert_eq!(server.events(), [""; 0]);
 }
 
 #[test]
