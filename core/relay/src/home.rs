@@ -1,16 +1,20 @@
 //! The home of a stream: on the publisher's worker.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
-use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, References, ahead};
+use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, References, Role, ahead};
 
 use crate::{
     Generation, Recent, RelayMessage, Source, StreamKey, Subscription, WorkerId,
     directory::{Grant, Pulse},
     gop::Gop,
+    recent::{Repeated, Repeats, Seen},
     timeline::Timeline,
 };
 
@@ -30,6 +34,12 @@ pub(crate) struct Home {
     timeline: Timeline,
     /// Of a stream that comes from another server: what players have had of it.
     recent: Option<Recent>,
+    /// The publisher may still be repeating that; until it does no more, nobody is told that it has come.
+    repeats: Option<Box<Repeats>>,
+    /// Who is to be told then.
+    awaiting: Vec<Subscription>,
+    /// How long the stream was away before this publish, in ms.
+    gap_ms: i64,
     references: References,
     /// The time of the newest picture.
     last_picture: Option<i64>,
@@ -82,7 +92,19 @@ struct Subscriber {
 }
 
 impl Home {
-    pub(crate) fn new(key: StreamKey, source: Source, grant: &Grant, keeps_group: bool) -> Self {
+    pub(crate) fn new(
+        key: StreamKey,
+        source: Source,
+        grant: &Grant,
+        keeps_group: bool,
+        now: Instant,
+    ) -> Self {
+        let repeats = grant.recent.as_ref().map(|recent| recent.adopt(grant.generation, now));
+        let repeats = repeats.filter(|repeats| !repeats.is_empty() && grant.resume.is_some()).map(Box::new);
+        let mut timeline = Timeline::new(grant.resume);
+        if repeats.is_some() {
+            timeline.may_go_on();
+        }
         Self {
             key,
             source,
@@ -91,8 +113,11 @@ impl Home {
             gop: Gop::default(),
             keeps_group,
             counters: HomeCounters::default(),
-            timeline: Timeline::new(grant.resume),
+            timeline,
             recent: grant.recent.clone(),
+            repeats,
+            awaiting: Vec::new(),
+            gap_ms: grant.resume.map_or(0, |resume| resume.gap),
             references: References::new(),
             last_picture: None,
             local: None,
@@ -105,6 +130,15 @@ impl Home {
         if self.subscribers().any(|other| other == to) {
             return None;
         }
+        if self.repeats.is_some() {
+            self.awaiting.push(to);
+            return None;
+        }
+        Some(self.started(to, None))
+    }
+
+    /// Lets a worker follow; gives what it is to be told.
+    fn started(&mut self, to: Subscription, repeated: Option<&Repeated>) -> RelayMessage {
         if to.worker == self.source.worker {
             self.local = Some(to);
         } else {
@@ -118,20 +152,39 @@ impl Home {
                 lacks_header: false,
             });
         }
-        Some(RelayMessage::Started {
+        RelayMessage::Started {
             replica: to.replica,
             generation: self.generation,
             snapshot: self.gop.snapshot(),
-        })
+            repeated: repeated.is_some_and(|repeated| repeated.any),
+            fresh: repeated.map_or(Vec::new(), |repeated| repeated.fresh.clone()),
+            continues: repeated.is_some_and(|repeated| repeated.continues),
+        }
+    }
+
+    /// Whether the publisher may still be repeating what players have had.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.repeats.is_some()
+    }
+
+    /// The publisher repeats nothing any more: gives those who are to be told that it has come, and what.
+    pub(crate) fn end_repeats(&mut self) -> Vec<(Subscription, RelayMessage)> {
+        let Some(repeats) = self.repeats.take() else { return Vec::new() };
+        let repeated = repeats.end();
+        let awaiting = std::mem::take(&mut self.awaiting);
+        let told = |to| (to, self.started(to, Some(&repeated)));
+        awaiting.into_iter().map(told).collect()
     }
 
     pub(crate) fn unsubscribe(&mut self, to: Subscription) {
         self.local = self.local.filter(|local| *local != to);
+        self.awaiting.retain(|other| *other != to);
         self.subscribers.retain(|subscriber| subscriber.to != to);
     }
 
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = Subscription> {
-        self.local.into_iter().chain(self.subscribers.iter().map(|subscriber| subscriber.to))
+        let following = self.subscribers.iter().map(|subscriber| subscriber.to);
+        self.local.into_iter().chain(following).chain(self.awaiting.iter().copied())
     }
 
     /// The replica on the publisher's worker.
@@ -139,23 +192,18 @@ impl Home {
         self.local
     }
 
-    /// Makes of a frame of the publisher what the workers get. `encoder` makes the packets of most players on this
-    /// worker.
-    /// Returns whether it is to go on: players have not had it before.
-    pub(crate) fn place(&mut self, frame: &mut Frame, encoder: Option<&dyn Encoder>) -> bool {
-        let media = !frame.role.is_header();
-        if let Some(recent) = &self.recent {
-            if media && !recent.is_new(frame) {
-                self.counters.repeated_frames += 1;
-                return false;
-            }
-            let far = frame.dts;
-            frame.dts = self.timeline.place(frame, Some(recent));
-            if media {
-                recent.placed(far, frame.dts);
-            }
-        } else {
-            frame.dts = self.timeline.place(frame, None);
+    /// Makes of a frame of the publisher what the workers get, and says whether they have had it. `encoder` makes the
+    /// packets of most players on this worker.
+    pub(crate) fn place(&mut self, frame: &mut Frame, encoder: Option<&dyn Encoder>, now: Instant) -> Seen {
+        let (far, seen) = (frame.dts, self.see(frame, now));
+        frame.dts = match seen {
+            Seen::Before if !frame.role.is_header() => self.timeline.place_again(far),
+            _ => self.timeline.place(frame),
+        };
+        if let Some(recent) = self.recent.as_ref().filter(|_| !frame.role.is_header()) {
+            let at = std::mem::replace(&mut frame.dts, far);
+            recent.note(self.generation, frame, at);
+            frame.dts = at;
         }
         self.references.see(frame);
         self.pulse.reached(frame.dts);
@@ -163,7 +211,35 @@ impl Home {
         if let Some(encoder) = encoder {
             encoder.encode_in_place(frame);
         }
-        true
+        seen
+    }
+
+    /// Whether players have had a frame of the publisher before the last break.
+    fn see(&mut self, frame: &Frame, now: Instant) -> Seen {
+        let Some(repeats) = &mut self.repeats else { return Seen::New };
+        if frame.role.is_header() {
+            return Seen::Before;
+        }
+        let seen = repeats.see(frame, now);
+        if !self.timeline.is_fixed() && frame.role != Role::Side {
+            let offset = repeats.same_clock(frame.dts, self.gap_ms, seen == Seen::Before);
+            offset.into_iter().for_each(|offset| self.timeline.go_on(offset));
+        }
+        if seen == Seen::New && self.timeline.is_past(frame.dts) {
+            // It has repeated what it had, and begins from the start.
+            self.timeline.begin_anew();
+            repeats.break_off();
+        }
+        self.counters.repeated_frames += u64::from(seen == Seen::Before);
+        seen
+    }
+
+    /// Takes a frame that has its place and that nobody gets yet who follows the stream: for newcomers.
+    pub(crate) fn hold(&mut self, frame: Frame, seen: Seen, limits: &Limits) {
+        if let Some(repeats) = self.repeats.as_mut().filter(|_| seen == Seen::Fresh) {
+            repeats.keep(frame.clone());
+        }
+        self.remember(frame, limits);
     }
 
     /// Asks for the memory that a frame will need.
@@ -193,6 +269,10 @@ impl Home {
                 self.counters.gap_frames += 1;
             }
         }
+        self.remember(frame, limits);
+    }
+
+    fn remember(&mut self, frame: Frame, limits: &Limits) {
         if self.keeps_group {
             self.gop.push(frame, limits);
         } else {
@@ -271,8 +351,6 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use crtmp_media::{StreamName, StreamSlot};
 
     use super::*;
@@ -287,11 +365,11 @@ mod tests {
         let key = StreamKey { application: "live".into(), name };
         let source = Source { worker: WorkerId(0), connection: ConnectionId(1), slot: StreamSlot(1) };
         let grant = Directory::new(now).publish(&key, source, DuplicatePublisher::Reject, None, now).unwrap();
-        Home::new(key, source, &grant, true)
+        Home::new(key, source, &grant, true, now)
     }
 
     fn take(home: &mut Home, mut frame: Frame, limits: &Limits) {
-        assert!(home.place(&mut frame, None));
+        assert_eq!(home.place(&mut frame, None, Instant::now()), Seen::New);
         home.keep(frame, limits);
     }
 

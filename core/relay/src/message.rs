@@ -36,6 +36,12 @@ pub enum RelayMessage {
         generation: Generation,
         /// Headers and the frames from the newest key frame on.
         snapshot: Vec<Frame>,
+        /// Whether players of an earlier publish have had these frames.
+        repeated: bool,
+        /// What came before the first new picture and is for them, too.
+        fresh: Vec<Frame>,
+        /// Whether what follows continues, picture by picture, what players of the earlier publish have had.
+        continues: bool,
     },
     /// To a replica: frames in order.
     Frames {

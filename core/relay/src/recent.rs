@@ -1,76 +1,147 @@
 //! What players of a relayed stream have had already.
 //!
-//! A server that a stream is fetched from, or that brings it, begins with the newest key frame each time that it
-//! connects. After a short break that is one which players here have seen. So the newest frames of such a stream are
-//! remembered, by what they are and by the time that the far end gave them, and come through only once.
+//! A server that a stream is fetched from, or that brings it, begins with its newest key frame each time that it
+//! connects. After a short break that is one which players here have had. So the newest two groups of pictures of such
+//! a stream are remembered, by what their frames are and by the time that the far end gave them; what comes again
+//! directly after a break is recognised. Later repeats are the encoder's own affair.
 
 use std::{
     collections::{HashSet, VecDeque, hash_map::RandomState},
     hash::{BuildHasher, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use crtmp_media::{Frame, MediaKind};
+use crtmp_media::{Frame, MediaKind, Role};
 
-/// Frames that are remembered: longer than any usual group of pictures, with its audio.
+use crate::Generation;
+
+/// Frames that are remembered, whatever the groups are like.
 const FRAMES: usize = 4096;
+
+/// Groups of pictures that are remembered: what is sent again begins with the newest, or the one before where another
+/// key frame came during the break.
+const GROUPS: usize = 2;
 
 /// Bytes at each end of a frame that are looked at.
 const SAMPLE: usize = 64;
 
+/// How long after its beginning a publish may repeat frames: they come as fast as the network takes them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// New sound that may wait for the first new picture, in frames.
+const FRESH: usize = 256;
+
 /// The longest step in ms, beyond the break itself, that the far end's time may have made to count as the same clock.
 const STEP: i64 = 10_000;
 
-/// The memory of a stream; shared by its homes, one after the other.
+/// The memory of a stream. Its homes, which may be on different workers, have it one after the other; only the newest
+/// writes.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    owner: Option<Generation>,
     hasher: RandomState,
-    order: VecDeque<u64>,
-    known: HashSet<u64>,
-    newest: Option<Newest>,
+    prints: VecDeque<Print>,
+    newest: Option<Clock>,
 }
 
-/// The newest frame in the far end's time, and what was added to that here.
+#[derive(Clone, Copy, Debug)]
+struct Print {
+    hash: u64,
+    video: bool,
+    key: bool,
+}
+
+/// A frame's time as the far end says it, and what was added to that here, in ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Newest {
+struct Clock {
     dts: i64,
     offset: i64,
 }
 
+/// What a publish that follows a break may be repeating.
+#[derive(Debug)]
+pub(crate) struct Repeats {
+    known: HashSet<u64>,
+    /// The newest picture that was known.
+    last_picture: Option<u64>,
+    hasher: RandomState,
+    clock: Option<Clock>,
+    until: Instant,
+    /// Something has come again.
+    repeated: bool,
+    /// The newest known picture has come again: what follows continues it.
+    complete: bool,
+    /// New sound that came before the first new picture.
+    fresh: Vec<Frame>,
+}
+
+/// What a publish has repeated.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    /// Whether there was anything.
+    pub(crate) any: bool,
+    /// Whether what comes now continues what players have had, picture by picture.
+    pub(crate) continues: bool,
+    /// New sound that came before the first new picture.
+    pub(crate) fresh: Vec<Frame>,
+}
+
+/// What a frame is, directly after a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Players have had it.
+    Before,
+    /// It is new, and something that is not may still follow.
+    Fresh,
+    /// Nothing is repeated any more.
+    New,
+}
+
 impl Recent {
-    /// Takes note of a frame with the far end's time; returns whether it is new.
-    pub(crate) fn is_new(&self, frame: &Frame) -> bool {
+    /// The memory is that of the home `generation` from now on; gives what it may be repeating.
+    pub(crate) fn adopt(&self, generation: Generation, now: Instant) -> Repeats {
         let mut inner = self.lock();
-        let print = inner.print(frame);
-        if !inner.known.insert(print) {
-            return false;
-        }
-        if inner.order.len() >= FRAMES
-            && let Some(oldest) = inner.order.pop_front()
-        {
-            inner.known.remove(&oldest);
-        }
-        inner.order.push_back(print);
-        true
-    }
-
-    /// Notes where a frame of the far end's time `dts` was put on the stream's timeline.
-    pub(crate) fn placed(&self, dts: i64, at: i64) {
-        let mut inner = self.lock();
-        if inner.newest.is_none_or(|newest| newest.dts < dts) {
-            inner.newest = Some(Newest { dts, offset: at.saturating_sub(dts) });
+        inner.owner = Some(generation);
+        let last_picture = inner.prints.iter().rev().find(|print| print.video).map(|print| print.hash);
+        let known = inner.prints.drain(..).map(|print| print.hash).collect();
+        let (hasher, clock) = (inner.hasher.clone(), inner.newest.take());
+        let until = now.checked_add(PATIENCE).unwrap_or(now);
+        Repeats {
+            known,
+            last_picture,
+            hasher,
+            clock,
+            until,
+            repeated: false,
+            complete: false,
+            fresh: Vec::new(),
         }
     }
 
-    /// What has to be added to the far end's time, where its clock has gone on while the stream was away for `gap` ms
-    /// and its first new frame is of `dts`.
-    pub(crate) fn same_clock(&self, dts: i64, gap: i64) -> Option<i64> {
-        let newest = self.lock().newest?;
-        let step = dts.saturating_sub(newest.dts);
-        (step > 0 && step <= gap.saturating_add(STEP)).then_some(newest.offset)
+    /// Takes note of a frame of the home `generation` with the far end's time, and where that was put on the stream's
+    /// timeline.
+    pub(crate) fn note(&self, generation: Generation, frame: &Frame, at: i64) {
+        let mut inner = self.lock();
+        if inner.owner != Some(generation) {
+            return;
+        }
+        let (video, key) = (frame.kind == MediaKind::Video, frame.is_video_key());
+        let hash = print(&inner.hasher, frame);
+        inner.prints.push_back(Print { hash, video, key });
+        if key {
+            let older = inner.prints.iter().enumerate().rev().filter(|(_, print)| print.key).nth(GROUPS - 1);
+            let first = older.map_or(0, |(at, _)| at);
+            inner.prints.drain(..first);
+        } else if inner.prints.len() > FRAMES {
+            inner.prints.pop_front();
+        }
+        if frame.role != Role::Side {
+            inner.newest = Some(Clock { dts: frame.dts, offset: at.saturating_sub(frame.dts) });
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -79,22 +150,69 @@ impl Recent {
     }
 }
 
-impl Inner {
-    fn print(&self, frame: &Frame) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u8(match frame.kind {
-            MediaKind::Audio => 1,
-            MediaKind::Video => 2,
-            MediaKind::Data => 3,
-        });
-        // On the wire times go round.
-        hasher.write_u32(frame.dts as u32);
-        hasher.write_usize(frame.body.len());
-        let body: &[u8] = &frame.body;
-        hasher.write(&body[..body.len().min(SAMPLE)]);
-        hasher.write(&body[body.len() - body.len().min(SAMPLE)..]);
-        hasher.finish()
+impl Repeats {
+    /// Whether there is anything that could be repeated.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
+
+    /// Says what a frame with the far end's time is; one that has come again is not asked about twice.
+    pub(crate) fn see(&mut self, frame: &Frame, now: Instant) -> Seen {
+        let hash = print(&self.hasher, frame);
+        if self.known.remove(&hash) {
+            self.repeated = true;
+            self.complete |= self.last_picture == Some(hash);
+            return Seen::Before;
+        }
+        let picture = frame.kind == MediaKind::Video;
+        if picture || self.last_picture.is_none() || now >= self.until || self.fresh.len() >= FRESH {
+            return Seen::New;
+        }
+        Seen::Fresh
+    }
+
+    /// What comes now does not continue what has come again.
+    pub(crate) fn break_off(&mut self) {
+        self.complete = false;
+    }
+
+    /// Keeps new sound until the first new picture comes.
+    pub(crate) fn keep(&mut self, frame: Frame) {
+        self.fresh.push(frame);
+    }
+
+    /// How it was.
+    pub(crate) fn end(self) -> Repeated {
+        let continues = self.repeated && (self.complete || self.last_picture.is_none());
+        Repeated { any: self.repeated, continues, fresh: self.fresh }
+    }
+
+    /// What has to be added to the far end's time, where its clock has gone on while the stream was away for `gap` ms;
+    /// `again`: the frame with the time `dts` has come before.
+    pub(crate) fn same_clock(&self, dts: i64, gap: i64, again: bool) -> Option<i64> {
+        let clock = self.clock?;
+        // On the wire times go round.
+        let step = i64::from((dts as u32).wrapping_sub(clock.dts as u32).cast_signed());
+        if !again && !(step > 0 && step <= gap.saturating_add(STEP)) {
+            return None;
+        }
+        Some(clock.dts.saturating_add(step).saturating_sub(dts).saturating_add(clock.offset))
+    }
+}
+
+fn print(hasher: &RandomState, frame: &Frame) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_u8(match frame.kind {
+        MediaKind::Audio => 1,
+        MediaKind::Video => 2,
+        MediaKind::Data => 3,
+    });
+    hasher.write_u32(frame.dts as u32);
+    hasher.write_usize(frame.body.len());
+    let body: &[u8] = &frame.body;
+    hasher.write(&body[..body.len().min(SAMPLE)]);
+    hasher.write(&body[body.len() - body.len().min(SAMPLE)..]);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -102,39 +220,100 @@ mod tests {
     use super::*;
     use crate::testing::{audio, delta, key};
 
-    #[test]
-    fn a_frame_is_new_once() {
+    const FIRST: Generation = Generation(1);
+    const SECOND: Generation = Generation(2);
+
+    fn noted(frames: &[Frame]) -> Recent {
         let recent = Recent::default();
-        assert!(recent.is_new(&key(10)) && recent.is_new(&delta(50)) && recent.is_new(&audio(50)));
-        assert!(!recent.is_new(&key(10)) && !recent.is_new(&audio(50)));
-        let silence = |dts| Frame { dts, ..audio(0) };
-        assert!(
-            recent.is_new(&silence(60)) && recent.is_new(&silence(83)),
-            "what sounds alike is not the same"
-        );
+        recent.adopt(FIRST, Instant::now());
+        frames.iter().for_each(|frame| recent.note(FIRST, frame, frame.dts + 4000));
+        recent
+    }
+
+    fn seen(repeats: &mut Repeats, frames: &[Frame]) -> Vec<Seen> {
+        let now = Instant::now();
+        frames.iter().map(|frame| repeats.see(frame, now)).collect()
     }
 
     #[test]
-    fn the_oldest_are_forgotten() {
-        for (count, is_new) in [(FRAMES - 1, false), (FRAMES, true), (FRAMES + 1, true)] {
-            let recent = Recent::default();
-            assert!(recent.is_new(&key(-1)));
-            (0..count as i64).for_each(|dts| assert!(recent.is_new(&delta(dts))));
-            assert_eq!(recent.is_new(&key(-1)), is_new, "{count}");
-            assert!(recent.lock().known.len() <= FRAMES && recent.lock().order.len() <= FRAMES);
+    fn what_comes_again_is_known_until_something_new_comes() {
+        use Seen::{Before, Fresh, New};
+        let recent = noted(&[key(0), delta(40), key(1000), audio(1010), delta(1040)]);
+        let mut repeats = recent.adopt(SECOND, Instant::now());
+        let again = [key(1000), audio(1010), delta(1040), audio(1050), delta(1080)];
+        assert_eq!(seen(&mut repeats, &again), [Before, Before, Before, Fresh, New]);
+        assert!(repeats.end().continues, "nothing is missing");
+        // The newest picture that players had does not come again.
+        let recent = noted(&[key(0), delta(40), delta(80)]);
+        let mut repeats = recent.adopt(SECOND, Instant::now());
+        assert_eq!(seen(&mut repeats, &[key(0), delta(40), delta(120)]), [Before, Before, New]);
+        assert!(!repeats.end().continues);
+        // Nor is anything repeated twice.
+        let mut repeats = noted(&[key(0)]).adopt(SECOND, Instant::now());
+        assert_eq!(seen(&mut repeats, &[key(0), key(0)]), [Before, New]);
+        // Without pictures sound is enough.
+        let mut repeats = noted(&[audio(0), audio(20)]).adopt(SECOND, Instant::now());
+        assert_eq!(seen(&mut repeats, &[audio(20), audio(40)]), [Before, New]);
+        assert!(repeats.end().continues);
+    }
+
+    #[test]
+    fn sound_waits_only_so_long_and_so_much_for_a_picture() {
+        let now = Instant::now();
+        let mut repeats = noted(&[key(0)]).adopt(SECOND, now);
+        for number in 0..FRESH {
+            assert_eq!(repeats.see(&audio(number as i64), now), Seen::Fresh);
+            repeats.keep(audio(number as i64));
         }
+        assert_eq!(repeats.see(&audio(100_000), now), Seen::New);
+        let just = Duration::from_millis(1);
+        for (at, expected) in [(PATIENCE - just, Seen::Fresh), (PATIENCE, Seen::New)] {
+            let mut repeats = noted(&[key(0)]).adopt(SECOND, now);
+            assert_eq!(repeats.see(&audio(1), now + at), expected);
+        }
+    }
+
+    #[test]
+    fn two_groups_are_remembered_and_never_too_many_frames() {
+        let recent = noted(&[key(0), delta(40), key(1000), delta(1040), key(2000)]);
+        let mut repeats = recent.adopt(SECOND, Instant::now());
+        assert_eq!(seen(&mut repeats, &[key(0)]), [Seen::New]);
+        assert_eq!(seen(&mut repeats, &[key(1000), key(2000)]), [Seen::Before, Seen::Before]);
+        for (count, expected) in [(FRAMES - 1, Seen::Before), (FRAMES, Seen::New), (FRAMES + 1, Seen::New)] {
+            let frames: Vec<Frame> = (1..=count as i64).map(delta).collect();
+            let recent = noted(&[vec![key(0)], frames].concat());
+            assert!(recent.lock().prints.len() <= FRAMES);
+            assert_eq!(
+                recent.adopt(SECOND, Instant::now()).see(&key(0), Instant::now()),
+                expected,
+                "{count}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_has_been_replaced_writes_no_more() {
+        let recent = noted(&[key(0)]);
+        recent.adopt(SECOND, Instant::now());
+        recent.note(FIRST, &key(1000), 0);
+        assert!(recent.adopt(Generation(3), Instant::now()).is_empty());
     }
 
     #[test]
     fn a_clock_that_has_gone_on_is_the_same() {
-        let recent = Recent::default();
-        assert_eq!(recent.same_clock(0, 0), None, "nothing was placed");
-        recent.placed(1000, 5000);
-        recent.placed(900, 4900);
+        let of = |dts: i64| noted(&[Frame { dts, ..key(0) }]).adopt(SECOND, Instant::now());
+        let repeats = of(1000);
         for (dts, same) in
             [(999, false), (1000, false), (1001, true), (1300 + STEP, true), (1301 + STEP, false)]
         {
-            assert_eq!(recent.same_clock(dts, 300), same.then_some(4000), "{dts}");
+            assert_eq!(repeats.same_clock(dts, 300, false), same.then_some(4000), "{dts}");
         }
+        assert_eq!(repeats.same_clock(900, 300, true), Some(4000), "what has come before has the old time");
+        // Beyond 2³² ms a new connection begins with what is left.
+        let round = 1_i64 << 32;
+        assert_eq!(of(round + 1000).same_clock(1500, 600, false), Some(round + 4000));
+        assert_eq!(of(round - 100).same_clock(round - 50, 600, false), Some(4000));
+        assert_eq!(of(round - 100).same_clock(50, 600, false), Some(round + 4000));
+        assert_eq!(Recent::default().adopt(FIRST, Instant::now()).same_clock(0, 0, true), None);
     }
 }

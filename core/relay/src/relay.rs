@@ -17,6 +17,7 @@ use crate::{
     cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
     merge::MergeControl,
+    recent::Seen,
     replica::{Replica, State},
     rounds::{Next, Round, Rounds},
 };
@@ -208,7 +209,7 @@ impl Relay {
         }
         let delivery = self.deliveries.get(&key.application).copied().unwrap_or_default();
         let keeps_group = delivery.start != Start::Next;
-        let home = self.homes.insert(Home::new(key.clone(), source, &grant, keeps_group));
+        let home = self.homes.insert(Home::new(key.clone(), source, &grant, keeps_group, now));
         self.home_of.insert(key, home);
         for subscription in grant.subscribers {
             self.subscribe_at(home, subscription, now);
@@ -218,15 +219,22 @@ impl Relay {
 
     /// Takes a frame of a publisher.
     pub fn frame(&mut self, id: HomeId, mut frame: Frame, now: Instant) {
-        let Some(home) = self.homes.get_mut(id) else { return };
+        let Some(mut home) = self.homes.get_mut(id) else { return };
         if self.unsent.last() != Some(&id) {
             self.unsent.push(id);
         }
-        let local = home.local().map(|local| replica_id(local.replica));
+        let mut local = home.local().map(|local| replica_id(local.replica));
         let replica = local.and_then(|local| self.replicas.get(local));
         let encoder = replica.and_then(|replica| replica.logs.first()).map(|entry| entry.log.encoder());
-        if !home.place(&mut frame, encoder) {
-            return;
+        let seen = home.place(&mut frame, encoder, now);
+        if seen != Seen::New {
+            return home.hold(frame, seen, &self.limits);
+        }
+        if home.may_repeat() {
+            self.end_repeats(id, now);
+            let Some(again) = self.homes.get_mut(id) else { return };
+            home = again;
+            local = home.local().map(|local| replica_id(local.replica));
         }
         if let Some((id, replica)) = local.and_then(|id| Some((id, self.replicas.get_mut(id)?))) {
             replica.frame(&frame, now, &self.limits);
@@ -278,6 +286,7 @@ impl Relay {
     pub fn unpublish(&mut self, id: HomeId, now: Instant) {
         // What the publisher sent in this turn still belongs to the stream.
         self.flush_homes();
+        self.end_repeats(id, now);
         let Some(home) = self.remove_home(id) else { return };
         for Subscription { worker, replica } in self.directory.unpublish(&home.key, home.generation) {
             self.send(worker, RelayMessage::Stopped { replica, generation: home.generation }, now);
@@ -411,15 +420,27 @@ impl Relay {
                     self.homes[home].unsubscribe(subscription);
                 }
             }
-            RelayMessage::Started { replica, generation, snapshot } => {
+            RelayMessage::Started { replica, generation, snapshot, repeated, fresh, continues } => {
                 let id = replica_id(replica);
                 let Some(replica) = self.replicas.get_mut(id) else { return };
                 if replica.generation.is_some_and(|current| current >= generation) {
                     return;
                 }
                 let home = self.home_of.get(&replica.key).and_then(|home| self.homes.get(*home));
-                replica.start(generation, home.is_some_and(|home| home.generation == generation));
-                for frame in &snapshot {
+                let at_home = home.is_some_and(|home| home.generation == generation);
+                let followed = repeated && replica.generation.is_some();
+                if !(continues && followed && replica.go_on(generation, at_home, &snapshot)) {
+                    replica.start(generation, at_home);
+                    let had = |frame: &Frame| followed && !frame.role.is_header();
+                    for frame in snapshot.iter().filter(|frame| !had(frame)) {
+                        replica.frame(frame, now, &self.limits);
+                    }
+                }
+                if followed {
+                    replica.remember(&snapshot, &self.limits);
+                }
+                let frames = if followed || !repeated { fresh } else { Vec::new() };
+                for frame in &frames {
                     replica.frame(frame, now, &self.limits);
                 }
                 for entry in &mut replica.logs {
@@ -671,6 +692,14 @@ impl Relay {
             self.home_of.remove(&home.key);
         }
         Some(home)
+    }
+
+    /// Tells those who wait that a publisher has come which repeats nothing any more, or has nothing more to say.
+    fn end_repeats(&mut self, id: HomeId, now: Instant) {
+        let told = self.homes.get_mut(id).map(Home::end_repeats).unwrap_or_default();
+        for (to, started) in told {
+            self.send(to.worker, started, now);
+        }
     }
 
     fn subscribe_at(&mut self, home: HomeId, subscription: Subscription, now: Instant) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind, ahead};
+use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind, Role, ahead};
 
 use crate::{
     ConnectionId, Delivery, Generation, Start, StreamKey,
@@ -108,6 +108,35 @@ impl Replica {
         self.floor = self.dts;
         self.gop.clear();
         self.gap();
+    }
+
+    /// A publish begins that continues the last one, picture by picture. Returns whether the codecs are what they were.
+    pub(crate) fn go_on(&mut self, generation: Generation, at_home: bool, snapshot: &[Frame]) -> bool {
+        let known = |frame: &Frame| {
+            self.gop.headers().iter().any(|known| {
+                (known.kind, known.track, known.role) == (frame.kind, frame.track, frame.role)
+                    && known.body == frame.body
+            })
+        };
+        if !snapshot.iter().filter(|frame| frame.role == Role::Config).all(known) {
+            return false;
+        }
+        self.at_home = at_home;
+        self.generation = Some(generation);
+        self.state = State::Live;
+        true
+    }
+
+    /// Takes headers and the present group for newcomers; those who are there have had them.
+    pub(crate) fn remember(&mut self, snapshot: &[Frame], limits: &Limits) {
+        self.gop.clear();
+        for frame in snapshot {
+            if self.at_home || self.delivery.start == Start::Next {
+                self.gop.push_header(frame);
+            } else {
+                self.gop.push(frame.clone(), limits);
+            }
+        }
     }
 
     /// Frames were lost.

@@ -193,35 +193,137 @@ fn a_publisher_that_returns_in_time_goes_on_forward() {
     }
 }
 
+/// A publish of a stream that comes from another server, or from an encoder.
+fn publish_from(world: &mut World, worker: usize, relayed: bool) -> HomeId {
+    let (relay, policy) = (&mut world.workers[worker], DuplicatePublisher::Replace);
+    let via = relayed.then(Via::default);
+    relay.publish(name(), ConnectionId(5), StreamSlot(1), policy, via, world.now).unwrap()
+}
+
 /// A server that a stream is fetched from begins with its newest key frame each time.
 #[test]
-fn what_another_server_sends_again_comes_once() {
+fn what_another_server_sends_again_comes_once_and_what_follows_goes_on() {
     let group = || [config(0, b"C"), key(5000), audio(5010), delta(5040)];
-    for (relayed, second_worker) in [(true, 0), (true, 1), (false, 0)] {
+    for (relayed, second_worker, player_at) in
+        [(true, 0, 1), (true, 1, 1), (true, 0, 0), (true, 1, 0), (false, 0, 1)]
+    {
         let mut world = World::new(2);
-        let via = relayed.then(Via::default);
-        let publish = |world: &mut World, worker: usize| {
-            let (relay, policy) = (&mut world.workers[worker], DuplicatePublisher::Reject);
-            relay.publish(name(), ConnectionId(5), StreamSlot(1), policy, via.clone(), world.now).unwrap()
-        };
-        let home = publish(&mut world, 0);
-        let (player, _) = world.play(1, 7);
+        let home = publish_from(&mut world, 0, relayed);
+        let (player, _) = world.play(player_at, 7);
         world.turn();
         world.frames(0, home, group());
-        assert_eq!(world.sent(1, player), "C@5000;K5000@5000;a5010@5010;d5040@5040;");
+        assert_eq!(world.sent(player_at, player), "C@5000;K5000@5000;a5010@5010;d5040@5040;");
         world.workers[0].unpublish(home, world.now);
         world.wait(1);
-        let home = publish(&mut world, second_worker);
+        let home = publish_from(&mut world, second_worker, relayed);
         world.frames(second_worker, home, group());
-        world.frames(second_worker, home, [audio(5050), delta(5080), key(6000), audio(6010), delta(6040)]);
-        let sent = world.sent(1, player);
-        if relayed {
-            let expected = "C@5041;a5050@5050;K6000@6000;a6010@6010;d6040@6040;";
-            assert_eq!(sent, expected, "the far end's clock has gone on");
+        world.frames(second_worker, home, [audio(5050), delta(5080), key(6000)]);
+        let sent = world.sent(player_at, player);
+        if !relayed {
+            assert!(sent.contains("K5000@6040"), "an encoder may send what it likes: {sent}");
             continue;
         }
-        assert!(sent.contains("K5000@6040"), "an encoder may send what it likes: {sent}");
+        assert_eq!(sent, "a5050@5050;d5080@5080;K6000@6000;", "on {second_worker}, at {player_at}");
+        // Later repeats are the encoder's affair.
+        world.frames(second_worker, home, [key(6000)]);
+        assert!(world.sent(player_at, player).starts_with("K6000@6000"));
     }
+}
+
+#[test]
+fn who_comes_while_a_server_repeats_itself_begins_with_its_group() {
+    let mut world = World::new(2);
+    let home = publish_from(&mut world, 0, true);
+    let (player, _) = world.play(1, 7);
+    world.turn();
+    world.frames(0, home, [config(0, b"C"), key(5000), delta(5040)]);
+    world.sent(1, player);
+    world.workers[0].unpublish(home, world.now);
+    world.wait(1);
+    let home = publish_from(&mut world, 0, true);
+    world.frames(0, home, [config(0, b"C"), key(5000)]);
+    let (newcomer, _) = world.play(0, 8);
+    world.turn();
+    world.frames(0, home, [delta(5040), delta(5080)]);
+    assert_eq!(world.sent(1, player), "d5080@5080;");
+    assert_eq!(world.sent(0, newcomer), "C@5000;K5000@5000;d5040@5040;d5080@5080;");
+}
+
+#[test]
+fn what_was_missed_in_a_break_is_a_gap() {
+    let mut world = World::new(2);
+    let home = publish_from(&mut world, 0, true);
+    let (player, _) = world.play(1, 7);
+    world.turn();
+    world.frames(0, home, [config(0, b"C"), key(5000), delta(5040), delta(5080)]);
+    world.sent(1, player);
+    world.workers[0].unpublish(home, world.now);
+    world.wait(1);
+    // Another key frame has come meanwhile.
+    let home = publish_from(&mut world, 0, true);
+    world.frames(0, home, [config(0, b"C"), key(6000), delta(6040)]);
+    assert_eq!(world.sent(1, player), "C@5081;K6000@6000;d6040@6040;");
+    // The same clock, but other codecs.
+    world.workers[0].unpublish(home, world.now);
+    world.wait(1);
+    let home = publish_from(&mut world, 0, true);
+    world.frames(0, home, [config(0, b"D"), key(6000), delta(6040), delta(6080), key(7000)]);
+    assert_eq!(world.sent(1, player), "D@6041;K7000@7000;");
+}
+
+/// A publisher that sends the same file again and again, and is looked at through another server.
+#[test]
+fn a_far_end_that_begins_anew_is_not_kept_back() {
+    let mut world = World::new(1);
+    let clip: Vec<Frame> = (0..50).map(|n| if n % 25 == 0 { key(n * 40) } else { delta(n * 40) }).collect();
+    let mut home = publish_from(&mut world, 0, true);
+    let (player, _) = world.play(0, 7);
+    world.turn();
+    let send = |world: &mut World, home: HomeId, count: usize| {
+        let mut sent = String::new();
+        for frames in clip[..count].chunks(5) {
+            world.frames(0, home, frames.to_vec());
+            sent += &world.sent(0, player);
+        }
+        let time = |packet: &str| packet.split_once('@').and_then(|(_, time)| time.parse::<i64>().ok());
+        sent.split_terminator(';').filter_map(time).collect::<Vec<i64>>()
+    };
+    for round in 0..3 {
+        assert_eq!(send(&mut world, home, 50).len(), 50, "round {round}");
+    }
+    // Also where it breaks off and comes again, whole or in part.
+    let mut last = 0;
+    for count in [50, 30, 50, 10, 50] {
+        world.workers[0].unpublish(home, world.now);
+        world.wait(1);
+        home = publish_from(&mut world, 0, true);
+        let times = send(&mut world, home, count);
+        assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+        assert!(times.first().is_none_or(|first| *first > last), "{last} {times:?}");
+        last = times.last().copied().unwrap_or(last);
+        // However much of that was a repeat: what comes behind it is new.
+        let more = send(&mut world, home, 50);
+        assert!(more.len() >= 25, "after {count}: {more:?}");
+        last = more.last().copied().unwrap_or(last);
+    }
+}
+
+#[test]
+fn a_publish_that_ends_while_it_repeats_itself_is_over() {
+    let mut world = World::new(2);
+    let home = publish_from(&mut world, 0, true);
+    let (player, _) = world.play(1, 7);
+    world.turn();
+    world.frames(0, home, [config(0, b"C"), key(5000)]);
+    world.sent(1, player);
+    // One takes over while the other still publishes, and leaves.
+    let home = publish_from(&mut world, 0, true);
+    world.frames(0, home, [config(0, b"C"), key(5000)]);
+    world.workers[0].unpublish(home, world.now);
+    world.turn();
+    world.wait(10);
+    let ended = Notice::Ended { connection: ConnectionId(7), slot: StreamSlot(1) };
+    assert!(world.workers[1].take_notices().contains(&ended));
 }
 
 #[test]
