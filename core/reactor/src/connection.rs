@@ -338,6 +338,12 @@ impl Connection {
                     self.state = State::Gone;
                     return;
                 }
+                if self.outbound && self.resting && self.look_at <= shared.now {
+                    self.look_at = shared.now + LOOK_PERIOD;
+                    if self.is_unheard() {
+                        return self.lose(shared);
+                    }
+                }
                 if self.look_at_streams.is_some_and(|at| at <= shared.now) {
                     self.look_at_streams(shared);
                 }
@@ -366,7 +372,8 @@ impl Connection {
                     self.stalled_since.and_then(|since| since.checked_add(shared.limits.player_cut.get()));
                 let contested = self.contested.iter().map(|contested| contested.retry_at).min();
                 let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
-                [stall, contested, chain, self.look_at_streams].into_iter().flatten().min()
+                let far_end = (self.outbound && self.resting).then_some(self.look_at);
+                [stall, contested, chain, self.look_at_streams, far_end].into_iter().flatten().min()
             }
         }
     }

@@ -128,6 +128,10 @@ impl Connection {
             // A socket that cannot say it is about to fail, and says so when it is written to.
             self.unsent = system::unsent(&self.socket).unwrap_or_default();
             unsent = queued + self.unsent;
+            if self.is_unheard() {
+                self.lose(shared);
+                return false;
+            }
         }
         let flush = Flush { now: shared.now, limits: &shared.limits, judge, unsent };
         if self.plays.iter().all(|played| shared.relay.prepare(played.player, flush)) {

@@ -37,6 +37,7 @@ mod traffic;
 mod worker;
 
 use std::{
+    hash::RandomState,
     io,
     net::SocketAddr,
     sync::{
@@ -84,8 +85,6 @@ pub struct Setup {
     pub on_failure: Arc<dyn Fn() + Send + Sync>,
     /// Who is told of connections and streams.
     pub observer: Arc<Observer>,
-    /// The name of this run of the server, by which servers recognise each other: different for each.
-    pub instance: Arc<str>,
 }
 
 /// The running workers.
@@ -112,6 +111,8 @@ impl Reactor {
     pub fn start(setup: Setup) -> io::Result<Self> {
         let now = Instant::now();
         let directory = Arc::new(Directory::new(now));
+        // No other run of a server has the same.
+        let marks = RandomState::new();
         let polls = (0..setup.workers.max(1)).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls
             .iter()
@@ -130,7 +131,7 @@ impl Reactor {
             let (peers, directory, limits) = (peers.clone(), directory.clone(), setup.limits.clone());
             let (routing, log) = (setup.routing.clone(), setup.log.new(slog::o!("worker" => number)));
             let (on_failure, observer) = (setup.on_failure.clone(), setup.observer.clone());
-            let instance = setup.instance.clone();
+            let marks = marks.clone();
             let run = move || {
                 let failed = log.clone();
                 let work = || {
@@ -143,7 +144,7 @@ impl Reactor {
                         observer,
                         peers.next_stream.clone(),
                         peers.traffic.clone(),
-                        instance,
+                        marks,
                         Instant::now(),
                     );
                     worker::Worker::new(id, poll, peers, shared).run()

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use crtmp_media::Command;
+use crtmp_media::{Command, Error, Limits};
 use crtmp_relay::ConnectionId;
 use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
@@ -12,6 +12,7 @@ use crate::{
     control::{Acceptor, Application, Caller},
     observe::Sight,
     shared::Shared,
+    system,
 };
 
 /// How long a connection may take to be made.
@@ -24,9 +25,8 @@ pub(crate) type Done = Box<dyn FnOnce(Result<ConnectionId, String>) + Send>;
 /// how long until it asks again, and how often it asks for nothing.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(2), 2);
 
-/// How long what was sent to such a far end may stay unacknowledged.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// How long a far end that we send to may acknowledge nothing, not even that it has no room.
+pub(crate) const UNHEARD: Duration = Duration::from_secs(10);
 
 /// What is set on the socket of a connection that the server makes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,7 +38,7 @@ pub struct SocketOptions {
 }
 
 /// Begins to connect.
-pub(crate) fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr, options: SocketOptions, limits: &Limits) -> io::Result<TcpStream> {
     let socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     let system = SockRef::from(&socket);
@@ -47,7 +47,7 @@ pub(crate) fn connect(address: SocketAddr, options: SocketOptions) -> io::Result
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(times);
     system.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    system.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    system.set_tcp_user_timeout(Some(limits.player_cut.get()))?;
     let SocketOptions { ttl, tos } = options;
     match address {
         SocketAddr::V4(_) => {
@@ -120,6 +120,22 @@ impl Connection {
         }
     }
 
+    /// Whether the far end of a connection that the server made is not there any more, as far as can be told by what it
+    /// acknowledges. One that is there and has no room says so.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.outbound
+            && system::unsent(&self.socket).is_ok_and(|bytes| bytes > 0)
+            && system::unheard(&self.socket).is_ok_and(|time| time >= UNHEARD)
+    }
+
+    /// The far end is lost.
+    pub(crate) fn lose(&mut self, shared: &mut Shared) {
+        let rule = format!("the far end has acknowledged nothing for {} s", UNHEARD.as_secs());
+        self.fail(&Error::timeout("tcp", rule), shared);
+        self.state = State::Gone;
+        self.unsettled = true;
+    }
+
     /// The time to connect is over.
     pub(crate) fn expire_outbound(&mut self, shared: &mut Shared) {
         if let Some((done, _)) = self.connecting.take() {
@@ -152,11 +168,12 @@ mod tests {
     fn what_is_asked_for_is_set_on_the_socket() {
         let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let options = SocketOptions { ttl: Some(9), tos: Some(0x10) };
-        let socket = connect(listener.local_addr().unwrap(), options).unwrap();
+        let socket = connect(listener.local_addr().unwrap(), options, &Limits::default()).unwrap();
         let system = SockRef::from(&socket);
         assert_eq!((system.ttl_v4().unwrap(), system.tos_v4().unwrap()), (9, 0x10));
         assert!(system.keepalive().unwrap() && socket.nodelay().unwrap());
-        let plain = connect(listener.local_addr().unwrap(), SocketOptions::default()).unwrap();
+        let plain =
+            connect(listener.local_addr().unwrap(), SocketOptions::default(), &Limits::default()).unwrap();
         assert_ne!(SockRef::from(&plain).ttl_v4().unwrap(), 9);
     }
 }

@@ -433,7 +433,9 @@ impl Connection {
         let key = StreamKey { application: owner.name.clone(), name: name.clone() };
         let answer = |answer| Command::AnswerPublish { request, answer };
         if let Some(text) = shared.circle(&key, &via) {
-            slog::warn!(self.log, "publish refused: {text}"; "stream" => %name);
+            if let Some(suppressed) = shared.gate.pass(self.peer.ip(), ("publish", "circle"), shared.now) {
+                slog::info!(self.log, "publish refused: {text}"; "stream" => %name, "suppressed" => suppressed);
+            }
             self.taps.forget(slot);
             self.never_began(slot, Wish::Publish, name, Why::Server);
             return self.reject(answer, BAD_NAME, &text, shared);
@@ -528,7 +530,8 @@ impl Connection {
         slog::info!(self.log, "playing"; "stream" => %name, "live" => live);
         self.newcomer = true;
         let (unique, since) = (shared.new_stream(), shared.now);
-        let played = Played { slot, name: name.to_string(), alias, player, unique, since, configs: 0 };
+        let (name, is_passed_on) = (name.to_string(), join != Join::Policy);
+        let played = Played { slot, name, alias, is_passed_on, player, unique, since, configs: 0 };
         self.see_played(Sight::OutStreamCreated, &played, shared);
         self.plays.push(played);
         if live {

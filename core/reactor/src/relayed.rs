@@ -1,5 +1,7 @@
 //! Streams that come from and go to other servers: where they have been, and what is ordered for them.
 
+use std::hash::BuildHasher;
+
 use crtmp_media::{Command, StreamName, StreamSlot, Via};
 use crtmp_relay::StreamKey;
 
@@ -23,8 +25,10 @@ impl Shared {
         Some(self.relay.via(key)?.and(self.mark(key)))
     }
 
-    fn mark(&self, key: &StreamKey) -> String {
-        Via::mark(&self.instance, &key.application, key.name.as_str())
+    /// What this server alone knows the stream by: whoever is told it learns no name.
+    pub(crate) fn mark(&self, key: &StreamKey) -> String {
+        let half = |half: u8| self.marks.hash_one((half, &key.application, key.name.as_str()));
+        format!("{:016x}{:016x}", half(0), half(1))
     }
 }
 
@@ -35,14 +39,15 @@ impl Connection {
             && let Ok(name) = StreamName::new("", &push.local, &shared.limits)
         {
             let key = StreamKey { application: owner.name.clone(), name };
-            push.via = shared.via_of(&key).unwrap_or_default();
+            // It may not have come yet: it will have been here in any case.
+            push.via = shared.via_of(&key).unwrap_or_else(|| Via::default().and(shared.mark(&key)));
         }
         self.command(order, shared);
     }
 
     /// Tells the endpoint where the stream that it plays has been.
     pub(crate) fn tell_via(&mut self, slot: StreamSlot, shared: &mut Shared) {
-        let played = self.plays.iter().find(|played| played.slot == slot);
+        let played = self.plays.iter().find(|played| played.slot == slot && played.is_passed_on);
         let (Some(owner), Some(played)) = (&self.owner, played) else { return };
         let Ok(name) = StreamName::new("", &played.name, &shared.limits) else { return };
         let key = StreamKey { application: owner.name.clone(), name };

@@ -1,7 +1,7 @@
 //! What all connections of a worker have in common.
 
 use std::{
-    collections::VecDeque,
+    collections::{VecDeque, hash_map::RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// Whether new streams are refused.
     pub(crate) traffic: Arc<Traffic>,
-    /// By which servers recognise each other.
-    pub(crate) instance: Arc<str>,
+    /// What makes marks of streams: the same for all workers.
+    pub(crate) marks: RandomState,
     pub(crate) log: Logger,
     pub(crate) observer: Arc<Observer>,
     /// The one receive buffer; taken out while it is in use.
@@ -60,7 +60,7 @@ impl Shared {
         observer: Arc<Observer>,
         next_stream: Arc<AtomicU64>,
         traffic: Arc<Traffic>,
-        instance: Arc<str>,
+        marks: RandomState,
         now: Instant,
     ) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Shared {
             counters: WorkerCounters::default(),
             gate: Gate::default(),
             traffic,
-            instance,
+            marks,
             log,
             observer,
             scratch: vec![0; SCRATCH],

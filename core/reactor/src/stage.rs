@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::hash_map::RandomState,
     io::Write,
     net::TcpStream as Peer,
     rc::Rc,
@@ -133,7 +134,7 @@ impl Stage {
             Arc::new(Observer::default()),
             Arc::new(AtomicU64::new(1)),
             Arc::new(Traffic::new(1)),
-            Arc::from("here"),
+            RandomState::new(),
             now,
         );
         let listener = crate::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -444,22 +445,29 @@ fn a_play_that_was_given_up_ends_when_it_is_allowed() {
     assert_eq!(stage.orders("AnswerPlay"), Vec::<String>::new(), "nobody waits for it");
 }
 
+fn key(name: &str) -> StreamKey {
+    let name = StreamName::new("", name, &Limits::default()).unwrap();
+    StreamKey { application: "live".into(), name }
+}
+
 #[test]
 fn a_stream_that_would_come_from_itself_or_has_come_too_far_is_refused() {
     let hops = Limits::default().hops;
-    let elsewhere = |count: usize| (0..count).map(|number| format!("there/live/{number}"));
+    let elsewhere = |count: usize| (0..count).map(|number| number.to_string()).collect();
     let via = |marks: Vec<String>| marks.into_iter().fold(Via::default(), |via, mark| via.and(mark));
-    for (marks, refused) in [
-        (vec!["here/live/news".to_owned()], Some("has been here already")),
-        (vec!["there/live/a".to_owned(), "here/live/news".to_owned()], Some("has been here already")),
-        // Another stream of ours, and a stream of that name elsewhere.
-        (vec!["here/live/sport".to_owned(), "there/live/news".to_owned()], None),
-        (elsewhere(hops - 1).collect(), None),
-        (elsewhere(hops).collect(), None),
-        (elsewhere(hops + 1).collect(), Some("hops = 8")),
-    ] {
+    let cases: [(Vec<String>, Option<fn(&Stage) -> String>, Option<&str>); 6] = [
+        (vec![], Some(|stage| mine_of(stage, "news")), Some("has been here already")),
+        (elsewhere(1), Some(|stage| mine_of(stage, "news")), Some("has been here already")),
+        // Another stream of ours.
+        (elsewhere(1), Some(|stage| mine_of(stage, "sport")), None),
+        (elsewhere(hops - 1), None, None),
+        (elsewhere(hops), None, None),
+        (elsewhere(hops + 1), None, Some("hops = 8")),
+    ];
+    for (mut marks, ours, refused) in cases {
         let mut stage = Stage::new(Hooks::default(), |_| {});
         stage.connect(1);
+        marks.extend(ours.map(|ours| ours(&stage)));
         let (request, slot, name) = (RequestId(1), StreamSlot(1), "news".to_owned());
         let kind = PublishKind::Live;
         stage.connection.on_publish(request, slot, name, kind, via(marks), &mut stage.shared);
@@ -471,25 +479,34 @@ fn a_stream_that_would_come_from_itself_or_has_come_too_far_is_refused() {
     }
 }
 
+fn mine_of(stage: &Stage, name: &str) -> String {
+    stage.shared.mark(&key(name))
+}
+
 #[test]
-fn where_a_stream_has_been_goes_with_it() {
-    let mut stage = Stage::new(Hooks::default(), |_| {});
-    stage.connect(1);
-    let (name, kind) = ("news".to_owned(), PublishKind::Live);
-    let via = Via::default().and("there/live/news".to_owned());
-    stage.connection.on_publish(RequestId(1), StreamSlot(1), name, kind, via, &mut stage.shared);
-    let push = crtmp_media::Push {
-        ticket: 1,
-        local: "news".to_owned(),
-        name: "up".to_owned(),
-        kind,
-        via: Via::default(),
-        again: false,
-    };
-    stage.connection.on_order(Command::Push(Box::new(push)), &mut stage.shared);
-    let order = stage.orders("Push").pop().expect("the order");
-    let there = order.find("there/live/news").expect("where it came from");
-    assert!(order.find("here/live/news").is_some_and(|here| here > there), "{order}");
+fn where_a_stream_has_been_goes_with_it_without_a_name() {
+    for is_there in [true, false] {
+        let mut stage = Stage::new(Hooks::default(), |_| {});
+        stage.connect(1);
+        let (name, kind) = ("news".to_owned(), PublishKind::Live);
+        if is_there {
+            let via = Via::default().and("there".to_owned());
+            stage.connection.on_publish(RequestId(1), StreamSlot(1), name, kind, via, &mut stage.shared);
+        }
+        let push = crtmp_media::Push {
+            ticket: 1,
+            local: "news".to_owned(),
+            name: "up".to_owned(),
+            kind,
+            via: Via::default(),
+            again: false,
+        };
+        stage.connection.on_order(Command::Push(Box::new(push)), &mut stage.shared);
+        let order = stage.orders("Push").pop().expect("the order");
+        let here = order.find(&mine_of(&stage, "news")).expect("where it will have been");
+        assert_eq!(order.find("\"there\"").is_some_and(|there| there < here), is_there, "{order}");
+        assert!(!mine_of(&stage, "news").contains("news"));
+    }
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Played {
     pub(crate) name: String,
     /// The alias by which its peer knows it.
     pub(crate) alias: Option<String>,
+    /// The peer is a server of this family.
+    pub(crate) is_passed_on: bool,
     pub(crate) player: PlayerId,
     pub(crate) unique: u64,
     pub(crate) since: Instant,

@@ -27,6 +27,32 @@ pub(crate) fn unsent(socket: &TcpStream) -> io::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or_default())
 }
 
+/// How long ago the far end acknowledged anything last, be it only that it has no room (tcp(7), TCP_INFO).
+#[cfg(target_os = "linux")]
+pub(crate) fn unheard(socket: &TcpStream) -> io::Result<Duration> {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut size = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the call writes at most `size` bytes, which `info` has, all zero before; any bytes make a `tcp_info`. The
+    // descriptor is open as long as `socket` lives.
+    #[expect(unsafe_code, reason = "no library asks for this number")]
+    let (result, info) = unsafe {
+        let place = info.as_mut_ptr().cast();
+        let result =
+            libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut size);
+        (result, info.assume_init())
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::from_millis(info.tcpi_last_ack_recv.into()))
+}
+
+/// Other systems do not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unheard(_: &TcpStream) -> io::Result<Duration> {
+    Ok(Duration::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -48,6 +74,19 @@ mod tests {
         }
         let held = unsent(&TcpStream::from_std(socket)).unwrap();
         assert!(held > 0 && held <= written, "{held} of {written}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_has_acknowledged_is_heard_of() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = Std::connect(listener.local_addr().unwrap()).unwrap();
+        let (_peer, _) = listener.accept().unwrap();
+        socket.write_all(b"x").unwrap();
+        let socket = TcpStream::from_std(socket);
+        // As soon as what was sent is acknowledged.
+        while unsent(&socket).unwrap() > 0 {}
+        assert!(unheard(&socket).unwrap() < Duration::from_secs(5));
     }
 
     #[test]

@@ -452,7 +452,7 @@ impl Worker {
         options: outbound::SocketOptions,
         done: outbound::Done,
     ) {
-        let socket = match outbound::connect(address, options) {
+        let socket = match outbound::connect(address, options, &self.shared.limits) {
             Ok(socket) => socket,
             Err(error) => {
                 self.give_back();
@@ -632,7 +632,9 @@ impl Worker {
                         let code = "NetStream.Publish.BadName".to_owned();
                         connection.command(Command::StopPublish { slot, code, text: text.clone() }, shared);
                         // It may be dead, and then nobody else would notice for long.
-                        if connection.publishes.is_empty() && connection.plays.is_empty() {
+                        // One that the server made may have more to do, and its makers know.
+                        let idle = connection.publishes.is_empty() && connection.plays.is_empty();
+                        if idle && !connection.outbound {
                             connection.close(&text, shared);
                         }
                     }

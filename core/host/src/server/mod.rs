@@ -186,7 +186,6 @@ impl Server {
             log: environment.log.clone(),
             on_failure: environment.on_failure.clone(),
             observer: observe::observer(&events, &links),
-            instance: instance.clone(),
         })
         .map_err(system)?;
         let around = links::Surroundings {

@@ -23,7 +23,7 @@ impl ClientSession {
         self.core.count_command()?;
         match command.name.as_str() {
             "onStatus" => self.on_status(stream, command, cx)?,
-            ON_VIA => self.on_via(stream, command.args.first()),
+            ON_VIA => self.on_via(stream, command.args.first(), cx),
             // What servers tell whoever comes, and nobody has to answer.
             "onBWDone" | "onFCPublish" | "onFCUnpublish" | "onFCSubscribe" | "onFCUnsubscribe" => {}
             "_onbwcheck" | "_onbwdone" => {

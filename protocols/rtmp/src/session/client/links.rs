@@ -272,11 +272,17 @@ impl ClientSession {
     }
 
     /// A server of this family says where the stream has been that we play.
-    pub(super) fn on_via(&mut self, stream: u32, said: Option<&Value>) {
+    pub(super) fn on_via(&mut self, stream: u32, said: Option<&Value>, cx: &mut Cx<'_>) {
         let via = self.core.via(said);
-        if let Some(link) = self.links.on(stream) {
-            link.via = via;
+        let publishes =
+            self.core.slots.get(stream).is_some_and(|slot| slot.is_asked() || slot.is_publishing());
+        let Some(link) = self.links.on(stream) else { return };
+        if publishes && link.via != via {
+            // It may be a circle now: whoever wants it still asks anew, and it is looked at again.
+            let text = "The stream comes another way now.";
+            return self.end_link(stream, Status::new("NetStream.Play.Stop", text).into(), cx);
         }
+        link.via = via;
     }
 
     /// The server says that a message stream has come to its end.

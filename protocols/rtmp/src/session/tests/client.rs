@@ -411,8 +411,19 @@ fn servers_of_this_family_tell_each_other_where_a_stream_has_been() {
     server.writer.write(&mut bytes, &seen).unwrap();
     let mut env = Env { now, random: &mut |bytes| bytes.fill(4) };
     server.chain.on_data(&bytes, &mut env).unwrap();
-    let Some(Event::Publish { via, .. }) = server.chain.poll_event() else { panic!("no publish") };
+    let Some(Event::Publish { via, request, .. }) = server.chain.poll_event() else { panic!("no publish") };
     assert_eq!(via.marks(), ["them/live/far"]);
+    server.order(Order::AnswerPublish { request, answer: Answer::Accept });
+    server.events();
+    // The far end has it from somewhere else now, or from there again.
+    let says = |marks: &[&str]| {
+        let marks = Value::StrictArray(marks.iter().map(|mark| (*mark).into()).collect());
+        command(5, &Command::call("onVia", 0.0, Value::Null, vec![marks]))
+    };
+    server.say(&says(&["them/live/far"]));
+    assert_eq!(server.events(), [""; 0]);
+    server.say(&says(&["us/live/near", "them/live/far"]));
+    assert_eq!(server.events(), ["Unpublish 5"]);
 }
 
 #[test]
