@@ -272,7 +272,7 @@ fn what_is_cut_off_silently_is_noticed_within_ten_seconds() {
     wait_for("the origin", SOON, || origin.stdout().contains(" is ready (pid ").then_some(()));
     let _publisher =
         ffmpeg::publish_film(&format!("rtmp://127.0.0.1:{port}/live/one")).inside(&namespace).start();
-    let uri = format!("rtmp://{}:{port}/live/one", namespace.address());
+    let uri = format!("rtmp://{}:{port}/live/one", namespace.inner());
     let server = Server::start(&pulls(&format!("{{ uri = \"{uri}\" }}")));
     let mut session = Session::operator(&server);
     wait_for_status(&mut session, "pull", "one", "Streaming");

@@ -8,6 +8,8 @@
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`links`]: pulls and pushes between servers.
+//! * [`faults`], [`dead`]: far ends of pulls and pushes that flap, reset, lead in circles or to where they may not;
+//!   networks and name servers that do not answer.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
@@ -44,11 +46,13 @@ mod cluster;
 mod commands;
 mod containment;
 mod crowd;
+mod dead;
 mod edge;
 mod edge_lua;
 mod events;
 mod faces;
 mod factories;
+mod faults;
 mod hostile;
 mod library;
 mod limits;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -49,7 +49,12 @@ const SECRET: &str = "open-sesame-please";
 
 /// The block of an administrator with one port, for [`Session::operator`].
 pub fn administrator() -> String {
-    let acceptor = "{ ip = \"127.0.0.1\", port = 0, protocol = \"inboundJsonCli\" }";
+    administrator_at(Ipv4Addr::LOCALHOST)
+}
+
+/// [`administrator`] with its port on another address.
+pub fn administrator_at(ip: Ipv4Addr) -> String {
+    let acceptor = format!("{{ ip = \"{ip}\", port = 0, protocol = \"inboundJsonCli\" }}");
     format!("{{ name = \"admin\", secret = {SECRET:?}, acceptors = {{ {acceptor} }} }}")
 }
 

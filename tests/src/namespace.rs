@@ -1,6 +1,8 @@
 //! A network of its own for a client, joined to the machine by a cable that can be cut silently.
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Launch;
@@ -10,6 +12,7 @@ use crate::Launch;
 pub struct Namespace {
     name: String,
     host: Ipv4Addr,
+    inner: Ipv4Addr,
 }
 
 impl Namespace {
@@ -31,7 +34,7 @@ impl Namespace {
             eprintln!("skipped: this machine makes no network namespaces");
             return None;
         }
-        let namespace = Self { name, host };
+        let namespace = Self { name, host, inner };
         let name = &namespace.name;
         let made = [
             format!("link add {outside} type veth peer name {inside} netns {name}"),
@@ -58,9 +61,14 @@ impl Namespace {
         self.host
     }
 
-    /// The address of its own end of the cable, at which servers inside can be reached.
-    pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.host) + 1)
+    /// The address of its own end of the cable.
+    pub fn inner(&self) -> Ipv4Addr {
+        self.inner
+    }
+
+    /// What starts a program inside: the words before its own.
+    pub fn words(&self) -> String {
+        format!("ip netns exec {}", self.name)
     }
 
     /// Loses every packet from now on, in both directions, without telling anybody.
@@ -70,8 +78,57 @@ impl Namespace {
     /// If iptables refuses.
     pub fn cut(&self) {
         for chain in ["INPUT", "OUTPUT"] {
-            Launch::new("iptables").inside(self).args(&format!("-I {chain} -j DROP")).run().success();
+            self.iptables(&format!("-I {chain} -j DROP"));
         }
+    }
+
+    /// [`cut`](Self::cut) of the cable alone: those inside still reach each other.
+    ///
+    /// # Panics
+    ///
+    /// If iptables refuses.
+    pub fn cut_cable(&self) {
+        self.iptables("-I INPUT ! -i lo -j DROP");
+        self.iptables("-I OUTPUT ! -o lo -j DROP");
+    }
+
+    /// Loses nothing any more.
+    ///
+    /// # Panics
+    ///
+    /// If iptables refuses.
+    pub fn mend(&self) {
+        self.iptables("-F");
+    }
+
+    /// Has nobody answer from inside to whom a packet goes that is sent to `network`, nor tell that nobody does.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn swallow(&self, network: &str) {
+        self.iptables(&format!("-I OUTPUT -d {network} -j DROP"));
+        let way = format!("-n {} route add {network} via {}", self.name, self.host);
+        Launch::new("ip").args(&way).run().success();
+    }
+
+    /// Asks this server for the addresses of names inside, for programs that are started from now on.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses.
+    pub fn name_server(&self, address: Ipv4Addr) {
+        fs::create_dir_all(self.folder()).expect("a folder for the settings of the namespace");
+        fs::write(self.folder().join("resolv.conf"), format!("nameserver {address}\n"))
+            .expect("a file for the settings of the namespace");
+    }
+
+    fn iptables(&self, arguments: &str) {
+        Launch::new("iptables").inside(self).args(arguments).run().success();
+    }
+
+    fn folder(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
     }
 }
 
@@ -79,6 +136,7 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // The cable goes with it.
         ip(&format!("netns delete {}", self.name));
+        let _ = fs::remove_dir_all(self.folder());
     }
 }
 
