@@ -331,6 +331,9 @@ impl Connection {
                 self.state = State::Gone
             }
             State::Open => {
+                if shared.stood_still && self.stalled_since.is_some() {
+                    self.stalled_since = Some(shared.now);
+                }
                 if self.is_stalled_for(shared.limits.player_cut.get(), shared.now) {
                     shared.counters.players_cut += u64::from(!self.plays.is_empty());
                     let rule = "the peer has taken no byte for longer than playerCut";
@@ -347,7 +350,7 @@ impl Connection {
                 if self.look_at_streams.is_some_and(|at| at <= shared.now) {
                     self.look_at_streams(shared);
                 }
-                let unread = !self.questions.has_credit();
+                let unread = !self.questions.has_credit() || shared.stood_still;
                 self.with_chain(shared, |chain, env| {
                     chain.set_unread(unread);
                     chain.on_timeout(env)

@@ -26,6 +26,8 @@ pub(crate) const SCRATCH: usize = 128 * 1024;
 /// Everything of a worker but its connections.
 pub(crate) struct Shared {
     pub(crate) now: Instant,
+    /// The worker has stood still, so that in this turn nobody's silence says anything.
+    pub(crate) stood_still: bool,
     pub(crate) relay: Relay,
     pub(crate) routing: Arc<Routing>,
     pub(crate) limits: Arc<Limits>,
@@ -65,6 +67,7 @@ impl Shared {
     ) -> Self {
         Self {
             now,
+            stood_still: false,
             relay,
             routing,
             limits,

@@ -523,3 +523,19 @@ fn nobody_is_asked_about_what_the_server_fetches_and_brings() {
     stage.give_up(1);
     assert_eq!(stage.told(), ["unpublished news"]);
 }
+
+#[test]
+fn who_could_not_be_served_while_the_worker_stood_still_is_not_cut() {
+    let cut = Limits::default().player_cut.get();
+    for (stood_still, stalled, stays) in
+        [(true, cut, true), (false, cut, false), (false, cut - Duration::from_millis(1), true)]
+    {
+        let mut stage = Stage::new(Hooks::default(), |_| {});
+        stage.connect(1);
+        stage.connection.stalled_since = Some(stage.shared.now);
+        stage.shared.now += stalled;
+        stage.shared.stood_still = stood_still;
+        stage.connection.on_timeout(&mut stage.shared);
+        assert_eq!(stage.connection.state == State::Open, stays, "{stood_still} {stalled:?}");
+    }
+}

@@ -45,6 +45,9 @@ const LISTENER: usize = 1;
 /// Connections that one listener may accept in one turn.
 const ACCEPTS_PER_TURN: usize = 256;
 
+/// A timer that is so late was not waited for: the worker has not run meanwhile.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// How long a listener rests when the system has no descriptors or memory for another connection.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -129,10 +132,14 @@ impl Worker {
         loop {
             let timeout = self.timeout(Instant::now());
             match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+                // As after SIGCONT. What has come is read before anybody is told that it comes too late.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+                Ok(()) => {}
             }
             self.shared.now = Instant::now();
+            let late = self.timers.next().map(|at| self.shared.now.saturating_duration_since(at));
+            self.shared.stood_still = late.is_some_and(|late| late >= STOOD_STILL);
             self.shared.counters.turns += 1;
             self.read_pass(&events);
             self.time_pass();
