@@ -17,15 +17,21 @@ use crtmp_reactor::SocketOptions;
 use super::{
     definition::{Definition, Direction},
     link::{Link, Phase, REDIRECTS, State, View},
-    said::{connect_object, failure, redirect},
+    said::{connect_object, failure, is_about_the_name, redirect},
     uri::Target,
 };
-use crate::{outbound::Origin, secrets::MASK};
+use crate::{
+    outbound::Origin,
+    secrets::{MASK, mask_text},
+};
 
 /// Lines about links within [`LOG_PERIOD`]; more are only counted.
 const LOG_LINES: u32 = 20;
 
 const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// How soon after a stream was asked for the end of its connection may come from that.
+const ASKED: Duration = Duration::from_secs(2);
 
 /// How long the end of a stream waits for that of its connection: that says why.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -272,10 +278,18 @@ impl Core {
         if found.links.is_empty() {
             return self.abandon(peer);
         }
-        // One that is asked for ends when it is there: its ticket says so.
-        if let (Phase::Running(stream, _), Stage::Up(connection)) = (phase, &found.stage) {
-            let (connection, publishes) = (*connection, direction == Direction::Pull);
-            self.actions.push(Action::End { connection, stream, publishes });
+        let Stage::Up(connection) = found.stage else { return };
+        match phase {
+            Phase::Running(stream, _) => {
+                let publishes = direction == Direction::Pull;
+                self.actions.push(Action::End { connection, stream, publishes });
+            }
+            // It may wait for its stream for ever. One that is there by now ends all the same: its ticket says so.
+            Phase::Ordered(ticket) => {
+                let order = Command::Withdraw { ticket };
+                self.actions.push(Action::Order { peer, connection, order });
+            }
+            Phase::Joining | Phase::Ending { .. } => {}
         }
     }
 
@@ -456,6 +470,7 @@ impl Core {
         };
         if let Some(link) = self.links.get_mut(&id) {
             link.state = State::On { peer, phase: Phase::Ordered(ticket) };
+            link.asked = Some(self.now);
             link.connected(connection, address);
             self.changed.insert(id);
         }
@@ -527,7 +542,8 @@ impl Core {
         let Err(why) = self.follow(id, redirect(args).as_deref()) else { return };
         let verb = if direction == Direction::Pull { "play" } else { "publish" };
         let cause = failure(verb, outcome, args) + why;
-        if let Some(link) = self.links.get_mut(&id).filter(|link| is_shared && !link.alone) {
+        let may_crowd = is_shared && !is_about_the_name(args);
+        if let Some(link) = self.links.get_mut(&id).filter(|link| may_crowd && !link.alone) {
             // Many servers have one stream for a connection: it gets one of its own, at once.
             link.alone = true;
             return self.begin(id);
@@ -588,15 +604,19 @@ impl Core {
         let ids = self.drop_peer(peer);
         // Where it broke when one more stream was asked for, that may be why.
         let asked = |id: &u64| {
-            let state = self.links.get(id).map(|link| link.state);
-            matches!(state, Some(State::On { phase: Phase::Ordered(_), .. }))
+            self.links.get(id).is_some_and(|link| {
+                let at =
+                    link.asked.filter(|_| matches!(link.state, State::On { phase: Phase::Ordered(_), .. }));
+                at.is_some_and(|at| self.now.saturating_duration_since(at) < ASKED)
+            })
         };
         let crowded = ids.len() > 1 && ids.iter().any(asked);
+        let reason = &mask_text(reason);
         for id in ids {
+            self.fail(id, reason);
             if let Some(link) = self.links.get_mut(&id) {
                 link.alone |= crowded;
             }
-            self.fail(id, reason);
         }
     }
 
@@ -614,6 +634,10 @@ impl Core {
             self.timers.remove(&(at, id));
         }
         self.changed.insert(id);
+        if !link.has_run() {
+            // To be alone has not helped.
+            link.alone = false;
+        }
         let definition = link.definition.clone();
         let is_over = definition.direction == Direction::Push && !is_live(&self.live, &definition);
         if is_over && definition.keep_alive {

@@ -108,11 +108,15 @@ pub(super) struct Link {
     pub(super) state: State,
     /// Which of its addresses the next attempt takes.
     next: usize,
+    /// How many attempts have failed.
+    tried: usize,
     /// Where it has been sent instead.
     pub(super) redirect: Option<Target>,
     pub(super) hops: u8,
     /// It did not get along with others on one connection.
     pub(super) alone: bool,
+    /// When its stream was asked for last.
+    pub(super) asked: Option<Instant>,
     back_off: Option<Duration>,
     /// Until when media went, where the stream has not ended here since.
     ran: Option<Instant>,
@@ -171,9 +175,11 @@ impl Link {
             definition,
             state: State::Waiting,
             next: 0,
+            tried: 0,
             redirect: None,
             hops: 0,
             alone: false,
+            asked: None,
             back_off: None,
             ran: None,
             logged: None,
@@ -220,10 +226,17 @@ impl Link {
         self.ran.is_some_and(|ran| now.saturating_duration_since(ran) < GOES_ON)
     }
 
+    /// Whether media go on it, or went until a moment ago.
+    pub(super) fn has_run(&self) -> bool {
+        matches!(self.state, State::On { phase: Phase::Running(..) | Phase::Ending { .. }, .. })
+    }
+
     /// It waits for its stream.
     pub(super) fn wait(&mut self, now: Instant, unix: u64) {
         self.note_health(now);
         self.state = State::Waiting;
+        self.redirect = None;
+        self.hops = 0;
         self.ran = None;
         self.show(Code::WaitingForStream, unix);
     }
@@ -231,7 +244,8 @@ impl Link {
     /// It has failed. Returns when to try again; none: never.
     pub(super) fn fail(&mut self, cause: &str, now: Instant, unix: u64, random: u32) -> Option<Instant> {
         self.note_health(now);
-        if matches!(self.state, State::On { phase: Phase::Running(..) | Phase::Ending { .. }, .. }) {
+        let has_run = self.has_run();
+        if has_run {
             self.ran = Some(now);
         }
         self.redirect = None;
@@ -239,7 +253,9 @@ impl Link {
         self.next = self.next.wrapping_add(1);
         self.view.failures += 1;
         self.view.cause = Some(cut(cause));
-        if !self.definition.keep_alive {
+        self.tried = self.tried.saturating_add(1);
+        // Who is not kept alive has a turn at each of its addresses all the same, until one of them serves it.
+        if !self.definition.keep_alive && (has_run || self.tried >= self.definition.targets.len()) {
             self.state = State::Ended;
             self.show(Code::Ended, unix);
             return None;
@@ -367,6 +383,28 @@ mod tests {
         let view = link.view();
         assert_eq!((view.current.code, view.cause.as_deref()), (Code::Ended, Some("no route")));
         assert_eq!((view.current.since, view.failures), (7, 1));
+    }
+
+    #[test]
+    fn who_is_not_kept_alive_has_a_turn_at_each_address_until_one_has_served_it() {
+        let uris = json!(["rtmp://a/b/c", "rtmp://d/e/f", "rtmp://g/h/i"]);
+        let several = || link(json!({ "uri": uris, "localStreamName": "x", "keepAlive": false }));
+        let now = Instant::now();
+        let mut link = several();
+        assert_eq!([(); 3].map(|()| link.fail("x", now, 0, 0).is_some()), [true, true, false]);
+        let mut link = several();
+        assert!(link.fail("x", now, 0, 0).is_some());
+        link.run(1, 1, now, 0);
+        assert_eq!(link.fail("x", now, 0, 0), None);
+    }
+
+    #[test]
+    fn who_waits_for_its_stream_begins_where_it_is_configured() {
+        let mut link = link(json!({ "uri": "rtmp://h/a/b" }));
+        link.redirect = link.target().unwrap().redirected("rtmp://other/live").ok();
+        link.hops = REDIRECTS;
+        link.wait(Instant::now(), 0);
+        assert_eq!((link.target().unwrap().uri.host.as_str(), link.hops), ("h", 0));
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub(super) fn redirect(args: &[Value]) -> Option<String> {
     args.iter().rev().find_map(of)
 }
 
+/// Whether a refusal is about the stream itself, whoever else is on the connection.
+pub(super) fn is_about_the_name(args: &[Value]) -> bool {
+    let codes = args.iter().filter_map(|info| info.get("code").and_then(Value::as_str));
+    codes
+        .into_iter()
+        .any(|code| matches!(code, "NetStream.Play.StreamNotFound" | "NetStream.Publish.BadName"))
+}
+
 /// Why an order was in vain, in words.
 pub(super) fn failure(what: &str, outcome: CallOutcome, args: &[Value]) -> String {
     match outcome {

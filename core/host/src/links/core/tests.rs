@@ -333,12 +333,18 @@ fn who_is_refused_beside_others_gets_a_connection_of_its_own_at_once() {
         (stage.code(1), stage.code(2), stage.view(2).failures),
         (Code::Streaming, Code::Connecting, 0)
     );
-    // There it fails like everybody.
+    // What works there stays there.
     let order = ticket(&stage.let_in(alone, 6));
+    stage.accept(order, 1);
+    stage.tell(Input::Closed { connection: 6, reason: "reset".to_owned() });
+    let alone = found(&stage.wait(1.3));
+    // What fails there too does not need it.
+    stage.tell(Input::Found(alone, Err("x".to_owned())));
+    assert_eq!((stage.code(2), stage.view(2).failures), (Code::Failed, 2));
+    let order = ticket(&stage.wait(2.6));
+    // A stream that is not there is not there on a connection of its own either.
     stage.error(order, refusal("NetStream.Play.StreamNotFound"));
-    assert_eq!((stage.code(2), stage.view(2).failures), (Code::Failed, 1));
-    // And stays there.
-    assert_ne!(found(&stage.wait(1.3)), peer);
+    assert_eq!((stage.code(2), stage.view(2).failures), (Code::Failed, 3));
 
     // A server that ends everything when it is asked for a second stream.
     let mut stage = self::stage();
@@ -349,6 +355,21 @@ fn who_is_refused_beside_others_gets_a_connection_of_its_own_at_once() {
     stage.tell(Input::Closed { connection: 5, reason: "reset".to_owned() });
     let finds = stage.wait(1.3).iter().filter(|action| matches!(action, Action::Find { .. })).count();
     assert_eq!(finds, 2, "each has its own now");
+
+    // One that waits for its stream has been asked for long ago: the end has other reasons.
+    for (seconds, alone) in [(1.99, true), (2.0, false), (2.01, false)] {
+        let mut stage = self::stage();
+        let peer = found(&stage.add(1, pull("rtmp://h/app/a")));
+        stage.add(2, pull("rtmp://h/app/b"));
+        let orders = tickets(&stage.let_in(peer, 5));
+        stage.accept(orders[0], 1);
+        stage.wait(seconds);
+        let reason = "gone: rtmp://u:hidden@h/app".to_owned();
+        stage.tell(Input::Closed { connection: 5, reason });
+        assert!(stage.cause(1).starts_with("gone: ") && !stage.cause(1).contains("hidden"));
+        let finds = stage.wait(1.3).iter().filter(|action| matches!(action, Action::Find { .. })).count();
+        assert_eq!(finds == 2, alone, "{seconds}");
+    }
 }
 
 #[test]
@@ -365,6 +386,8 @@ fn a_push_that_breaks_goes_on_where_it_was_unless_its_stream_has_ended() {
         let (ticket, again) = order(&stage.let_in(peer, 5));
         assert!(!again, "the first time");
         stage.accept(ticket, 1);
+        // The end of a connection is first that of its streams.
+        stage.tell(Input::Unplayed { connection: 5, stream: 1 });
         stage.tell(Input::Closed { connection: 5, reason: "reset".to_owned() });
         let peer = found(&stage.wait(seconds));
         assert_eq!(order(&stage.let_in(peer, 6)).1, goes_on, "{seconds}");
@@ -513,7 +536,12 @@ fn removal_leaves_nothing_at_any_stage() {
     let peer = found(&stage.add(1, pull("rtmp://a/app/cam")));
     stage.add(2, pull("rtmp://a/app/other"));
     let orders = tickets(&stage.let_in(peer, 6));
-    stage.tell(Input::Remove(1));
+    let actions = stage.tell(Input::Remove(1));
+    let [Action::Order { connection: 6, order: Command::Withdraw { ticket }, .. }] = &actions[..] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(*ticket, orders[0]);
+    // It may have been there before that was heard.
     let actions = stage.accept(orders[0], 4);
     assert!(
         matches!(actions[..], [Action::End { connection: 6, stream: 4, publishes: true }]),
@@ -634,6 +662,7 @@ fn any_order_of_news_leaves_the_books_in_order() {
                         connection += 1;
                         stage.tell(Input::Made(peer, Ok(connection)))
                     }
+                    Action::Order { order: Command::Withdraw { .. }, .. } => Vec::new(),
                     Action::Order { order, .. } => {
                         let ticket = order.ticket().unwrap();
                         match next(5) {
