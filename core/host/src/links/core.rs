@@ -57,6 +57,8 @@ pub(super) enum Input {
     Unpublished { connection: u64, stream: u32 },
     /// A play by a connection has ended: something pushed.
     Unplayed { connection: u64, stream: u32 },
+    /// Where connections may go has changed.
+    Policy,
     /// A connection has ended.
     Closed { connection: u64, reason: String },
 }
@@ -231,6 +233,8 @@ impl Core {
             Input::Unplayed { connection, stream } => {
                 self.on_stream_end(connection, stream, Direction::Push);
             }
+            // Who joins a connection does not ask whether it may be made.
+            Input::Policy => self.shared.clear(),
             Input::Closed { connection, reason } => self.on_closed(connection, &reason),
         }
     }

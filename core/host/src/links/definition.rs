@@ -235,8 +235,16 @@ impl Definition {
 
     /// Whether it would do what another one does already.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let same = |one: &Self| (one.direction, one.application.clone(), one.local.clone());
-        same(self) == same(other) && self.targets == other.targets
+        // Who says who it is at the same place is no other.
+        let places = |one: &Self| {
+            let place =
+                |target: &Target| (target.uri.host_and_port(), target.app.clone(), target.stream.clone());
+            one.targets.iter().map(place).collect::<Vec<_>>()
+        };
+        self.direction == other.direction
+            && self.local == other.local
+            && self.application == other.application
+            && places(self) == places(other)
     }
 
     /// Addresses that need no look-up, with those that say so: they can be judged at once.

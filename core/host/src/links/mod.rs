@@ -110,6 +110,11 @@ impl Links {
         self.post(Message::Input(Input::Stream { application, name, publish, live }));
     }
 
+    /// `outboundPolicy` is another one: no link joins a connection that was made before.
+    pub(crate) fn policy_changed(&self) {
+        self.post(Message::Input(Input::Policy));
+    }
+
     /// Ends the thread. Connections are the workers' to end.
     pub(crate) fn stop(&self) {
         self.post(Message::Stop);
@@ -123,6 +128,11 @@ impl Links {
         entry.insert("applicationName".to_owned(), definition.application.clone().into());
         describe(view.as_ref(), now, &mut entry);
         Value::Object(entry)
+    }
+
+    /// Whether a link has ended for good.
+    pub(crate) fn has_ended(&self, id: u64) -> bool {
+        lock(&self.views).get(&id).is_some_and(|view| view.current.code == link::Code::Ended)
     }
 
     /// Which link runs on which message stream of which connection.

@@ -21,6 +21,8 @@ pub enum Order {
     Command(Job),
     /// A worker's report.
     Report(Box<WorkerReport>),
+    /// An application has ended or is disabled.
+    ApplicationEnded,
     /// A run of a launched process has ended.
     ProcessEnded {
         /// The number of the process.
@@ -121,6 +123,8 @@ impl Server {
                 self.gather();
             }
             Order::Command(job) => self.run(job, &[], &mut wishes),
+            // What it has asked for ends with it.
+            Order::ApplicationEnded => self.resume_links(),
             Order::ProcessEnded { id, run } => self.process_ended(id, run),
             Order::Report(report) => {
                 // One that comes after its time was given up must not stand for that of another worker.

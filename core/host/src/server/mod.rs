@@ -381,6 +381,7 @@ impl Server {
             .map_err(|failure| error(failure.to_string()))?;
         self.instances += 1;
         let ground = Ground {
+            post: self.environment.post.clone(),
             workers: self.workers.clone(),
             control: self.control.clone(),
             outbound: self.outbound.clone(),

@@ -310,6 +310,7 @@ impl Server {
         self.configure_processes(allowed);
         if diff.outbound_policy {
             self.outbound.policy.set(self.configuration.outbound_policy.clone());
+            self.links.policy_changed();
         }
 
         let other_secret = |name: &&String| secret_of(&old, name) != secret_of(&self.configuration, name);

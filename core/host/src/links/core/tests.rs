@@ -608,6 +608,20 @@ fn a_stream_that_ends_with_its_connection_says_why() {
     found(&stage.wait(0.6));
 }
 
+#[test]
+fn nobody_joins_a_connection_that_another_policy_has_let_through() {
+    let mut stage = stage();
+    stage.running(1, 5);
+    assert_eq!(tickets(&stage.add(2, pull("rtmp://h/app/b"))).len(), 1);
+    assert!(stage.tell(Input::Policy).is_empty(), "what is there stays");
+    let peer = found(&stage.add(3, pull("rtmp://h/app/c")));
+    assert!(stage.add(4, pull("rtmp://h/app/d")).is_empty(), "that one has been asked about");
+    stage.tell(Input::Found(peer, Err("not there".to_owned())));
+    assert_eq!((stage.code(1), stage.code(3), stage.code(4)), (Code::Streaming, Code::Failed, Code::Failed));
+    (1..5).for_each(|id| drop(stage.tell(Input::Remove(id))));
+    stage.assert_empty();
+}
+
 /// Whatever far ends do, in whatever order: no panic, no attempt too many, nothing left when all is removed.
 #[test]
 fn any_order_of_news_leaves_the_books_in_order() {
@@ -624,6 +638,7 @@ fn any_order_of_news_leaves_the_books_in_order() {
         let (mut open, mut connection) = (Vec::new(), 100);
         for _ in 0..400 {
             let actions = match next(10) {
+                9 if next(8) == 0 => stage.tell(Input::Policy),
                 0 => {
                     let (id, host) = (next(12), next(3));
                     if stage.core.links.contains_key(&id) {

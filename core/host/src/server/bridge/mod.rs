@@ -44,6 +44,7 @@ use crate::{
     config::{self, Application},
     outbound::Outbound,
     plugins::Library,
+    server::Post,
 };
 
 /// An application that runs.
@@ -107,6 +108,8 @@ impl Running {
 /// What applications need of the server.
 #[derive(Clone)]
 pub(super) struct Ground {
+    /// The way to the server's thread.
+    pub(super) post: Post,
     pub(super) workers: Workers,
     pub(super) control: Control,
     pub(super) outbound: Outbound,

@@ -23,6 +23,7 @@ use crate::{
     chains::layer_keys,
     commands::{Call, Caller, Reply, fail},
     outbound::{LOOK_UP_TIMEOUT, Origin},
+    server::Order,
 };
 
 /// What may wait for an application to run, before it can ask for one more connection.
@@ -148,6 +149,7 @@ impl Reach {
             ended: Box::new(move || {
                 ended.refuse_all();
                 ended.end_sources(None);
+                (ended.0.ground.post)(Order::ApplicationEnded);
             }),
         }
     }

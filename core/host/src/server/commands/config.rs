@@ -125,15 +125,13 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         }
         _ => return Err("one of `id` and `groupName` must be given".to_owned()),
     };
-    for (_, entry) in &gone {
+    for (id, entry) in &gone {
         match entry.kind {
             kept::LIMITS => limits::lift(server, &entry.value),
             kept::INGEST_POINTS => ingest::forget(server, &entry.value),
+            kept::PULL | kept::PUSH => server.drop_link(*id),
             _ => {}
         }
-    }
-    if gone.iter().any(|(_, entry)| matches!(entry.kind, kept::PULL | kept::PUSH)) {
-        server.resume_links();
     }
     slog::info!(server.environment.log, "configurations are removed by command";
         "count" => gone.len() + passing.len() + processes.len(), "caller" => %run.caller);

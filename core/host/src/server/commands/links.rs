@@ -9,18 +9,21 @@ use std::{
 use crtmp_media::StreamSlot;
 use crtmp_plugin::Rights;
 use crtmp_relay::ConnectionId;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Builtin, Outcome, Run, Server, kept};
 use crate::{
+    apps::Health,
     commands::{Access, Kind, Param, Spec},
     config::Application,
     links::{Definition, Direction},
     outbound::Origin,
+    secrets::mask,
 };
 
 const APPLICATION: &str = "application";
 const KEPT: &str = "kept";
+const PUBLIC_ONLY: &str = "publicOnly";
 
 /// Members of what is kept beside the settings.
 const OWNER: &str = "applicationName";
@@ -37,6 +40,9 @@ pub(super) struct Link {
     /// Its application is there.
     started: bool,
 }
+
+/// Why kept pulls and pushes cannot be read, by their numbers.
+pub(super) type Broken = BTreeMap<u64, String>;
 
 /// What a pull or push is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +74,15 @@ pub(super) fn commands() -> Vec<Builtin> {
         "true",
         "whether it stays when the application is replaced that asks for it, and is kept over a restart",
     );
+    let public_only = Param::optional(
+        PUBLIC_ONLY,
+        Kind::Flag,
+        "false",
+        "true: nowhere that `outboundPolicy` does not let requests go, for an address that somebody else has chosen; \
+         what a session asks for never goes anywhere else",
+    );
     let common = [
+        public_only,
         text("tcUrl", "said when connecting; without it, the address without stream, user and password"),
         text("swfUrl", "said when connecting"),
         text("pageUrl", "said when connecting"),
@@ -196,13 +210,15 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     let mut given = run.params.map().clone();
     given.remove(APPLICATION);
     given.remove(KEPT);
+    given.remove(PUBLIC_ONLY);
     if let Some(uri) = given.get_mut("uri")
         && let [one] = uri.as_array().map(Vec::as_slice).unwrap_or_default()
     {
         *uri = one.clone();
     }
-    // What an application of the operator's asks for itself goes where it goes anyway.
-    let origin = if run.caller.session.is_none() { Origin::Configuration } else { Origin::Request };
+    // What an application of the operator's asks for itself goes where it goes anyway, unless it says otherwise.
+    let is_own = run.caller.session.is_none() && !run.params.flag(PUBLIC_ONLY);
+    let origin = if is_own { Origin::Configuration } else { Origin::Request };
     let definition = Definition::read(direction, &application, origin, &given, &server.limits)
         .map_err(|wrong| wrong.to_string())?;
     let policy = &server.outbound.policy;
@@ -212,33 +228,24 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     for address in definition.literal_addresses() {
         policy.admit(origin, vec![address]).map_err(|refused| refused.to_string())?;
     }
-    if let Some((id, _)) = server.state.links.iter().find(|(_, other)| other.definition.is_like(&definition))
-    {
-        return Err(format!(
-            "there is such a {} already, of the same stream and address: configId {id}",
-            direction.name()
-        ));
-    }
-    let most = server.limits.links;
-    if server.state.links.len() >= most {
-        return Err(format!("there are {most} pulls and pushes already (limits.links)"));
-    }
+    server.make_room(&definition)?;
     let local = definition.local.clone();
     let place = definition.place();
-    let id = if !run.params.flag(KEPT) {
-        let id = server.state.kept.next_id();
-        let held = Held::By(run.caller.instance);
-        server.state.links.insert(id, Link { definition: Arc::new(definition), held, started: false });
-        id
+    let (id, held) = if !run.params.flag(KEPT) {
+        let instance = run.caller.instance;
+        if !server.instances().any(|other| other == instance) {
+            return Err("the application that asks for it has ended".to_owned());
+        }
+        (server.state.kept.next_id(), Held::By(instance))
     } else {
         let mut value = definition.settings().clone();
         value.insert(OWNER.to_owned(), application.into());
         value.insert(ORIGIN.to_owned(), origin_name(origin).into());
-        server.state.kept.add(kind(direction), Value::Object(value))?
+        (server.state.kept.add(kind(direction), Value::Object(value))?, Held::Kept)
     };
     slog::info!(server.environment.log, "a {} of {:?} is set up by command", direction.name(), local;
         "uri" => place, "configId" => id, "caller" => %run.caller);
-    server.resume_links();
+    server.insert_link(id, definition, held);
     // Whoever sets it up knows its names.
     Ok(server.link_entry(id, Rights::All).unwrap_or_default())
 }
@@ -279,8 +286,7 @@ impl Server {
     /// have not changed are not touched.
     pub(in crate::server) fn resume_links(&mut self) {
         let mut wanted = self.configured_links();
-        let instances: HashSet<u64> =
-            self.applications.values().chain(&self.retired).map(|running| running.id).collect();
+        let instances: HashSet<u64> = self.instances().collect();
         let mut known = std::mem::take(&mut self.state.links);
         known.retain(|id, link| {
             let stays = match link.held {
@@ -303,8 +309,10 @@ impl Server {
                 Link { definition: Arc::new(definition), held: Held::Configured, started: false },
             );
         }
+        let mut broken = Vec::new();
         for (id, entry) in self.state.kept.entries() {
-            if known.contains_key(&id) {
+            // What was broken is: what it was read with changes with a restart only.
+            if known.contains_key(&id) || self.state.broken_links.contains_key(&id) {
                 continue;
             }
             match read_kept(entry, &self.limits) {
@@ -313,10 +321,14 @@ impl Server {
                     let definition = Arc::new(definition);
                     known.insert(id, Link { definition, held: Held::Kept, started: false });
                 }
-                Err(text) => slog::error!(self.environment.log,
-                    "a pull or push of the stateFile is left out: {text}"; "configId" => id),
+                Err(text) => {
+                    slog::error!(self.environment.log,
+                        "a pull or push of the stateFile is left out: {text}"; "configId" => id);
+                    broken.push((id, text));
+                }
             }
         }
+        self.state.broken_links.extend(broken);
         let running: HashSet<&String> = self.applications.keys().collect();
         for (id, link) in &mut known {
             let runs = running.contains(&link.definition.application);
@@ -330,18 +342,96 @@ impl Server {
         self.state.links = known;
     }
 
+    /// The instances of applications that do anything any more.
+    fn instances(&self) -> impl Iterator<Item = u64> {
+        let all = self.applications.values().chain(&self.retired);
+        all.filter(|running| running.handle.health() != Health::Disabled).map(|running| running.id)
+    }
+
+    /// Begins one.
+    fn insert_link(&mut self, id: u64, definition: Definition, held: Held) {
+        let definition = Arc::new(definition);
+        let started = self.applications.contains_key(&definition.application);
+        if started {
+            self.links.add(id, definition.clone());
+        }
+        self.state.links.insert(id, Link { definition, held, started });
+    }
+
+    /// Ends one, where there is one of this number, but for what is kept of it.
+    pub(super) fn drop_link(&mut self, id: u64) {
+        self.state.broken_links.remove(&id);
+        if self.state.links.remove(&id).is_some_and(|link| link.started) {
+            self.links.remove(id);
+        }
+    }
+
+    /// Has room for one more: what has ended for good makes way.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room, or another one does the same.
+    fn make_room(&mut self, definition: &Definition) -> Result<(), String> {
+        let like = self.state.links.iter().filter(|(_, link)| link.definition.is_like(definition));
+        let like: Vec<(u64, Held)> = like.map(|(id, link)| (*id, link.held)).collect();
+        if let Some((id, _)) = like.iter().find(|(id, _)| !self.links.has_ended(*id)) {
+            let what = definition.direction.name();
+            return Err(format!(
+                "there is such a {what} already, of the same stream and address: configId {id}"
+            ));
+        }
+        for (id, held) in like {
+            match held {
+                // It comes again with the next start.
+                Held::Configured => continue,
+                Held::Kept => drop(self.state.kept.remove(id)?),
+                Held::By(_) => {}
+            }
+            self.drop_link(id);
+        }
+        let most = self.limits.links;
+        if self.state.links.len() >= most {
+            let passing = self.state.links.iter().filter(|(_, link)| matches!(link.held, Held::By(_)));
+            let over: Vec<u64> = passing.map(|(id, _)| *id).filter(|id| self.links.has_ended(*id)).collect();
+            over.into_iter().for_each(|id| self.drop_link(id));
+        }
+        if self.state.links.len() >= most {
+            return Err(format!("there are {most} pulls and pushes already (limits.links)"));
+        }
+        Ok(())
+    }
+
     /// What is known of each pull or push, as `listConfig` shows it.
     pub(super) fn link_entries(&self, group: &str, rights: Rights) -> Vec<Value> {
         let now = Instant::now();
         let of_group = self.state.links.iter().filter(|(_, link)| kind(link.definition.direction) == group);
-        of_group.map(|(id, link)| self.show_link(*id, link, rights, now)).collect()
+        let entries = of_group.map(|(id, link)| self.show_link(*id, link, rights, now));
+        let broken = self.state.broken_links.keys().filter_map(|id| self.show_broken(*id));
+        entries.chain(broken.filter_map(|(of, entry)| (of == group).then_some(entry))).collect()
+    }
+
+    /// What there is to say of a kept one that cannot be read, with its group.
+    fn show_broken(&self, id: u64) -> Option<(&'static str, Value)> {
+        let (text, entry) = (self.state.broken_links.get(&id)?, self.state.kept.get(id)?);
+        let mut shown = json!({
+            "configId": id,
+            OWNER: entry.value.get(OWNER),
+            "localStreamName": entry.value.get("localStreamName"),
+            "fromConfiguration": false,
+            "kept": true,
+            "cause": format!("it cannot be read: {text}"),
+        });
+        mask(&mut shown);
+        Some((entry.kind, shown))
     }
 
     /// What is known of one.
     pub(super) fn link_entry(&self, id: u64, rights: Rights) -> Option<Value> {
-        let link = self.state.links.get(&id)?;
-        let mut entry = self.show_link(id, link, rights, Instant::now());
-        entry["groupName"] = kind(link.definition.direction).into();
+        let (group, mut entry) = match self.state.links.get(&id) {
+            Some(link) => (kind(link.definition.direction), self.show_link(id, link, rights, Instant::now())),
+            None => self.show_broken(id)?,
+        };
+        entry["groupName"] = group.into();
         Some(entry)
     }
 
@@ -374,7 +464,7 @@ impl Server {
     pub(super) fn forget_link(&mut self, id: u64, run: &Run<'_>) -> Result<(), String> {
         self.may_remove_link(id)?;
         self.state.kept.remove(id)?;
-        self.resume_links();
+        self.drop_link(id);
         slog::info!(self.environment.log, "a pull or push is removed by command"; "configId" => id,
             "caller" => %run.caller);
         Ok(())
@@ -397,11 +487,7 @@ impl Server {
             matches!(link.held, Held::By(_)) && wanted(**id, kind(link.definition.direction))
         };
         let gone: Vec<u64> = self.state.links.iter().filter(passing).map(|(id, _)| *id).collect();
-        for id in &gone {
-            if self.state.links.remove(id).is_some_and(|link| link.started) {
-                self.links.remove(*id);
-            }
-        }
+        gone.iter().for_each(|id| self.drop_link(*id));
         gone
     }
 

@@ -102,6 +102,7 @@ pub(super) struct State {
     timers: timers::Timers,
     processes: Processes,
     links: links::Known,
+    broken_links: links::Broken,
 }
 
 impl State {
