@@ -15,9 +15,10 @@ use crtmp_media::{CallOutcome, Command, Limits, Pull, Push, Value, Via};
 use crtmp_reactor::SocketOptions;
 
 use super::{
+    adobe::{self, Login},
     definition::{Definition, Direction},
     link::{Link, Phase, REDIRECTS, State, View},
-    said::{connect_object, failure, is_about_the_name, redirect},
+    said::{connect_object, description, failure, is_about_the_name, redirect},
     uri::Target,
 };
 use crate::{
@@ -121,6 +122,9 @@ struct Peer {
     rank: Duration,
     address: Option<SocketAddr>,
     links: Vec<u64>,
+    /// What is said when connecting of who we are, and how often that was another thing in this attempt.
+    query: String,
+    again: u8,
 }
 
 /// What links must have in common to share a connection.
@@ -131,6 +135,7 @@ struct Key {
     scheme: &'static str,
     host_and_port: String,
     app: String,
+    login: Option<Login>,
     /// What is said when connecting.
     connect: Vec<(&'static str, String)>,
     options: SocketOptions,
@@ -148,6 +153,13 @@ enum Stage {
     /// The far end has been asked to let us in.
     Calling(u64),
     Up(u64),
+}
+
+impl Peer {
+    /// A cause without who we are, which far ends may repeat.
+    fn without_query(&self, cause: &str) -> String {
+        if self.query.is_empty() { cause.to_owned() } else { cause.replace(&self.query, MASK) }
+    }
 }
 
 struct Owed {
@@ -372,7 +384,8 @@ impl Core {
         link.join(peer, self.unix);
         self.shared.insert(key.clone(), peer);
         let rank = link.waited();
-        self.peers.insert(peer, Peer { key, stage: Stage::InLine, rank, address: None, links: vec![id] });
+        let (stage, address, links) = (Stage::InLine, None, vec![id]);
+        self.peers.insert(peer, Peer { key, stage, rank, address, links, query: String::new(), again: 0 });
         self.line.insert((rank, peer));
         self.next_in_line();
     }
@@ -432,8 +445,8 @@ impl Core {
             return;
         }
         found.stage = Stage::Calling(connection);
-        let (args, address, ids) =
-            (vec![connect_object(&found.key.app, &found.key.connect)], found.address, found.links.clone());
+        let args = vec![connect_object(&found.key.app, &found.key.connect, &found.query)];
+        let (address, ids) = (found.address, found.links.clone());
         self.by_connection.insert(connection, peer);
         for id in ids {
             if let Some(link) = self.links.get_mut(&id) {
@@ -490,6 +503,7 @@ impl Core {
     }
 
     fn on_connected(&mut self, peer: u64, outcome: CallOutcome, args: &[Value]) {
+        let random = self.random();
         let Some(found) = self.peers.get_mut(&peer) else { return };
         let Stage::Calling(connection) = found.stage else { return };
         if outcome == CallOutcome::Result {
@@ -499,8 +513,18 @@ impl Core {
             return ids.into_iter().for_each(|id| self.order(id));
         }
         self.actions.push(Action::Close(connection));
-        let cause = failure("connect", outcome, args);
         let to = redirect(args);
+        let who = if to.is_none() { description(args) } else { "" };
+        let cause = match adobe::next(who, found.key.login.as_ref(), found.again, random) {
+            Some(Ok(query)) => {
+                (found.query, found.again) = (query, found.again + 1);
+                found.stage = Stage::Connecting(found.address.into_iter().collect());
+                self.by_connection.remove(&connection);
+                return self.connect(peer, "there is no address");
+            }
+            Some(Err(why)) => format!("connect was refused: {why}"),
+            None => found.without_query(&failure("connect", outcome, args)),
+        };
         for id in self.drop_peer(peer) {
             if let Err(why) = self.follow(id, to.as_deref()) {
                 self.fail(id, &format!("{cause}{why}"));
@@ -605,6 +629,8 @@ impl Core {
 
     fn on_closed(&mut self, connection: u64, reason: &str) {
         let Some(peer) = self.by_connection.get(&connection).copied() else { return };
+        let reason = self.peers.get(&peer).map(|found| mask_text(&found.without_query(reason)));
+        let reason = &reason.unwrap_or_default();
         let ids = self.drop_peer(peer);
         // Where it broke when one more stream was asked for, that may be why.
         let asked = |id: &u64| {
@@ -615,7 +641,6 @@ impl Core {
             })
         };
         let crowded = ids.len() > 1 && ids.iter().any(asked);
-        let reason = &mask_text(reason);
         for id in ids {
             self.fail(id, reason);
             if let Some(link) = self.links.get_mut(&id) {
@@ -728,6 +753,7 @@ fn key_of(definition: &Definition, target: &Target, is_redirect: bool) -> Key {
         scheme: target.uri.scheme,
         host_and_port: target.uri.host_and_port(),
         app: target.app.clone(),
+        login: target.uri.login.clone(),
         connect,
         options: definition.options,
         own_chunks: definition.own_chunks,

@@ -7,7 +7,7 @@ use crtmp_media::{Limits, PublishKind, StreamName};
 use crtmp_reactor::SocketOptions;
 use serde_json::{Map, Value, json};
 
-use super::uri::{Target, URI, Uri};
+use super::uri::{Target, URI, Uri, without_user};
 use crate::{
     config::quoted,
     outbound::Origin,
@@ -211,6 +211,13 @@ impl Definition {
     /// at the far end of a push is often what lets whoever knows it publish there: only those see it that may see `all`.
     pub(crate) fn shown(&self, all: bool) -> Map<String, Value> {
         let mut shown = Value::Object(self.settings.clone());
+        match &mut shown["uri"] {
+            Value::String(text) => *text = without_user(text),
+            Value::Array(texts) => texts.iter_mut().for_each(|text| {
+                *text = without_user(text.as_str().unwrap_or_default()).into();
+            }),
+            _ => {}
+        }
         crate::secrets::mask(&mut shown);
         if self.direction == Direction::Push && !all {
             if shown["targetStreamName"].is_string() {
@@ -554,7 +561,11 @@ mod tests {
 
     #[test]
     fn passwords_are_shown_to_nobody() {
-        let definition = pull(json!({ "uri": "rtmp://u:hidden@h/a/b?token=hidden" })).unwrap();
+        let several = ["rtmp://hidden@h/a/b", "rtmp://hidden:hidden@h/a/b", "rtmp://h/a/b"];
+        let several = pull(json!({ "uri": several, "localStreamName": "x" })).unwrap();
+        let shown = ["rtmp://***@h/a/b", "rtmp://***@h/a/b", "rtmp://h/a/b"];
+        assert_eq!(several.shown(true)["uri"], json!(shown));
+        let definition = pull(json!({ "uri": "rtmp://hidden:hidden@h/a/b?token=hidden" })).unwrap();
         assert!(!Value::Object(definition.shown(true)).to_string().contains("hidden"));
         assert!(!definition.place().contains("hidden"));
         let (uri, app) = (&definition.targets[0].uri, &definition.targets[0].app);
@@ -570,6 +581,6 @@ mod tests {
             assert!(!definition.place().contains("hidden"), "{key}");
         }
         let debug = format!("{:?}", definition.targets);
-        assert!(!debug.contains("u:hidden"), "{debug}");
+        assert!(!debug.contains("hidden:") && !debug.contains(":hidden"), "{debug}");
     }
 }

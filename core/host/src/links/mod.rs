@@ -4,8 +4,9 @@
 //! which waits for nothing but its queue and its clock: whoever has news (workers, the resolver, commands) puts it there.
 //! Where to start: [`Links`], the way to that thread; `core` decides, without I/O; `driver` does what it decides;
 //! `definition` is what settings say, `uri` an address, `link` one link and its back-off, `said` the words between us and
-//! far ends.
+//! far ends, `adobe` those about who we are.
 
+mod adobe;
 mod core;
 mod definition;
 mod driver;

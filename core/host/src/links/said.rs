@@ -7,10 +7,24 @@ use crate::secrets::mask_text;
 /// Characters of a far end's words that are repeated.
 const WORDS: usize = 256;
 
-/// What a `connect` begins with; the session adds what servers expect beside it.
-pub(super) fn connect_object(app: &str, connect: &[(&'static str, String)]) -> Value {
-    let said = connect.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into()));
-    Value::Object(std::iter::once(("app".to_owned(), app.into())).chain(said).collect())
+/// What a `connect` begins with; the session adds what servers expect beside it. `query` says who we are.
+pub(super) fn connect_object(app: &str, connect: &[(&'static str, String)], query: &str) -> Value {
+    let extended = |name: &str, text: &str| match (name, query) {
+        (_, "") => text.to_owned(),
+        ("app" | "tcUrl", query) if text.contains('?') => format!("{text}&{query}"),
+        ("app" | "tcUrl", query) => format!("{text}?{query}"),
+        _ => text.to_owned(),
+    };
+    let said = connect.iter().map(|(name, value)| (*name, value.as_str()));
+    let all = std::iter::once(("app", app)).chain(said);
+    Value::Object(all.map(|(name, value)| (name.to_owned(), extended(name, value).into())).collect())
+}
+
+/// What a refusal says of itself.
+pub(super) fn description(args: &[Value]) -> &str {
+    let description = |info: &Value| info.get("description").is_some_and(|text| text.as_str().is_some());
+    let info = args.iter().rev().find(|info| description(info));
+    info.and_then(|info| info.get("description")).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Where a refusal sends us: `ex.redirect` of code 302, or `redirect`.
@@ -46,9 +60,7 @@ pub(super) fn failure(what: &str, outcome: CallOutcome, args: &[Value]) -> Strin
         (!words.is_empty()).then_some(words)
     });
     let words = words.unwrap_or_else(|| "it says nothing more".to_owned());
-    let wants_user = words.contains("authmod=") || words.contains("code=403 need auth");
-    let hint = if wants_user { "; it wants a user and a password, which is not supported yet" } else { "" };
-    format!("{what} was refused: {}{hint}", mask_text(&words))
+    format!("{what} was refused: {}", mask_text(&words))
 }
 
 #[cfg(test)]
@@ -71,6 +83,19 @@ mod tests {
     }
 
     #[test]
+    fn who_we_are_is_said_behind_application_and_address() {
+        let said = |query: &str| {
+            let connect = [("tcUrl", "rtmp://h/a?b".to_owned()), ("swfUrl", "s".to_owned())];
+            let object = connect_object("a", &connect, query);
+            ["app", "tcUrl", "swfUrl"].map(|key| object.get(key).and_then(Value::as_str).unwrap().to_owned())
+        };
+        assert_eq!(said(""), ["a", "rtmp://h/a?b", "s"]);
+        assert_eq!(said("user=x"), ["a?user=x", "rtmp://h/a?b&user=x", "s"]);
+        assert_eq!(description(&[Value::Null, object(&[("description", "x".into())])]), "x");
+        assert_eq!(description(&[Value::Null, object(&[("description", 1.0.into())])]), "");
+    }
+
+    #[test]
     fn what_a_far_end_says_is_repeated_with_care() {
         let info =
             |text: &str| vec![Value::Null, object(&[("code", "X".into()), ("description", text.into())])];
@@ -79,9 +104,6 @@ mod tests {
         assert_eq!(failure("play", CallOutcome::Error, &[]), "play was refused: it says nothing more");
         let long = failure("play", CallOutcome::Error, &info(&"é".repeat(1000)));
         assert!(long.chars().count() < WORDS + 30, "{long}");
-        let user =
-            failure("connect", CallOutcome::Error, &info("[ AccessManager.Reject ] : [ authmod=adobe ]"));
-        assert!(user.contains("not supported yet"), "{user}");
         let secret = failure("connect", CallOutcome::Error, &info("rtmp://u:hidden@h/a?token=hidden"));
         assert!(!secret.contains("hidden"), "{secret}");
     }

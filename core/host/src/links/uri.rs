@@ -2,6 +2,9 @@
 
 use std::net::Ipv6Addr;
 
+use super::adobe::Login;
+use crate::secrets::MASK;
+
 /// The port of RTMP.
 const PORT: u16 = 1935;
 
@@ -27,8 +30,8 @@ pub(super) struct Uri {
     /// A name, an IPv4 address, or an IPv6 address in brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// It has a user, with or without password. Neither is kept apart yet, because nothing uses them.
-    pub(super) has_user: bool,
+    /// Who we are there, where it says both user and password.
+    pub(super) login: Option<Login>,
     /// What follows, without slashes at its ends.
     path: String,
 }
@@ -66,13 +69,13 @@ impl Uri {
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        let (user, place) = match authority.rsplit_once('@') {
-            Some((_, place)) => (true, place),
-            None => (false, authority),
+        let (login, place) = match authority.rsplit_once('@') {
+            Some((user, place)) => (Login::parse(user), place),
+            None => (None, authority),
         };
         let (host, port) = place_of(place)?;
         let path = path.trim_matches('/').to_owned();
-        Ok(Self { scheme: "rtmp", host, port, has_user: user, path })
+        Ok(Self { scheme: "rtmp", host, port, login, path })
     }
 
     /// Address and port, as a resolver takes them.
@@ -137,6 +140,16 @@ impl Target {
     }
 }
 
+/// The address without who we are there.
+pub(super) fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, place)) => format!("{scheme}://{MASK}@{place}{path}"),
+        None => text.to_owned(),
+    }
+}
+
 fn place_of(place: &str) -> Result<(String, u16), String> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let (inner, rest) = rest.split_once(']').ok_or("an IPv6 address whose `]` is missing")?;
@@ -188,7 +201,7 @@ mod tests {
             assert_eq!((&*target.app, &*target.stream), (app, stream), "{text}");
         }
         let uri = Uri::parse("rtmp://u:secret@h/live").unwrap();
-        assert!(uri.has_user && uri.with_stream().is_none());
+        assert!(uri.login == Login::parse("u:secret") && uri.with_stream().is_none());
         assert_eq!(uri.of_app("cam"), Some(uri.target("live", "cam")));
         assert_eq!(uri.tc_url("live"), "rtmp://h/live");
         assert_eq!(Uri::parse("rtmp://h:1/live/").unwrap().tc_url("live"), "rtmp://h:1/live");
@@ -230,7 +243,7 @@ mod tests {
 
     #[test]
     fn who_is_sent_elsewhere_looks_there_for_the_same_stream() {
-        let target = Uri::parse("rtmp://h/app/stream?q").unwrap().with_stream().unwrap();
+        let target = Uri::parse("rtmp://u:p@h/app/stream?q").unwrap().with_stream().unwrap();
         for (to, place, app) in [
             ("rtmp://other/live", "other:1935", "live"),
             ("rtmp://other:1/live/instance", "other:1", "live/instance"),
@@ -241,6 +254,8 @@ mod tests {
             let found = target.redirected(to).unwrap();
             assert_eq!((found.uri.host_and_port().as_str(), &*found.app), (place, app), "{to}");
             assert!(found.stream.starts_with("stream"), "{to}");
+            // Who we are is nobody's business but that of the server that is meant.
+            assert_eq!(found.uri.login.is_some(), to.starts_with('/'), "{to}");
         }
         for bad in ["", "/", "http://other/live", "rtmp://", "a\u{7}"] {
             assert!(target.redirected(bad).is_err(), "{bad}");
