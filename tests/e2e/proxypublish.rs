@@ -104,7 +104,7 @@ fn a_publisher_is_ended_where_a_target_is_not_there_and_that_is_wanted() {
     let dead = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = Server::start(&config(true, &target(dead, ""), ""));
     let mut publisher = Client::publisher(server.address(), "proxypublish", "one");
-    publisher.expect("cannot be pushed to");
+    publisher.expect("the stream cannot be forwarded");
     server.stop();
 
     // Kept alive, or not wanted: it goes on.

@@ -27,11 +27,17 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// How many pushes are looked at in one period: each takes one of the places that the server has for commands.
 const LOOKS: usize = 64;
 
-/// How often the server refuses a push before that counts as a failure.
+/// How often the server refuses a push before the log says so: an earlier one of the same is often there for a moment.
 const PATIENCE: u32 = 3;
 
 /// What a publisher is told that has to go.
 const ABORTED: &str = "NetStream.Publish.Rejected";
+
+/// Where its stream goes is the operator's business: that is in the log.
+const ABORTED_TEXT: &str = "the stream cannot be forwarded";
+
+/// What the server says where there is nothing left to remove.
+const NOT_THERE: &str = "there is no configuration";
 
 /// The number of a push that has ended for good, in its status.
 const ENDED: u64 = 4;
@@ -46,6 +52,8 @@ pub struct ProxyPublish {
     watched: VecDeque<Place>,
     /// Pushes that the server did not take.
     refused: VecDeque<Place>,
+    /// Pushes that the server has not removed, by number.
+    leaving: VecDeque<u64>,
     /// Streams whose end nobody tells.
     adopted: BTreeSet<String>,
     /// The number of the last stream.
@@ -93,6 +101,7 @@ impl App for ProxyPublish {
             streams: BTreeMap::new(),
             watched: VecDeque::new(),
             refused: VecDeque::new(),
+            leaving: VecDeque::new(),
             adopted: BTreeSet::new(),
             last: 0,
             looks: false,
@@ -127,6 +136,10 @@ impl App for ProxyPublish {
                 self.push(&place);
             }
         }
+        for _ in 0..LOOKS.min(self.leaving.len()) {
+            let Some(id) = self.leaving.pop_front() else { break };
+            self.remove(id);
+        }
         for _ in 0..LOOKS.min(self.watched.len()) {
             let Some(place) = self.watched.pop_front() else { break };
             self.look_at(place);
@@ -154,11 +167,12 @@ impl ProxyPublish {
     fn end(&mut self, name: &str) {
         let Some(stream) = self.streams.remove(name) else { return };
         self.adopted.remove(name);
-        for push in stream.pushes.values() {
+        for push in stream.pushes.into_values() {
             if let Push::Runs(id) = push {
-                self.remove(*id);
+                self.remove(id);
             }
         }
+        self.look_when_needed();
     }
 
     /// Asks the server for a push.
@@ -183,30 +197,29 @@ impl ProxyPublish {
 
     fn pushed(&mut self, place: Place, reply: Result<CommandReply, CallError>) {
         let id = number_of(&reply);
-        let aborts = self.settings.abort_on_connect_error;
         match (self.find(&place), id) {
             (Some(push), Some(id)) => {
                 *push = Push::Runs(id);
+                let aborts = self.settings.abort_on_connect_error;
                 if aborts && !self.settings.targets()[place.target].keep_alive {
                     self.watched.push_back(place);
                     self.look_when_needed();
                 }
             }
             // The stream has ended meanwhile.
-            (None, Some(id)) => self.remove(id),
+            (None, Some(id)) => {
+                self.remove(id);
+                self.look_when_needed();
+            }
             (Some(push), None) => {
                 let times = if let Push::Asked(times) = push { times.saturating_add(1) } else { 1 };
                 *push = Push::Refused(times);
                 self.refused.push_back(place.clone());
-                // An earlier push of the same may be there still: of a publisher who has just left, or of the instance
-                // before this one, which is nobody's fault.
-                let why = describe(&reply);
+                // No publisher is ended for that: an earlier push of the same may be there still, of a publisher who has
+                // just left or of the instance before this one, or the server has no room for a while.
                 if times == PATIENCE && !self.adopted.contains(&place.name) {
-                    let target = self.place_of(&place);
+                    let (target, why) = (self.place_of(&place), describe(&reply));
                     self.host.warn(format!("{:?} is not pushed to {target}: {why}", place.name));
-                    if aborts {
-                        self.abort(&place, &why);
-                    }
                 }
                 self.look_when_needed();
             }
@@ -237,7 +250,7 @@ impl ProxyPublish {
                 self.abort(&place, &why);
             }
             // An operator has removed it.
-            Ok(reply) if !reply.ok => {}
+            Ok(reply) if reply.description.starts_with(NOT_THERE) => {}
             _ => {
                 self.watched.push_back(place);
                 self.look_when_needed();
@@ -250,17 +263,26 @@ impl ProxyPublish {
         let Some(publisher) = self.streams.get(&place.name).and_then(|stream| stream.publisher) else {
             return;
         };
-        let text = format!("{:?} cannot be pushed to {}: {why}", place.name, self.place_of(place));
-        self.host.warn(format!("the publisher is ended: {text}"));
+        let target = self.place_of(place);
+        self.host
+            .warn(format!("the publisher is ended: {:?} cannot be pushed to {target}: {why}", place.name));
         self.end(&place.name);
         // A stream of the application's own would have no connection; there is none here.
-        let _ = self.host.close(publisher, ABORTED, &text);
+        let _ = self.host.close(publisher, ABORTED, ABORTED_TEXT);
     }
 
-    fn remove(&self, id: u64) {
+    fn remove(&mut self, id: u64) {
         let params = Map::from_iter([("id".to_owned(), json!(id))]);
-        // One that is gone already is what was wanted.
-        let _ = self.host.command("removeConfig", &params, |_: &mut Self, _| {});
+        let asked = self.host.command("removeConfig", &params, move |this: &mut Self, reply| {
+            // One that is gone already is what was wanted.
+            if !matches!(&reply, Ok(reply) if reply.ok || reply.description.starts_with(NOT_THERE)) {
+                this.leaving.push_back(id);
+                this.look_when_needed();
+            }
+        });
+        if asked.is_err() {
+            self.leaving.push_back(id);
+        }
     }
 
     /// Asks which streams the application has.
@@ -305,7 +327,8 @@ impl ProxyPublish {
 
     /// Sets the timer where there is something to look at, and only there.
     fn look_when_needed(&mut self) {
-        let needed = !self.watched.is_empty() || !self.refused.is_empty() || !self.adopted.is_empty();
+        let queued = !self.watched.is_empty() || !self.refused.is_empty() || !self.leaving.is_empty();
+        let needed = queued || !self.adopted.is_empty();
         if needed && !self.looks {
             self.looks = self.host.set_timer(LOOK, PERIOD, Some(PERIOD)) == Ok::<(), NotTaken>(());
         } else if !needed && self.looks {

@@ -136,7 +136,10 @@ fn who_cannot_be_pushed_is_ended_where_that_is_wanted() {
         }
         let (conn, code, text) = host.closed().pop().unwrap();
         assert_eq!((conn, code.as_str()), (5, ABORTED));
-        assert_eq!(text, "\"news\" cannot be pushed to two:1936: no route");
+        // Where the stream goes is not the publisher's business.
+        assert_eq!(text, ABORTED_TEXT);
+        let logged = host.logs().pop().unwrap().1;
+        assert!(logged.contains("\"news\" cannot be pushed to two:1936: no route"), "{logged}");
         assert_eq!(removed(&host), [1, 2]);
         host.stream(5, "news", false);
         assert!(host.timers().is_empty());
@@ -144,30 +147,84 @@ fn who_cannot_be_pushed_is_ended_where_that_is_wanted() {
 }
 
 #[test]
-fn what_the_server_does_not_take_is_asked_for_again_or_ends_the_publisher() {
+fn what_the_server_does_not_take_is_asked_for_again_and_ends_nobody() {
     for aborts in [true, false] {
         let settings = TWO.replacen("true", &aborts.to_string(), 1);
         let mut host = FakeHost::new::<ProxyPublish>(&settings).unwrap();
         host.stream(5, "film", true);
-        for times in 1..=PATIENCE as usize {
-            assert!(host.closed().is_empty() && host.logs().is_empty());
+        for times in 1..=2 * PATIENCE as usize {
+            // Said once, and not at once.
+            assert_eq!(host.logs().len(), usize::from(times > PATIENCE as usize));
             let asked = calls(&host, "pushStream", 0);
             assert_eq!(asked.len(), times);
             host.answer_call(asked[times - 1].0, failed("too many"));
-            if times < PATIENCE as usize {
-                host.timer(LOOK.0);
-            }
-        }
-        assert_eq!(host.closed().len(), usize::from(aborts));
-        if !aborts {
             host.timer(LOOK.0);
-            let asked = calls(&host, "pushStream", 0);
-            host.answer_call(asked.last().unwrap().0, done(json!({ "configId": 4 })));
-            assert!(host.timers().is_empty());
-            host.stream(5, "film", false);
-            assert_eq!(removed(&host), [4]);
+        }
+        let asked = calls(&host, "pushStream", 0);
+        host.answer_call(asked.last().unwrap().0, done(json!({ "configId": 4 })));
+        assert!(host.timers().is_empty() && host.closed().is_empty());
+        host.stream(5, "film", false);
+        assert_eq!(removed(&host), [4]);
+    }
+}
+
+#[test]
+fn who_publishes_again_at_once_is_not_ended_for_the_push_before() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(1, "film", true);
+    host.stream(1, "film", false);
+    host.stream(2, "film", true);
+    for at in 1..=2 * PATIENCE as usize {
+        let ticket = calls(&host, "pushStream", 0)[at].0;
+        host.answer_call(ticket, failed("there is such a push already"));
+        host.timer(LOOK.0);
+    }
+    assert!(host.closed().is_empty());
+}
+
+#[test]
+fn what_the_server_does_not_take_is_asked_for_in_turn() {
+    let count = 2 * LOOKS + 1;
+    let settings =
+        r#"{ "abortOnConnectError": false, "targetServers": [{ "targetUri": "rtmp://one/live" }] }"#;
+    let mut host = FakeHost::new::<ProxyPublish>(settings).unwrap();
+    for id in 0..count {
+        host.stream(id as u64, &format!("s{id:03}"), true);
+    }
+    for (ticket, _) in calls(&host, "pushStream", 0) {
+        host.answer_call(ticket, failed("too many"));
+    }
+    for _ in 0..3 {
+        let before = calls(&host, "pushStream", 0).len();
+        host.timer(LOOK.0);
+        for (ticket, _) in calls(&host, "pushStream", 0).split_off(before) {
+            host.answer_call(ticket, failed("too many"));
         }
     }
+    let names = |params: &Value| params["localStreamName"].as_str().unwrap().to_owned();
+    let again = calls(&host, "pushStream", 0).split_off(count);
+    assert_eq!(again.len(), 3 * LOOKS);
+    let again: BTreeSet<String> = again.iter().map(|(_, params)| names(params)).collect();
+    assert_eq!(again.len(), count);
+}
+
+#[test]
+fn a_push_that_the_server_does_not_remove_is_removed_later() {
+    let mut host = FakeHost::new::<ProxyPublish>(TWO).unwrap();
+    host.stream(1, "film", true);
+    host.answer_call(calls(&host, "pushStream", 0)[0].0, done(json!({ "configId": 7 })));
+    host.stream(1, "film", false);
+    for times in 1..4 {
+        assert_eq!(removed(&host), vec![7; times]);
+        let ticket = calls(&host, "removeConfig", 0)[times - 1].0;
+        host.answer_call(ticket, failed("1024 commands wait for their replies; try again later"));
+        host.timer(LOOK.0);
+    }
+    // Gone is gone, whoever has done it.
+    let ticket = calls(&host, "removeConfig", 0)[3].0;
+    host.answer_call(ticket, failed("there is no configuration 7; `listConfig` lists all"));
+    assert!(host.timers().is_empty());
+    assert_eq!(removed(&host).len(), 4);
 }
 
 #[test]
@@ -178,7 +235,9 @@ fn a_push_that_an_operator_has_removed_stays_removed() {
         host.answer_call(ticket, done(json!({ "configId": id })));
     }
     host.timer(LOOK.0);
-    host.answer_call(calls(&host, "getConfigInfo", 0)[0].0, failed("there is no configuration 2"));
+    host.answer_call(calls(&host, "getConfigInfo", 0)[0].0, failed("1024 commands wait for their replies"));
+    host.timer(LOOK.0);
+    host.answer_call(calls(&host, "getConfigInfo", 0)[1].0, failed("there is no configuration 2"));
     assert!(host.closed().is_empty() && host.timers().is_empty());
 }
 
@@ -209,7 +268,6 @@ fn streams_that_were_there_before_are_pushed_until_they_are_not_there_any_more()
     assert_eq!(removed(&host), [3]);
     host.stream(9, "told", false);
     assert_eq!(removed(&host), [3, 2]);
-    host.timer(LOOK.0);
     assert!(host.timers().is_empty());
 }
 
