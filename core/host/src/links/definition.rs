@@ -33,6 +33,7 @@ pub(crate) enum Direction {
 pub(crate) const PULL_KEYS: &[&str] = &[
     "uri",
     "localStreamName",
+    "targetStreamName",
     "keepAlive",
     "tcUrl",
     "swfUrl",
@@ -148,7 +149,7 @@ impl Definition {
         }
         let local = read.text("localStreamName")?;
         let target_name = match (direction, &local) {
-            (Direction::Pull, _) => None,
+            (Direction::Pull, _) => read.text("targetStreamName")?,
             (Direction::Push, Some(local)) => {
                 Some(read.text("targetStreamName")?.unwrap_or_else(|| local.clone()))
             }
@@ -281,6 +282,7 @@ impl Definition {
         let seconds = |ms: i64| if ms < 0 { (ms / 1000) as f64 } else { ms as f64 / 1000.0 };
         match self.direction {
             Direction::Pull => {
+                all["targetStreamName"] = given.get("targetStreamName").cloned().unwrap_or_default();
                 all["rangeStart"] = seconds(self.start_ms).into();
                 all["rangeEnd"] =
                     if self.duration_ms < 0 { (-1.0).into() } else { seconds(self.duration_ms).into() };
@@ -493,6 +495,12 @@ mod tests {
         // What is kept reads the same again.
         let again = pull(Value::Object(definition.settings().clone())).unwrap();
         assert_eq!(again, definition);
+        // Otherwise a name with slashes would be taken for a part of the application.
+        let named = json!({ "uri": "rtmp://h/app/x", "targetStreamName": "a b/c?t=1" });
+        let definition = pull(named).unwrap();
+        assert_eq!((&*definition.targets[0].app, &*definition.targets[0].stream), ("app/x", "a b/c?t=1"));
+        assert_eq!(definition.local, "a b/c");
+        assert_eq!(pull(Value::Object(definition.settings().clone())).unwrap(), definition);
         let several =
             pull(json!({ "uri": ["rtmp://a/b/c", "rtmp://d/e/f"], "localStreamName": "x" })).unwrap();
         assert_eq!((several.targets.len(), &*several.local), (2, "x"));
@@ -536,7 +544,8 @@ mod tests {
             (json!({ "uri": uri, "ssmIp": "1.2.3.4" }), "ssmIp"),
             (json!({ "uri": uri, "isAudio": 0 }), "isAudio"),
             (json!({ "uri": uri, "swfUrl": "hidden\n" }), "swfUrl"),
-            (json!({ "uri": uri, "targetStreamName": "x" }), "targetStreamName"),
+            (json!({ "uri": uri, "targetStreamName": 1 }), "targetStreamName"),
+            (json!({ "uri": "rtmp://h", "targetStreamName": "x" }), "uri"),
             (json!({ "uri": uri, "hidden": 1 }), "hidden"),
         ];
         for (settings, key) in cases {
@@ -569,6 +578,8 @@ mod tests {
         assert!(!Value::Object(definition.shown(true)).to_string().contains("hidden"));
         assert!(!definition.place().contains("hidden"));
         let (uri, app) = (&definition.targets[0].uri, &definition.targets[0].app);
+        let named = pull(json!({ "uri": "rtmp://h/a", "targetStreamName": "b?token=hidden" })).unwrap();
+        assert!(!Value::Object(named.shown(true)).to_string().contains("hidden"));
         assert_eq!(uri.tc_url(app), "rtmp://h/a");
         let keys = [
             json!({ "uri": "rtmp://h/live2", "localStreamName": "a", "targetStreamName": "hidden" }),

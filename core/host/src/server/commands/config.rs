@@ -99,6 +99,10 @@ fn remove(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
             processes.push(id);
             Vec::new()
         }
+        (Some(id), None) if server.leave_link(id, run) => {
+            passing.push(id);
+            Vec::new()
+        }
         (Some(id), None) => {
             server.may_remove_link(id)?;
             passing = server.remove_passing_links(|other, _| other == id);

@@ -45,14 +45,14 @@ pub(super) struct Link {
 pub(super) type Broken = BTreeMap<u64, String>;
 
 /// What a pull or push is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Held {
     /// It stands in the configuration.
     Configured,
     /// It is kept: a command has set it up.
     Kept,
-    /// An instance of an application needs it, and it ends with it.
-    By(u64),
+    /// Instances of an application need it, and it ends with the last of them.
+    By(Vec<u64>),
 }
 
 /// The commands of this subject.
@@ -96,6 +96,10 @@ pub(super) fn commands() -> Vec<Builtin> {
             "where the stream comes from: `rtmp://host/application/stream`; of several, each attempt takes the next",
         ),
         text("localStreamName", "the name of the stream here; without it, that at the far end"),
+        text(
+            "targetStreamName",
+            "the name at the far end, with query: the whole path of `uri` is the application's then",
+        ),
         alive.clone(),
         application.clone(),
         kept.clone(),
@@ -228,6 +232,9 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     for address in definition.literal_addresses() {
         policy.admit(origin, vec![address]).map_err(|refused| refused.to_string())?;
     }
+    if let Some(id) = server.share_link(&definition, run) {
+        return Ok(server.link_entry(id, Rights::All).unwrap_or_default());
+    }
     server.make_room(&definition)?;
     let local = definition.local.clone();
     let place = definition.place();
@@ -236,7 +243,7 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
         if !server.instances().any(|other| other == instance) {
             return Err("the application that asks for it has ended".to_owned());
         }
-        (server.state.kept.next_id(), Held::By(instance))
+        (server.state.kept.next_id(), Held::By(vec![instance]))
     } else {
         let mut value = definition.settings().clone();
         value.insert(OWNER.to_owned(), application.into());
@@ -289,13 +296,16 @@ impl Server {
         let instances: HashSet<u64> = self.instances().collect();
         let mut known = std::mem::take(&mut self.state.links);
         known.retain(|id, link| {
-            let stays = match link.held {
+            let stays = match &mut link.held {
                 Held::Configured => {
                     let same = wanted.get_mut(&name_of(&link.definition));
                     same.and_then(Vec::pop).is_some()
                 }
                 Held::Kept => self.state.kept.get(*id).is_some(),
-                Held::By(instance) => instances.contains(&instance),
+                Held::By(holders) => {
+                    holders.retain(|holder| instances.contains(holder));
+                    !holders.is_empty()
+                }
             };
             if !stays && link.started {
                 self.links.remove(*id);
@@ -373,7 +383,7 @@ impl Server {
     /// If there is no room, or another one does the same.
     fn make_room(&mut self, definition: &Definition) -> Result<(), String> {
         let like = self.state.links.iter().filter(|(_, link)| link.definition.is_like(definition));
-        let like: Vec<(u64, Held)> = like.map(|(id, link)| (*id, link.held)).collect();
+        let like: Vec<(u64, Held)> = like.map(|(id, link)| (*id, link.held.clone())).collect();
         if let Some((id, _)) = like.iter().find(|(id, _)| !self.links.has_ended(*id)) {
             let what = definition.direction.name();
             return Err(format!(
@@ -479,6 +489,40 @@ impl Server {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// What an instance asks for that an earlier or later one of its application needs as well is the same pull or push:
+    /// its number, which it has for both from now on.
+    fn share_link(&mut self, definition: &Definition, run: &Run<'_>) -> Option<u64> {
+        if run.params.flag(KEPT) || run.caller.session.is_some() {
+            return None;
+        }
+        let instances = self.applications.values().chain(&self.retired);
+        let siblings: HashSet<u64> = instances
+            .filter(|running| running.handle.name() == run.caller.name)
+            .map(|running| running.id)
+            .filter(|id| *id != run.caller.instance)
+            .collect();
+        let (id, holders) = self.state.links.iter_mut().find_map(|(id, link)| match &mut link.held {
+            Held::By(holders) if *link.definition == *definition => Some((*id, holders)),
+            _ => None,
+        })?;
+        if holders.is_empty() || !holders.iter().all(|holder| siblings.contains(holder)) {
+            return None;
+        }
+        holders.push(run.caller.instance);
+        Some(id)
+    }
+
+    /// Whether a pull or push goes on that an instance does not need any more, because another one does.
+    pub(super) fn leave_link(&mut self, id: u64, run: &Run<'_>) -> bool {
+        let Some(Link { held: Held::By(holders), .. }) = self.state.links.get_mut(&id) else { return false };
+        let is_one = holders.contains(&run.caller.instance) && run.caller.session.is_none();
+        if !is_one || holders.len() < 2 {
+            return false;
+        }
+        holders.retain(|holder| *holder != run.caller.instance);
+        true
     }
 
     /// Ends those that an instance of an application has asked for, by number or of a group; gives their numbers.
