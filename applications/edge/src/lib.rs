@@ -12,7 +12,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use crtmp_plugin::{
@@ -43,6 +43,12 @@ const NO_SUCH: &str = "the origin has no such stream, and nobody else waits for 
 /// How many pulls and pushes the server is asked for at once: whoever names a new stream has it work.
 const ASKED: usize = 64;
 
+/// Bytes of a stream's name at the origin, with its query: the server takes no more.
+const FAR_NAME: usize = 4096;
+
+/// What the server says where there is nothing left to remove.
+const NOT_THERE: &str = "there is no configuration";
+
 /// By this member of `connect` a server of this family is known: its plays are pulls.
 const INSTANCE: &str = "instanceId";
 
@@ -60,6 +66,10 @@ pub struct Edge {
     unsettled: BTreeSet<String>,
     /// Names whose pull or push the server did not take.
     refused: BTreeSet<String>,
+    /// Pulls and pushes that the server has not removed, by number.
+    leaving: VecDeque<u64>,
+    /// Whether the timer runs that asks again.
+    asks_again: bool,
     /// What the server has been asked for and has not answered.
     asked: usize,
     /// The last number that was given to anything.
@@ -95,6 +105,8 @@ impl App for Edge {
             timers: HashMap::new(),
             unsettled: BTreeSet::new(),
             refused: BTreeSet::new(),
+            leaving: VecDeque::new(),
+            asks_again: false,
             asked: 0,
             last: AGAIN.0,
             next_origin: 0,
@@ -106,6 +118,9 @@ impl App for Edge {
     }
 
     fn on_play(&mut self, conn: &Conn<'_>, request: Play<'_>) -> Verdict {
+        if let Err(why) = self.far_name(request.name, request.query) {
+            return Verdict::refuse(why);
+        }
         let most = self.settings.max_pulls;
         let known = self.streams.get(request.name);
         let is_new = !known.is_some_and(|stream| stream.is_fetched() || stream.has_local());
@@ -143,6 +158,11 @@ impl App for Edge {
         if self.settings.publish == PublishPolicy::Refuse {
             return Verdict::refuse("nothing is published at this edge");
         }
+        if self.settings.publish == PublishPolicy::Origin
+            && let Err(why) = self.far_name(request.name, request.query)
+        {
+            return Verdict::refuse(why);
+        }
         let stream = self.streams.entry(request.name.to_owned()).or_default();
         stream.publish(conn.id(), request.query);
         self.connections.entry(conn.id()).or_default().insert(request.name.to_owned());
@@ -177,7 +197,15 @@ impl App for Edge {
 
     fn on_timer(&mut self, timer: TimerId) {
         if timer == AGAIN {
+            self.asks_again = false;
             self.unsettled.append(&mut self.refused);
+            for _ in 0..ASKED.min(self.leaving.len()) {
+                let Some(id) = self.leaving.pop_front() else { break };
+                self.remove(id);
+            }
+            if !self.leaving.is_empty() {
+                self.ask_again();
+            }
         } else if timer != WORK {
             let Some(name) = self.timers.remove(&timer.0) else { return };
             if let Some(stream) = self.streams.get_mut(&name) {
@@ -292,32 +320,41 @@ impl Edge {
             Way::Pull => stream.map_or("", |stream| &stream.query),
             Way::Push => stream.and_then(Stream::local_query).unwrap_or_default(),
         };
-        let query = if self.settings.forward_query { query } else { "" };
-        let there = if query.is_empty() { name.to_owned() } else { format!("{name}?{query}") };
+        let there = self.far_name(name, query).unwrap_or_else(|_| name.to_owned());
         let mut origins = self.settings.origins.clone();
         if way == Way::Pull && self.settings.round_robin {
             let first = self.next_origin % origins.len().max(1);
             origins.rotate_left(first);
             self.next_origin = self.next_origin.wrapping_add(1);
         }
-        let origins = origins.iter().map(|origin| origin.trim_end_matches('/'));
-        let mut params = json!({
+        let origins: Vec<&str> = origins.iter().map(|origin| origin.trim_end_matches('/')).collect();
+        let params = json!({
+            "uri": origins,
+            "targetStreamName": there,
             "localStreamName": name,
             "application": self.host.name(),
             "keepAlive": true,
             "kept": false,
         });
-        match way {
-            Way::Pull => params["uri"] = origins.map(|origin| format!("{origin}/{there}")).collect(),
-            Way::Push => {
-                params["uri"] = origins.collect();
-                params["targetStreamName"] = there.into();
-            }
-        }
         match params {
             Value::Object(params) => params,
             _ => Map::new(),
         }
+    }
+
+    /// The name at the origin, with what stands behind the question mark where that travels.
+    ///
+    /// # Errors
+    ///
+    /// If the server would not take it: that is known before anybody waits for it.
+    fn far_name(&self, name: &str, query: &str) -> Result<String, String> {
+        let travels = self.settings.forward_query && !query.is_empty();
+        let there = if travels { format!("{name}?{query}") } else { name.to_owned() };
+        if there.len() > FAR_NAME || there.chars().any(char::is_control) {
+            let expected = format!("at most {FAR_NAME} bytes without control characters");
+            return Err(format!("the name with its query cannot be said to the origin: expected {expected}"));
+        }
+        Ok(there)
     }
 
     fn answered(&mut self, name: &str, way: Way, number: u64, reply: &Result<CommandReply, CallError>) {
@@ -329,7 +366,10 @@ impl Edge {
         let id = done.and_then(|reply| reply.data["configId"].as_u64());
         let stream = self.streams.get_mut(name).filter(|stream| stream.link_of(way) == Link::Asked(number));
         match (stream, id) {
-            (Some(stream), Some(id)) => *stream.link(way) = Link::Runs(id),
+            (Some(stream), Some(id)) => {
+                *stream.link(way) = Link::Runs(id);
+                stream.complaint.clear();
+            }
             (None, Some(id)) => self.remove(id),
             (Some(stream), None) => {
                 *stream.link(way) = Link::None;
@@ -337,24 +377,41 @@ impl Edge {
                     Ok(reply) => reply.description.clone(),
                     Err(error) => error.to_string(),
                 };
-                self.host.warn(format!("the server does not {} {name:?}: {why}", way.word()));
+                // It is asked again and again; what it says is told once.
+                if stream.complaint != why {
+                    self.host.warn(format!("the server does not {} {name:?}: {why}", way.word()));
+                    stream.complaint = why;
+                }
                 self.again(name);
             }
             (None, None) => {}
         }
     }
 
-    /// Players wait: it may be that there is room in a moment, or that an earlier instance of this application, which
-    /// fetches the same, has ended by then.
+    /// Players wait: there may be room in a moment.
     fn again(&mut self, name: &str) {
         self.refused.insert(name.to_owned());
-        let _ = self.host.set_timer(AGAIN, AGAIN_AFTER, None);
+        self.ask_again();
     }
 
-    fn remove(&self, id: u64) {
+    /// Has the timer run that asks again. One that runs is left alone: whoever comes puts nobody off.
+    fn ask_again(&mut self) {
+        self.asks_again = self.asks_again || self.host.set_timer(AGAIN, AGAIN_AFTER, None).is_ok();
+    }
+
+    fn remove(&mut self, id: u64) {
         let params = Map::from_iter([("id".to_owned(), json!(id))]);
-        // One that is gone already is what was wanted.
-        let _ = self.host.command("removeConfig", &params, |_: &mut Self, _| {});
+        let asked = self.host.command("removeConfig", &params, move |this: &mut Self, reply| {
+            // One that is gone already is what was wanted.
+            if !matches!(&reply, Ok(reply) if reply.ok || reply.description.starts_with(NOT_THERE)) {
+                this.leaving.push_back(id);
+                this.ask_again();
+            }
+        });
+        if asked.is_err() {
+            self.leaving.push_back(id);
+            self.ask_again();
+        }
     }
 }
 

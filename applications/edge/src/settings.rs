@@ -1,11 +1,15 @@
 //! What the configuration says: where streams come from.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 /// Origins that one edge may have.
 pub(crate) const ORIGINS: usize = 16;
+
+/// Bytes of an address.
+pub(crate) const ADDRESS: usize = 4096;
 
 /// The longest `linger`, in seconds.
 const LINGER: f64 = 3600.0;
@@ -75,10 +79,32 @@ impl Settings {
     }
 }
 
+/// Whether the server takes an address; what it does not take, no pull would ever get.
 fn is_origin(text: &str) -> bool {
+    let odd = |letter: char| letter.is_control() || letter.is_whitespace() || matches!(letter, '?' | '#');
+    if text.len() > ADDRESS || text.contains(odd) {
+        return false;
+    }
     let Some(("rtmp", rest)) = text.split_once("://") else { return false };
-    let (host, application) = rest.split_once('/').unwrap_or((rest, ""));
-    !host.is_empty() && !application.trim_matches('/').is_empty() && !text.contains(['?', '#'])
+    let (authority, application) = rest.split_once('/').unwrap_or((rest, ""));
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let (is_host, port) = match place.strip_prefix('[').map(|inner| inner.split_once(']')) {
+        Some(Some((address, port))) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        Some(None) => (false, ""),
+        None => {
+            let (host, port) = place.split_at(place.find(':').unwrap_or(place.len()));
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            (!host.is_empty() && host.len() <= 253 && host.bytes().all(fits), port)
+        }
+    };
+    is_host && is_port(port) && !application.trim_matches('/').is_empty()
+}
+
+/// Nothing, or a colon with a number from 1 to 65535.
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else { return text.is_empty() };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && digits.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn linger() -> f64 {

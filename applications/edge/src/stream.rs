@@ -11,6 +11,8 @@ pub(crate) struct Stream {
     push: Link,
     /// What its first player said behind the question mark.
     pub(crate) query: String,
+    /// Why the server takes no pull or push of it, as the log says already.
+    pub(crate) complaint: String,
     rest: Rest,
     plays: Vec<Played>,
     /// Who has been allowed to publish it here, with the query.

@@ -6,7 +6,7 @@ use crtmp_plugin::testing::{Call, Called, ConnInfo, FakeHost, conn};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::settings::ORIGINS;
+use crate::settings::{ADDRESS, ORIGINS};
 
 const PLAIN: &str = r#"{ "origins": ["rtmp://one/live/", "rtmp://two:1936/live"] }"#;
 
@@ -96,8 +96,8 @@ fn the_first_player_pulls_others_share_and_the_last_one_releases() {
     assert_eq!(name, "pullStream");
     assert_eq!(
         params,
-        json!({ "uri": ["rtmp://one/live/a", "rtmp://two:1936/live/a"], "localStreamName": "a",
-            "application": "test", "keepAlive": true, "kept": false })
+        json!({ "uri": ["rtmp://one/live", "rtmp://two:1936/live"], "targetStreamName": "a",
+            "localStreamName": "a", "application": "test", "keepAlive": true, "kept": false })
     );
     begun(&mut host, 7);
     live(&mut host, 100, "a", true);
@@ -253,8 +253,8 @@ fn the_first_query_travels_where_that_is_wanted() {
         ask(&mut host, 2, "token=2");
         let asked = commands(&host);
         assert_eq!(asked.len(), 1);
-        let expected = if forward { "rtmp://one/live/a?token=1&b=/x" } else { "rtmp://one/live/a" };
-        assert_eq!(asked[0].2["uri"], json!([expected]));
+        let expected = if forward { "a?token=1&b=/x" } else { "a" };
+        assert_eq!(asked[0].2["targetStreamName"], expected);
         let request = host.next_request();
         let kind = crtmp_plugin::PublishKind::Live;
         let publish = Publish { request, stream_id: 1, name: "b", query: "key=1", kind };
@@ -273,7 +273,7 @@ fn origins_take_turns_where_that_is_wanted() {
         play(&mut host, id, name);
     }
     let first: Vec<_> = commands(&host).iter().map(|(.., params)| params["uri"][0].clone()).collect();
-    assert_eq!(json!(first), json!(["rtmp://a/x/one", "rtmp://b/x/two", "rtmp://a/x/three"]));
+    assert_eq!(json!(first), json!(["rtmp://a/x", "rtmp://b/x", "rtmp://a/x"]));
 }
 
 #[test]
@@ -286,11 +286,75 @@ fn what_the_server_does_not_take_is_asked_for_again_as_long_as_somebody_waits() 
         assert_eq!(said(&host).len(), round);
         host.timer(AGAIN.0);
         assert_eq!(said(&host).len(), round + 1);
+        // The same is said once.
+        assert_eq!(host.logs().len(), 1);
     }
+    let ticket = commands(&host).last().unwrap().0;
+    answer(&mut host, ticket, json!({ "status": "FAIL", "description": "something else" }));
+    assert_eq!(host.logs().len(), 2);
+    host.timer(AGAIN.0);
     begun(&mut host, 7);
     close(&mut host, 1);
     linger(&mut host);
     assert_eq!(said(&host).last().unwrap(), "remove 7");
+}
+
+#[test]
+fn what_the_server_does_not_remove_is_removed_later() {
+    let mut host = FakeHost::new::<Edge>(r#"{ "origins": ["rtmp://one/live"], "linger": 0 }"#).unwrap();
+    play(&mut host, 1, "a");
+    begun(&mut host, 7);
+    close(&mut host, 1);
+    linger(&mut host);
+    for times in 1..4 {
+        assert_eq!(said(&host)[1..], vec!["remove 7"; times]);
+        let ticket = commands(&host).last().unwrap().0;
+        let busy = "1024 commands wait for their replies; try again later";
+        answer(&mut host, ticket, json!({ "status": "FAIL", "description": busy }));
+        host.timer(AGAIN.0);
+    }
+    // Gone is gone, whoever has done it.
+    let ticket = commands(&host).last().unwrap().0;
+    let gone = "there is no configuration 7; `listConfig` lists all";
+    answer(&mut host, ticket, json!({ "status": "FAIL", "description": gone }));
+    assert!(host.timers().is_empty());
+    assert_eq!(said(&host).len(), 5);
+}
+
+#[test]
+fn names_that_the_server_would_not_take_are_refused_at_once() {
+    let long = |bytes: usize| "q".repeat(bytes - "a?".len());
+    for forward in [false, true] {
+        let settings = json!({ "origins": ["rtmp://one/live"], "forwardQuery": forward }).to_string();
+        let mut host = FakeHost::new::<Edge>(&settings).unwrap();
+        let cases = [
+            (long(FAR_NAME - 1), true),
+            (long(FAR_NAME), true),
+            (long(FAR_NAME + 1), !forward),
+            ("a\nb".to_owned(), !forward),
+            ("a b/c".to_owned(), true),
+        ];
+        for (query, good) in cases {
+            let request = host.next_request();
+            let kind = crtmp_plugin::PublishKind::Live;
+            let publish = Publish { request, stream_id: 1, name: "a", query: &query, kind };
+            assert_eq!(host.publish_as(&conn(5, "edge"), &publish) == Verdict::Accept, good);
+            let (request, start) = (host.next_request(), PlayStart::Any);
+            let (name, query) = ("a", query.as_str());
+            let play = Play { request, stream_id: 1, name, query, start, duration: None, reset: true };
+            assert_eq!(host.play_as(&conn(6, "edge"), &play) == Verdict::Accept, good);
+        }
+    }
+    // Names with spaces and slashes are the same both ways.
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    play(&mut host, 1, "a b/c");
+    host.publish(&conn(5, "edge"), "d e/f");
+    live(&mut host, 5, "d e/f", true);
+    for (_, _, params) in commands(&host) {
+        assert_eq!(params["targetStreamName"], params["localStreamName"]);
+        assert_eq!(params["uri"][0], "rtmp://one/live");
+    }
+    assert_eq!(said(&host), ["pull a b/c", "push d e/f"]);
 }
 
 #[test]
@@ -351,6 +415,7 @@ fn fetched_streams_are_bounded() {
 #[test]
 fn mistakes_in_settings_are_named() {
     let origin = "rtmp://h/a";
+    let address = |bytes: usize| format!("rtmp://h/{}", "a".repeat(bytes - "rtmp://h/".len()));
     for (settings, expected) in [
         (json!({}), "origins"),
         (json!({ "origins": [] }), "`origins` has 0"),
@@ -358,6 +423,17 @@ fn mistakes_in_settings_are_named() {
         (json!({ "origins": [origin, "rtmp://h"] }), "`origins[2]`"),
         (json!({ "origins": ["http://h/a"] }), "`origins[1]`"),
         (json!({ "origins": ["rtmp://h/a?b"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp:///a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h/a b"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h h/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h%20/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h:/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h:0/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h:+1/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://h:65536/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://[::1/a"] }), "`origins[1]`"),
+        (json!({ "origins": ["rtmp://[::1]1/a"] }), "`origins[1]`"),
+        (json!({ "origins": [address(ADDRESS + 1)] }), "`origins[1]`"),
         (json!({ "origins": [origin], "linger": -1 }), "`linger` is -1"),
         (json!({ "origins": [origin], "linger": 3601 }), "`linger` is 3601"),
         (json!({ "origins": [origin], "maxPulls": 0 }), "`maxPulls` is 0"),
@@ -370,6 +446,8 @@ fn mistakes_in_settings_are_named() {
     }
     for settings in [
         json!({ "origins": vec![origin; ORIGINS] }),
+        json!({ "origins": [address(ADDRESS - 1), address(ADDRESS)] }),
+        json!({ "origins": ["rtmp://h:1/a", "rtmp://h:65535/a/b/", "rtmp://[::1]/a", "rtmp://u:p@[::1]:99/a"] }),
         json!({ "origins": vec![origin; ORIGINS - 1], "linger": 3600, "maxPulls": 10_000 }),
         json!({ "origins": [origin], "linger": 0, "maxPulls": 1 }),
     ] {
