@@ -22,7 +22,7 @@ use crtmp_plugin::{
 use serde_json::{Map, Value, json};
 
 pub use crate::settings::{PublishPolicy, Settings};
-use crate::stream::{Link, Played, Stream};
+use crate::stream::{Link, Played, Published, Stream};
 
 /// The timer for what is to be done outside of the hooks of connections.
 const WORK: TimerId = TimerId(0);
@@ -43,13 +43,20 @@ const NO_SUCH: &str = "the origin has no such stream, and nobody else waits for 
 /// How many pulls and pushes the server is asked for at once: whoever names a new stream has it work.
 const ASKED: usize = 64;
 
+/// What an origin says, and what the publisher here is told then, where somebody else publishes the stream there.
+const BAD_NAME: &str = "NetStream.Publish.BadName";
+const TAKEN: &str = "somebody else publishes this stream at the origin";
+
+/// The number of a push whose media flow, in its status.
+const STREAMING: u64 = 0;
+
 /// Bytes of a stream's name at the origin, with its query: the server takes no more.
 const FAR_NAME: usize = 4096;
 
 /// What the server says where there is nothing left to remove.
 const NOT_THERE: &str = "there is no configuration";
 
-/// By this member of `connect` a server of this family is known: its plays are pulls.
+/// By this member of `connect` a server of this family is known: its plays are pulls, what it publishes are pushes.
 const INSTANCE: &str = "instanceId";
 
 /// The application.
@@ -68,6 +75,8 @@ pub struct Edge {
     refused: BTreeSet<String>,
     /// Pulls and pushes that the server has not removed, by number.
     leaving: VecDeque<u64>,
+    /// Pushes that no origin has taken yet: name and number, the next to look at first.
+    watched: VecDeque<(String, u64)>,
     /// Whether the timer runs that asks again.
     asks_again: bool,
     /// What the server has been asked for and has not answered.
@@ -106,6 +115,7 @@ impl App for Edge {
             unsettled: BTreeSet::new(),
             refused: BTreeSet::new(),
             leaving: VecDeque::new(),
+            watched: VecDeque::new(),
             asks_again: false,
             asked: 0,
             last: AGAIN.0,
@@ -127,11 +137,7 @@ impl App for Edge {
         if is_new && self.streams.values().filter(|stream| stream.is_fetched()).count() >= most {
             return Verdict::refuse(format!("the edge fetches maxPulls = {most} streams already"));
         }
-        let played = Played {
-            conn: conn.id(),
-            stream_id: request.stream_id,
-            is_server: conn.extra().get(INSTANCE).is_some_and(Value::is_string),
-        };
+        let played = Played { conn: conn.id(), stream_id: request.stream_id, is_server: is_server(conn) };
         if played.is_server && known.is_some_and(Stream::is_quiet) {
             return Verdict::reject(NOT_FOUND, NO_SUCH);
         }
@@ -164,7 +170,13 @@ impl App for Edge {
             return Verdict::refuse(why);
         }
         let stream = self.streams.entry(request.name.to_owned()).or_default();
-        stream.publish(conn.id(), request.query);
+        let query = request.query.to_owned();
+        stream.publish(Published {
+            conn: conn.id(),
+            stream_id: request.stream_id,
+            is_server: is_server(conn),
+            query,
+        });
         self.connections.entry(conn.id()).or_default().insert(request.name.to_owned());
         Verdict::Accept
     }
@@ -203,7 +215,11 @@ impl App for Edge {
                 let Some(id) = self.leaving.pop_front() else { break };
                 self.remove(id);
             }
-            if !self.leaving.is_empty() {
+            for _ in 0..ASKED.min(self.watched.len()) {
+                let Some((name, id)) = self.watched.pop_front() else { break };
+                self.look_at(name, id);
+            }
+            if !self.leaving.is_empty() || !self.watched.is_empty() {
                 self.ask_again();
             }
         } else if timer != WORK {
@@ -318,7 +334,7 @@ impl Edge {
         let stream = self.streams.get(name);
         let query = match way {
             Way::Pull => stream.map_or("", |stream| &stream.query),
-            Way::Push => stream.and_then(Stream::local_query).unwrap_or_default(),
+            Way::Push => stream.and_then(Stream::local).map_or("", |local| &local.query),
         };
         let there = self.far_name(name, query).unwrap_or_else(|_| name.to_owned());
         let mut origins = self.settings.origins.clone();
@@ -369,6 +385,9 @@ impl Edge {
             (Some(stream), Some(id)) => {
                 *stream.link(way) = Link::Runs(id);
                 stream.complaint.clear();
+                if way == Way::Push {
+                    self.watch(name.to_owned(), id);
+                }
             }
             (None, Some(id)) => self.remove(id),
             (Some(stream), None) => {
@@ -386,6 +405,51 @@ impl Edge {
             }
             (None, None) => {}
         }
+    }
+
+    fn watch(&mut self, name: String, id: u64) {
+        self.watched.push_back((name, id));
+        self.ask_again();
+    }
+
+    /// Asks what has become of a push, as long as no origin has taken it.
+    fn look_at(&mut self, name: String, id: u64) {
+        if self.streams.get(&name).is_none_or(|stream| stream.link_of(Way::Push) != Link::Runs(id)) {
+            return;
+        }
+        let params = Map::from_iter([("id".to_owned(), json!(id))]);
+        let asked = self.host.command("getConfigInfo", &params, {
+            let name = name.clone();
+            move |this: &mut Self, reply| this.looked(name, id, &reply)
+        });
+        if asked.is_err() {
+            self.watch(name, id);
+        }
+    }
+
+    /// Who publishes here what somebody else publishes at the origin would never hear of it.
+    fn looked(&mut self, name: String, id: u64, reply: &Result<CommandReply, CallError>) {
+        let Some(stream) = self.streams.get(&name) else { return };
+        if stream.link_of(Way::Push) != Link::Runs(id) {
+            return;
+        }
+        if let Ok(reply) = reply {
+            let push = &reply.data;
+            if push["status"]["current"]["code"] == STREAMING || reply.description.starts_with(NOT_THERE) {
+                return;
+            }
+            // Each origin is asked once.
+            let all_asked =
+                push["failures"].as_u64().is_some_and(|times| times >= self.settings.origins.len() as u64);
+            let is_taken = push["cause"].as_str().is_some_and(|cause| cause.contains(BAD_NAME));
+            // Where edges are each other's origin, it is theirs: that push goes on.
+            let local = stream.local().filter(|local| all_asked && is_taken && !local.is_server);
+            if let Some(local) = local {
+                let _ = self.host.unpublish(local.conn, local.stream_id, BAD_NAME, TAKEN);
+                return;
+            }
+        }
+        self.watch(name, id);
     }
 
     /// Players wait: there may be room in a moment.
@@ -413,6 +477,11 @@ impl Edge {
             self.ask_again();
         }
     }
+}
+
+/// Whether a connection is another server's.
+fn is_server(conn: &Conn<'_>) -> bool {
+    conn.extra().get(INSTANCE).is_some_and(Value::is_string)
 }
 
 impl Way {

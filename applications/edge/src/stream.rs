@@ -15,8 +15,8 @@ pub(crate) struct Stream {
     pub(crate) complaint: String,
     rest: Rest,
     plays: Vec<Played>,
-    /// Who has been allowed to publish it here, with the query.
-    publishers: Vec<(ConnId, String)>,
+    /// Who has been allowed to publish it here.
+    publishers: Vec<Published>,
     /// Who publishes it right now, connections of pulls included.
     live: Vec<ConnId>,
 }
@@ -63,6 +63,17 @@ pub(crate) struct Played {
     pub(crate) is_server: bool,
 }
 
+/// A publication that was allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) conn: ConnId,
+    pub(crate) stream_id: u32,
+    /// It is another server's push.
+    pub(crate) is_server: bool,
+    /// What stands behind the question mark.
+    pub(crate) query: String,
+}
+
 impl Stream {
     pub(crate) fn play(&mut self, played: Played) {
         self.plays.push(played);
@@ -79,12 +90,12 @@ impl Stream {
         }
     }
 
-    pub(crate) fn publish(&mut self, conn: ConnId, query: &str) {
-        self.publishers.push((conn, query.to_owned()));
+    pub(crate) fn publish(&mut self, published: Published) {
+        self.publishers.push(published);
     }
 
     pub(crate) fn unpublish(&mut self, conn: ConnId) {
-        if let Some(at) = self.publishers.iter().position(|(other, _)| *other == conn) {
+        if let Some(at) = self.publishers.iter().position(|other| other.conn == conn) {
             self.publishers.remove(at);
         }
     }
@@ -92,7 +103,7 @@ impl Stream {
     /// A connection is gone, with all that it did.
     pub(crate) fn leave(&mut self, conn: ConnId) {
         self.plays.retain(|played| played.conn != conn);
-        self.publishers.retain(|(other, _)| *other != conn);
+        self.publishers.retain(|other| other.conn != conn);
     }
 
     pub(crate) fn live(&mut self, publisher: ConnId, live: bool) {
@@ -160,11 +171,6 @@ impl Stream {
         self.local().is_some()
     }
 
-    /// What its publisher said behind the question mark.
-    pub(crate) fn local_query(&self) -> Option<&str> {
-        self.local().map(|(_, query)| query.as_str())
-    }
-
     /// Servers that have waited for it in vain.
     pub(crate) fn take_unwanted(&mut self) -> Vec<Played> {
         let released = self.rest == Rest::Released && self.live.is_empty();
@@ -173,7 +179,7 @@ impl Stream {
 
     /// Whether a connection plays or publishes it.
     pub(crate) fn has(&self, conn: ConnId) -> bool {
-        let publishes = self.publishers.iter().any(|(other, _)| *other == conn);
+        let publishes = self.publishers.iter().any(|other| other.conn == conn);
         publishes || self.plays.iter().any(|played| played.conn == conn)
     }
 
@@ -198,7 +204,8 @@ impl Stream {
         }
     }
 
-    fn local(&self) -> Option<&(ConnId, String)> {
-        self.publishers.iter().find(|(conn, _)| self.live.contains(conn))
+    /// Who publishes it here.
+    pub(crate) fn local(&self) -> Option<&Published> {
+        self.publishers.iter().find(|published| self.live.contains(&published.conn))
     }
 }

@@ -176,6 +176,49 @@ fn what_is_published_here_goes_to_the_origin_and_is_played_here() {
 }
 
 #[test]
+fn who_publishes_what_somebody_else_publishes_at_the_origins_is_told() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    let begin = |host: &mut FakeHost, publisher, id| {
+        host.publish(&conn(publisher, "edge"), "a");
+        live(host, publisher, "a", true);
+        begun(host, id);
+    };
+    let look = |host: &mut FakeHost, code: u64, failures: u64, cause: &str| {
+        host.timer(AGAIN.0);
+        let (ticket, name, _) = commands(host).pop().unwrap();
+        assert_eq!(name, "getConfigInfo");
+        let push = json!({ "status": { "current": { "code": code } }, "failures": failures, "cause": cause });
+        answer(host, ticket, json!({ "status": "SUCCESS", "data": push }));
+    };
+    let told = |host: &FakeHost| {
+        let calls = host.calls();
+        calls.iter().any(|call| matches!(&call.what, Called::Unpublish(5, 1, text) if text == TAKEN))
+    };
+    begin(&mut host, 5, 7);
+    let taken = "publish was refused: NetStream.Publish.BadName taken";
+    // Not yet by both of them; and what else may be wrong passes.
+    look(&mut host, 2, 1, taken);
+    look(&mut host, 2, 2, "connection refused");
+    assert!(!told(&host));
+    look(&mut host, 2, 3, taken);
+    assert!(told(&host) && host.timers().is_empty());
+    live(&mut host, 5, "a", false);
+    host.unpublish(&conn(5, "edge"), "a");
+    work(&mut host);
+    // What has been taken once is looked at no more.
+    begin(&mut host, 5, 8);
+    look(&mut host, STREAMING, 3, taken);
+    assert!(host.timers().is_empty());
+    // A push that comes back to where it came from is nobody's fault.
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    host.publish(&server(5), "a");
+    live(&mut host, 5, "a", true);
+    begun(&mut host, 7);
+    look(&mut host, 2, 2, taken);
+    assert!(!told(&host));
+}
+
+#[test]
 fn a_publisher_that_the_server_refuses_changes_nothing() {
     let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
     play(&mut host, 1, "a");
