@@ -31,6 +31,9 @@ const LOG_LINES: u32 = 20;
 
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
+/// Who waits for longer than this has failed again and again, and leaves a quarter of the places to others.
+const PATIENT: Duration = Duration::from_secs(1);
+
 /// How soon after a stream was asked for the end of its connection may come from that.
 const ASKED: Duration = Duration::from_secs(2);
 
@@ -95,8 +98,12 @@ pub(super) struct Core {
     /// Peers whose turn to connect has not come: first those of links that have failed least, so that what has just
     /// ended does not wait behind all that is dead anyway.
     line: BTreeSet<(Duration, u64)>,
+    /// Of those that have failed equally often, the newest is next, not the oldest.
+    newest_next: bool,
     /// Peers that are being made.
     attempts: usize,
+    /// Those of them that have failed again and again.
+    patient: usize,
     timers: BTreeSet<(Instant, u64)>,
     /// Who publishes each stream here. Each name is there twice for a moment when one publisher follows another.
     live: HashMap<Arc<str>, HashMap<String, HashSet<u64>>>,
@@ -177,7 +184,9 @@ impl Core {
             by_connection: HashMap::new(),
             tickets: HashMap::new(),
             line: BTreeSet::new(),
+            newest_next: true,
             attempts: 0,
+            patient: 0,
             timers: BTreeSet::new(),
             live: HashMap::new(),
             pushes: HashMap::new(),
@@ -338,10 +347,10 @@ impl Core {
         }
         match gone.stage {
             Stage::InLine => {}
-            Stage::Finding | Stage::Connecting(_) => self.attempt_over(),
+            Stage::Finding | Stage::Connecting(_) => self.attempt_over(gone.rank),
             Stage::Calling(connection) => {
                 self.by_connection.remove(&connection);
-                self.attempt_over();
+                self.attempt_over(gone.rank);
             }
             Stage::Up(connection) => {
                 self.by_connection.remove(&connection);
@@ -392,18 +401,35 @@ impl Core {
 
     fn next_in_line(&mut self) {
         while self.attempts < self.most_attempts
-            && let Some((_, peer)) = self.line.pop_first()
+            && let Some(peer) = self.take_next()
         {
             let Some(found) = self.peers.get_mut(&peer) else { continue };
             found.stage = Stage::Finding;
             self.attempts += 1;
+            self.patient += usize::from(is_patient(found.rank));
             let Key { origin, scheme, host_and_port, .. } = found.key.clone();
             self.actions.push(Action::Find { peer, origin, scheme, host_and_port });
         }
     }
 
-    fn attempt_over(&mut self) {
+    /// Whose turn it is. The oldest and the newest take turns, so that who comes while a thousand wait (a command, a player
+    /// at an edge) does not wait for all of them; and who fails again and again never gets all places.
+    fn take_next(&mut self) -> Option<u64> {
+        let (rank, _) = *self.line.first()?;
+        let places = self.most_attempts - self.most_attempts / 4;
+        if is_patient(rank) && self.patient >= places {
+            return None;
+        }
+        self.newest_next = !self.newest_next;
+        let newest = self.line.range(..=(rank, u64::MAX)).next_back().filter(|_| self.newest_next).copied();
+        let next = newest.or_else(|| self.line.first().copied())?;
+        self.line.remove(&next);
+        Some(next.1)
+    }
+
+    fn attempt_over(&mut self, rank: Duration) {
         self.attempts = self.attempts.saturating_sub(1);
+        self.patient = self.patient.saturating_sub(usize::from(is_patient(rank)));
         self.next_in_line();
     }
 
@@ -507,9 +533,10 @@ impl Core {
         let Some(found) = self.peers.get_mut(&peer) else { return };
         let Stage::Calling(connection) = found.stage else { return };
         if outcome == CallOutcome::Result {
+            let rank = found.rank;
             found.stage = Stage::Up(connection);
             let ids = found.links.clone();
-            self.attempt_over();
+            self.attempt_over(rank);
             return ids.into_iter().for_each(|id| self.order(id));
         }
         self.actions.push(Action::Close(connection));
@@ -728,6 +755,11 @@ impl Core {
         self.random ^= self.random << 5;
         self.random
     }
+}
+
+/// Whether one that has waited for so long has failed more than once.
+fn is_patient(rank: Duration) -> bool {
+    rank > PATIENT
 }
 
 fn is_live(live: &HashMap<Arc<str>, HashMap<String, HashSet<u64>>>, definition: &Definition) -> bool {
