@@ -193,9 +193,11 @@ impl Link {
         self.redirect.as_ref().or_else(|| targets.get(self.next.checked_rem(targets.len())?))
     }
 
-    /// How long it has waited for this attempt; the longer, the more often it has failed.
+    /// How long it has waited for this attempt; the longer, the more often it has failed. One that ran until a moment ago has
+    /// not.
     pub(super) fn waited(&self) -> Duration {
-        self.back_off.unwrap_or_default()
+        let first = self.back_off.filter(|wait| *wait > BACK_OFF || self.ran.is_none());
+        first.unwrap_or_default()
     }
 
     /// It is on this connection, or on its way there.
