@@ -73,6 +73,7 @@ mod slow;
 mod start;
 mod stresstest;
 mod takeover;
+mod uplinks;
 mod upstreams;
 mod valgrind;
 mod versions;
