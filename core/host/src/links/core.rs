@@ -107,8 +107,8 @@ pub(super) struct Core {
     timers: BTreeSet<(Instant, u64)>,
     /// Who publishes each stream here. Each name is there twice for a moment when one publisher follows another.
     live: HashMap<Arc<str>, HashMap<String, HashSet<u64>>>,
-    /// The pushes of each stream.
-    pushes: HashMap<(String, String), Vec<u64>>,
+    /// The pulls and pushes of each stream here.
+    named: HashMap<(String, String), Vec<u64>>,
     last: u64,
     most_attempts: usize,
     most_streams: usize,
@@ -189,7 +189,7 @@ impl Core {
             patient: 0,
             timers: BTreeSet::new(),
             live: HashMap::new(),
-            pushes: HashMap::new(),
+            named: HashMap::new(),
             last: 0,
             most_attempts: limits.link_attempts,
             most_streams: limits.message_streams,
@@ -261,10 +261,8 @@ impl Core {
     }
 
     fn add(&mut self, id: u64, definition: Arc<Definition>) {
-        if definition.direction == Direction::Push {
-            let key = (definition.application.clone(), definition.local.clone());
-            self.pushes.entry(key).or_default().push(id);
-        }
+        let key = (definition.application.clone(), definition.local.clone());
+        self.named.entry(key).or_default().push(id);
         self.links.insert(id, Link::new(definition, self.unix));
         self.begin(id);
     }
@@ -273,13 +271,11 @@ impl Core {
         let Some(link) = self.links.remove(&id) else { return };
         self.changed.insert(id);
         let definition = &link.definition;
-        if definition.direction == Direction::Push {
-            let key = (definition.application.clone(), definition.local.clone());
-            if let Some(ids) = self.pushes.get_mut(&key) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.pushes.remove(&key);
-                }
+        let key = (definition.application.clone(), definition.local.clone());
+        if let Some(ids) = self.named.get_mut(&key) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.named.remove(&key);
             }
         }
         match link.state {
@@ -695,7 +691,9 @@ impl Core {
             link.alone = false;
         }
         let definition = link.definition.clone();
-        let is_over = definition.direction == Direction::Push && !is_live(&self.live, &definition);
+        let is_live = is_live(&self.live, &definition);
+        link.held_off = definition.direction == Direction::Pull && is_live && !link.has_run();
+        let is_over = definition.direction == Direction::Push && !is_live;
         if is_over && definition.keep_alive {
             // No failure: there is nothing to push.
             return link.wait(self.now, self.unix);
@@ -715,20 +713,26 @@ impl Core {
 
     fn on_stream(&mut self, application: &Arc<str>, name: String, publish: u64, live: bool) {
         let streams = self.live.entry(application.clone()).or_default();
-        if !live {
-            if let Some(publishes) = streams.get_mut(&name) {
-                publishes.remove(&publish);
-                if publishes.is_empty() {
-                    streams.remove(&name);
-                }
+        if live {
+            streams.entry(name.clone()).or_default().insert(publish);
+        } else if let Some(publishes) = streams.get_mut(&name) {
+            publishes.remove(&publish);
+            if !publishes.is_empty() {
+                return;
             }
-            return;
+            streams.remove(&name);
         }
-        streams.entry(name.clone()).or_default().insert(publish);
-        let waiting = self.pushes.get(&(application.to_string(), name)).cloned().unwrap_or_default();
-        for id in waiting {
-            if self.links.get(&id).is_some_and(|link| link.state == State::Waiting) {
-                self.begin(id);
+        for id in self.named.get(&(application.to_string(), name)).cloned().unwrap_or_default() {
+            let Some(link) = self.links.get_mut(&id) else { continue };
+            match link.state {
+                State::Waiting if live => self.begin(id),
+                // Now the name is free: how often it was not does not count.
+                State::Resting(at) if !live && link.held_off => {
+                    link.forgive();
+                    self.timers.remove(&(at, id));
+                    self.begin(id);
+                }
+                _ => {}
             }
         }
     }

@@ -115,6 +115,8 @@ pub(super) struct Link {
     pub(super) hops: u8,
     /// It did not get along with others on one connection.
     pub(super) alone: bool,
+    /// It is a pull that has failed while somebody else had its name here.
+    pub(super) held_off: bool,
     /// When its stream was asked for last.
     pub(super) asked: Option<Instant>,
     back_off: Option<Duration>,
@@ -179,6 +181,7 @@ impl Link {
             redirect: None,
             hops: 0,
             alone: false,
+            held_off: false,
             asked: None,
             back_off: None,
             ran: None,
@@ -198,6 +201,11 @@ impl Link {
     pub(super) fn waited(&self) -> Duration {
         let first = self.back_off.filter(|wait| *wait > BACK_OFF || self.ran.is_none());
         first.unwrap_or_default()
+    }
+
+    /// Its failures so far do not count.
+    pub(super) fn forgive(&mut self) {
+        self.back_off = None;
     }
 
     /// It is on this connection, or on its way there.

@@ -3,6 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::links::link::Code;
 
+mod who;
+
 /// The machine with a clock of the test's own.
 struct Stage {
     core: Core,
@@ -107,7 +109,7 @@ impl Stage {
     /// Nothing is left of anybody.
     fn assert_empty(&self) {
         let core = &self.core;
-        assert!(core.links.is_empty() && core.timers.is_empty() && core.pushes.is_empty());
+        assert!(core.links.is_empty() && core.timers.is_empty() && core.named.is_empty());
         assert!(core.peers.is_empty() && core.shared.is_empty() && core.line.is_empty());
         assert!(core.by_connection.is_empty() && core.tickets.is_empty());
         assert_eq!(core.attempts, 0);
@@ -404,6 +406,42 @@ fn a_push_that_breaks_goes_on_where_it_was_unless_its_stream_has_ended() {
 }
 
 #[test]
+fn a_pull_whose_name_was_held_comes_as_soon_as_it_is_free() {
+    // Where somebody else has the name, it is the end of that which counts, and not how often it was tried.
+    for held in [true, false] {
+        let mut stage = stage();
+        if held {
+            stage.stream("cam", 1, true);
+        }
+        let mut peer = found(&stage.add(1, pull("rtmp://h/app/cam")));
+        for _ in 0..6 {
+            let order = ticket(&stage.let_in(peer, 5));
+            stage.error(order, refusal("NetStream.Publish.BadName"));
+            peer = found(&stage.wait(37.5));
+        }
+        let order = ticket(&stage.let_in(peer, 5));
+        stage.error(order, refusal("NetStream.Publish.BadName"));
+        assert_eq!(stage.code(1), Code::Failed);
+        stage.stream("cam", 2, true);
+        assert!(stage.stream("cam", 1, false).is_empty(), "another one has it");
+        assert!(stage.stream("other", 3, true).is_empty() && stage.stream("other", 3, false).is_empty());
+        let actions = stage.stream("cam", 2, false);
+        assert_eq!(actions.len(), usize::from(held), "{actions:?}");
+        assert_eq!(stage.core.links[&1].waited().is_zero(), held, "its place in line");
+        // Its own end is none of these: it waits as after any.
+        let actions = if held { actions } else { stage.wait(37.5) };
+        let order = ticket(&stage.let_in(found(&actions), 6));
+        stage.stream("cam", 4, true);
+        stage.accept(order, 1);
+        stage.tell(Input::Unpublished { connection: 6, stream: 1 });
+        stage.tell(Input::Closed { connection: 6, reason: "x".to_owned() });
+        assert!(stage.stream("cam", 4, false).is_empty());
+        stage.tell(Input::Remove(1));
+        stage.assert_empty();
+    }
+}
+
+#[test]
 fn a_push_waits_for_its_stream_and_its_end_is_no_failure() {
     let mut stage = stage();
     let push = definition(
@@ -493,79 +531,6 @@ fn who_is_sent_elsewhere_goes_there_so_often_and_is_trusted_less() {
         let actions = stage.wait(1.3);
         let again = |action: &Action| matches!(action, Action::Find { origin: Origin::Configuration, host_and_port, .. } if host_and_port == "h:1935");
         assert!(actions.iter().any(again), "{actions:?}");
-    }
-}
-
-#[test]
-fn who_is_asked_who_it_is_says_so_on_new_connections() {
-    let refused = |words: &str| {
-        let words = format!("[ AccessManager.Reject ] : [ {words}");
-        vec![Value::Null, object(&[("code", "X".into()), ("description", words.into())])]
-    };
-    let need = "code=403 need auth; authmod=adobe ] : ";
-    let question = "authmod=adobe ] : ?reason=needauth&user=me&salt=a&challenge=b&opaque=c";
-    let wrong = "authmod=adobe ] : ?reason=authfailed&opaque=c";
-    // Has the peer connected, and gives the ticket and what is said as the application.
-    let calls = |stage: &mut Stage, peer: u64, connection: u64| {
-        let actions = stage.tell(Input::Made(peer, Ok(connection)));
-        let [Action::Order { order: Command::Call { args, .. }, .. }] = &actions[..] else {
-            panic!("{actions:?}")
-        };
-        let text = |key: &str| args[0].get(key).and_then(Value::as_str).unwrap().to_owned();
-        let (app, url) = (text("app"), text("tcUrl"));
-        assert_eq!(url, format!("rtmp://h/{app}"));
-        (ticket(&actions), app)
-    };
-    let again = |actions: &[Action], closed: u64| {
-        assert!(has_closed(actions, closed), "{actions:?}");
-        let connects =
-            |action: &Action| matches!(action, Action::Connect { address: to, .. } if *to == address());
-        actions.iter().any(connects)
-    };
-    for last in ["accepts", wrong, question] {
-        let mut stage = stage();
-        let peer = found(&stage.add(1, pull("rtmp://me:hidden@h/app/cam")));
-        // Others are somebody else there.
-        let other = found(&stage.add(2, pull("rtmp://you:hidden@h/app/b")));
-        stage.tell(Input::Found(other, Err("x".to_owned())));
-        stage.tell(Input::Found(peer, Ok(vec![address()])));
-        let (ticket, app) = calls(&mut stage, peer, 5);
-        assert_eq!(app, "app");
-        assert!(again(&stage.error(ticket, refused(need)), 5));
-        let (ticket, app) = calls(&mut stage, peer, 6);
-        assert_eq!(app, "app?authmod=adobe&user=me");
-        stage.tell(Input::Closed { connection: 5, reason: "late".to_owned() });
-        assert!(again(&stage.error(ticket, refused(question)), 6));
-        let (ticket, app) = calls(&mut stage, peer, 7);
-        assert!(
-            app.starts_with("app?authmod=adobe&user=me&challenge=") && app.ends_with("==&opaque=c"),
-            "{app}"
-        );
-        assert_eq!(stage.core.attempts, 1, "all of that is one attempt");
-        if last == "accepts" {
-            let order = self::ticket(&stage.result(ticket, vec![Value::Null, Value::Null]));
-            stage.accept(order, 1);
-            assert_eq!((stage.code(1), stage.view(1).failures), (Code::Streaming, 0));
-            // What the far end repeats is not repeated.
-            let reason = format!("no more of {app}");
-            stage.tell(Input::Closed { connection: 7, reason });
-            assert_eq!(stage.cause(1), "no more of app?***");
-        } else {
-            assert!(!again(&stage.error(ticket, refused(last)), 7));
-            assert_eq!((stage.code(1), stage.view(1).failures), (Code::Failed, 1));
-            let cause = stage.cause(1);
-            assert!(
-                !cause.contains("me&") && cause.contains(if last == wrong { "authfailed" } else { "again" })
-            );
-        }
-        assert_eq!(stage.core.attempts, 0);
-        // The next attempt begins with nothing said.
-        stage.tell(Input::Remove(2));
-        let peer = found(&stage.wait(1.3));
-        stage.tell(Input::Found(peer, Ok(vec![address()])));
-        assert_eq!(calls(&mut stage, peer, 8).1, "app");
-        stage.tell(Input::Remove(1));
-        stage.assert_empty();
     }
 }
 
