@@ -12,6 +12,7 @@ use crate::{SOON, free_port};
 
 fn config() -> Config {
     Config::new()
+        .whole_groups()
         .workers(2)
         .application("publisherReturn", "60")
         .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }")
@@ -54,6 +55,13 @@ fn assert_each_once(what: &str, recording: &Recording) {
     assert!(first.key, "{what}: begins without a key frame");
 }
 
+/// Demands that a player was sent all that was published since its first picture, and nothing else.
+fn assert_whole(what: &str, recording: &Recording) {
+    assert_each_once(what, recording);
+    recording.assert_part_of(fixture::packets());
+    recording.assert_no_gap();
+}
+
 fn entry(session: &mut Session, group: &str, key: &str, value: &str) -> Value {
     let list = session.done("listConfig");
     let entries = list[group].as_array().cloned().unwrap_or_default();
@@ -91,8 +99,7 @@ fn a_stream_goes_on_through_every_server_when_the_middle_is_killed() {
     let mut near = Recording::start(&middle.url("one"));
     for (what, player) in [("edge", &mut far), ("nginx", &mut aside), ("middle", &mut near)] {
         wait_for_more(what, player, 3 * fixture::GOP);
-        let recording = Recording::of_program(player);
-        assert_each_once(what, &recording);
+        assert_whole(what, &Recording::of_program(player));
     }
 
     // The middle of one way, and the end of the other.
@@ -121,7 +128,7 @@ fn a_stream_goes_on_through_every_server_when_the_middle_is_killed() {
         (Recording::start(&other.url("live", "one")), Recording::start(&middle.url("one")));
     for (what, player) in [("nginx", &mut aside), ("middle", &mut near)] {
         wait_for_more(what, player, 2 * fixture::GOP);
-        assert_each_once(what, &Recording::of_program(player));
+        assert_whole(what, &Recording::of_program(player));
     }
 
     // Nobody plays at the edge any more: it lets go.
@@ -182,9 +189,15 @@ fn ffmpeg_and_node_media_server_take_a_push() {
     session.done(&format!("pushStream uri=rtmp://{}/live localStreamName=one", node.address()));
     let mut player = Recording::start(&node.url("live", "one"));
     wait_for_more("node-media-server", &mut player, 3 * fixture::GOP);
-    assert_each_once("node-media-server", &Recording::of_program(&player));
+    assert_whole("node-media-server", &Recording::of_program(&player));
     drop(publisher);
     wait_for("ffmpeg to end", SOON, || (!listener.runs()).then_some(()));
-    assert_each_once("ffmpeg", &Recording::of_file(&out));
+    let taken = Recording::of_file(&out);
+    assert_whole("ffmpeg", &taken);
+    assert!(
+        taken.of(Kind::Video).len() >= 3 * fixture::GOP,
+        "ffmpeg has {} pictures",
+        taken.of(Kind::Video).len()
+    );
     first.stop();
 }

@@ -1,5 +1,6 @@
 //! The application `edge`: streams that are fetched for players, and sent on for publishers.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -122,7 +123,9 @@ fn who_leaves_while_the_edge_connects_releases_too() {
     // The connection is closed, not forgotten.
     let limit = Some(SOON);
     pull.set_read_timeout(limit).expect("a socket option");
-    let _ = std::io::copy(&mut pull, &mut std::io::sink());
+    let end = std::io::copy(&mut pull, &mut std::io::sink());
+    let is_closed = end.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+    assert!(is_closed, "the edge does not close: {end:?}");
     server.stop();
 }
 
@@ -179,6 +182,32 @@ fn what_is_published_at_the_edge_plays_at_the_origin_and_at_both_edges() {
     near.stop();
     far.stop();
     origin.stop();
+}
+
+#[test]
+fn who_publishes_what_the_origin_has_already_is_told() {
+    let (origin, _publisher) = origin();
+    let server = edge(&[origin.address()], "");
+    let mut client = Client::publisher(server.address(), "edge", "one");
+    client.expect("somebody else publishes this stream at the origin");
+    wait_for_entries(&mut Session::operator(&server), "push", 0);
+    let _publisher = ffmpeg::publish_film(&url(&server, "two")).start();
+    origin.wait_for_publisher("two");
+    server.stop();
+    origin.stop();
+}
+
+#[test]
+fn names_with_spaces_and_slashes_are_the_same_at_the_origin() {
+    let upstream = Upstream::start(Script::new());
+    let server = edge(&[upstream.address()], "");
+    let _player = Client::player(server.address(), "edge", "a b/c");
+    let play = upstream.visit(0).command("play");
+    assert!(format!("{:?}", play.values).contains("\"a b/c\""), "{play:?}");
+    let _publisher = Client::publisher(server.address(), "edge", "d e/f");
+    let publish = upstream.visit(0).command("publish");
+    assert!(format!("{:?}", publish.values).contains("\"d e/f\""), "{publish:?}");
+    server.stop();
 }
 
 #[test]
@@ -356,4 +385,41 @@ fn a_reload_leaves_players_alone_and_serves_new_ones_with_the_new_settings() {
     server.stop();
     origin.stop();
     other.stop();
+}
+
+#[test]
+fn players_before_and_after_a_reload_share_what_the_origin_has() {
+    for early_leaves in [true, false] {
+        let (origin, _publisher) = origin();
+        let server = edge(&[origin.address()], LINGER);
+        let mut session = Session::operator(&server);
+        let mut early = Recording::start(&url(&server, "one"));
+        wait_for_more(&mut early, 10);
+        let before = wait_for_entries(&mut session, "pull", 1).remove(0);
+        server.rewrite(&config(&[origin.address()], "linger = 1"));
+        server.signal(Signal::SIGHUP);
+        let wait_for_retired = |count| {
+            wait_for("instances to be retired", SOON, || {
+                (server.counters().number("retiredApplications") == count).then_some(())
+            });
+        };
+        wait_for_retired(1);
+        let mut late = Recording::start(&url(&server, "one"));
+        wait_for_more(&mut late, 10);
+        let (gone, stays) = if early_leaves { (&mut early, &mut late) } else { (&mut late, &mut early) };
+        gone.kill();
+        if early_leaves {
+            wait_for_retired(0);
+        }
+        // Longer than either of them lingers.
+        wait_for_more(stays, 4 * fixture::GOP);
+        Recording::of_program(stays).assert_part_of(fixture::packets());
+        let after = wait_for_entries(&mut session, "pull", 1).remove(0);
+        assert_eq!((&after["configId"], &after["failures"]), (&before["configId"], &0.into()));
+        stays.kill();
+        wait_for_entries(&mut session, "pull", 0);
+        assert!(!server.log().contains("does not pull"), "{}", server.log());
+        server.stop();
+        origin.stop();
+    }
 }

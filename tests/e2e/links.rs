@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crtmp_tests::cli::{Session, administrator};
+use crtmp_tests::nginx::{self, Nginx};
 use crtmp_tests::{
     Canary, Config, Kind, Launch, Namespace, Program, Recording, Server, ffmpeg, fixture, wait_for,
 };
@@ -242,7 +243,8 @@ fn there_may_be_so_many_pulls_and_pushes() {
 
 #[test]
 fn a_stream_does_not_come_from_itself() {
-    let server = Server::start(&config());
+    // Whoever comes may take the name: nothing else holds.
+    let server = Server::start(&config().application("duplicatePublisher", "\"replace\""));
     let mut session = Session::operator(&server);
     session.done(&format!("pullStream uri={} localStreamName=echo", server.url("one")));
     let here = format!("rtmp://{}/live", server.address());
@@ -254,9 +256,54 @@ fn a_stream_does_not_come_from_itself() {
         let cause = entry(&mut session, "push", "back")["cause"].clone();
         cause.as_str().map(str::to_owned)
     });
-    assert!(cause.contains("come from itself") || cause.contains("published already"), "{cause}");
+    assert!(cause.contains("come from itself"), "{cause}");
     drop(publisher);
     server.stop();
+}
+
+#[test]
+fn a_stream_does_not_come_back_from_another_server() {
+    let config = config().application("duplicatePublisher", "\"replace\"");
+    let (first, second) = (Server::start(&config), Server::start(&config));
+    let (mut there, mut back) = (Session::operator(&first), Session::operator(&second));
+    let push = |from: &mut Session, to: &Server, local, target| {
+        let uri = format!("rtmp://{}/live", to.address());
+        from.done(&format!("pushStream uri={uri} localStreamName={local} targetStreamName={target}"));
+    };
+    push(&mut there, &second, "one", "two");
+    push(&mut back, &first, "two", "one");
+    let _publisher = ffmpeg::publish_film(&first.url("one")).start();
+    wait_for_status(&mut there, "push", "one", "Streaming");
+    let cause = wait_for("the end of the circle", SOON, || {
+        entry(&mut back, "push", "two")["cause"].as_str().map(str::to_owned)
+    });
+    assert!(cause.contains("come from itself"), "{cause}");
+    assert_film(&second.url("two"), 2);
+    first.stop();
+    second.stop();
+}
+
+/// Nothing says where a stream has been that comes by a server of another family: its name is taken, and that holds.
+#[test]
+fn a_stream_that_comes_back_from_a_foreign_server_takes_no_name() {
+    for policy in ["reject", "replaceIfIdle"] {
+        let port = free_port();
+        let back = nginx::Application::live("live").push(&format!("rtmp://127.0.0.1:{port}/live"));
+        let foreign = Nginx::start(&[back]);
+        let server =
+            Server::start(&config().port(port).application("duplicatePublisher", &format!("{policy:?}")));
+        let mut session = Session::operator(&server);
+        session.done(&format!("pushStream uri=rtmp://{}/live localStreamName=one", foreign.address()));
+        let _publisher = ffmpeg::publish_film(&server.url("one")).start();
+        server.wait_for_publisher("one");
+        let before = server.counters().publisher_of("one").map(|publisher| publisher.id);
+        foreign.wait_for_publisher("live", "one");
+        wait_for("the refusal", SOON, || server.log().contains("is being published already").then_some(()));
+        assert_film(&server.url("one"), 4);
+        assert_eq!(server.counters().publisher_of("one").map(|publisher| publisher.id), before);
+        wait_for_status(&mut session, "push", "one", "Streaming");
+        server.stop();
+    }
 }
 
 /// FLT-09.

@@ -128,20 +128,31 @@ fn a_hostile_upstream_harms_nobody_else() {
     let mut canary = Canary::start(&server);
     let mut session = Session::operator(&server);
     let scripts = hostile::scripts();
+    let mut begun = 0;
     for batch in scripts.chunks(AT_ONCE) {
         let upstreams: Vec<Upstream> =
             batch.iter().map(|(_, script)| Upstream::start(script.clone())).collect();
         for (number, upstream) in upstreams.iter().enumerate() {
             let (address, canary) = (upstream.address(), Canary::STREAM);
             session.done(&format!("pullStream uri=rtmp://{address}/live/x localStreamName=x{number}"));
-            session.done(&format!("pushStream uri=rtmp://{address}/live localStreamName={canary}"));
+            // Another application: otherwise both would come by one connection.
+            session.done(&format!("pushStream uri=rtmp://{address}/push localStreamName={canary}"));
         }
         // Both the pull and the push have met each of them.
         for ((name, _), upstream) in batch.iter().zip(&upstreams) {
-            let met = poll(SOON, || (!upstream.visits().is_empty()).then_some(()));
-            assert!(met.is_some(), "nobody came to the one that {name}");
+            let met = poll(SOON, || (upstream.visits().len() >= 2).then_some(()));
+            assert!(met.is_some(), "not both came to the one that {name}");
         }
         canary.check(&server);
+        // And where one gets as far as its stream, the other does so too.
+        for ((name, _), upstream) in batch.iter().zip(&upstreams) {
+            let asked = |what: &str| {
+                let visits = upstream.visits();
+                visits.iter().any(|visit| visit.commands().iter().any(|command| command.name == what))
+            };
+            let both = poll(SOON, || (asked("play") == asked("publish")).then(|| asked("publish")));
+            begun += usize::from(both.unwrap_or_else(|| panic!("not both began with the one that {name}")));
+        }
         let list = session.done("listConfig");
         for group in ["pull", "push"] {
             for entry in list[group].as_array().expect("a list") {
@@ -155,6 +166,7 @@ fn a_hostile_upstream_harms_nobody_else() {
         });
         canary.check(&server);
     }
+    assert!(begun >= scripts.len() / 4, "{begun} of {} were asked for a stream", scripts.len());
     assert_eq!(server.counters().number("totals.panics"), 0);
     let log = server.log();
     let raw = |letter: char| letter.is_control() && letter != '\n';
