@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     chains::Catalogue,
-    outbound::{LOOK_UP_TIMEOUT, Origin},
+    outbound::{IN_LINE, LOOK_UP_TIMEOUT, Origin, Patience},
 };
 
 /// The chain of a pull or push.
@@ -172,7 +172,8 @@ impl Driver {
             return post(&self.queue, Input::Found(peer, Err(refused.to_string())));
         }
         let (queue, name) = (self.queue.clone(), host_and_port.to_owned());
-        outbound.find(origin, host_and_port, LOOK_UP_TIMEOUT, move |found| {
+        let patience = Patience { look_up: LOOK_UP_TIMEOUT, in_line: IN_LINE };
+        outbound.find(origin, host_and_port, patience, move |found| {
             let found = found.map_err(|error| format!("{name}: {error}"));
             post(&queue, Input::Found(peer, found));
         });

@@ -10,12 +10,12 @@ mod network;
 mod policy;
 mod resolve;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 pub use address::is_public;
 pub use network::{Network, Ports};
 pub use policy::{Policy, Refused, TRIED};
-pub use resolve::{LOOK_UP_TIMEOUT, LOOK_UPS, LOOK_UPS_OF_ZONE, Resolver, WAITING};
+pub use resolve::{IN_LINE, LOOK_UP_TIMEOUT, LOOK_UPS, LOOK_UPS_OF_ZONE, Patience, Resolver, WAITING};
 
 use crate::config::OutboundPolicy;
 
@@ -51,11 +51,11 @@ impl Outbound {
         &self,
         origin: Origin,
         host_and_port: &str,
-        timeout: Duration,
+        patience: impl Into<Patience>,
         then: impl FnOnce(Result<Vec<SocketAddr>, NotFound>) + Send + 'static,
     ) {
         let policy = self.policy.clone();
-        self.resolver.resolve(host_and_port, timeout, move |found| {
+        self.resolver.resolve(host_and_port, patience, move |found| {
             then(match found {
                 Ok(addresses) => policy.admit(origin, addresses).map_err(NotFound::Refused),
                 Err(text) => Err(NotFound::Unresolved(text)),

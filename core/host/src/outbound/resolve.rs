@@ -19,6 +19,10 @@ use std::{
 /// How long a look-up may take, for those who have no reason for another time.
 pub const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long who can wait may wait for the turn of its name in addition: with a thousand names that nobody answers for,
+/// the threads free themselves every ten seconds or so.
+pub const IN_LINE: Duration = Duration::from_secs(20);
+
 /// Look-ups that run at once, each on a thread.
 pub const LOOK_UPS: usize = 32;
 
@@ -51,6 +55,22 @@ type Then = Box<dyn FnOnce(Found) + Send>;
 /// How the system is asked for the addresses of a name.
 type Ask = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
+/// How long somebody waits for the addresses of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the moment that it is looked up.
+    pub look_up: Duration,
+    /// Until then, in addition.
+    pub in_line: Duration,
+}
+
+impl From<Duration> for Patience {
+    /// So long in all.
+    fn from(look_up: Duration) -> Self {
+        Self { look_up, in_line: Duration::ZERO }
+    }
+}
+
 /// Finds addresses; clones are handles to the same one. Its threads come with the first names and go with the last.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
@@ -68,12 +88,17 @@ impl Resolver {
 
     /// Finds the addresses of `host:port` (an IPv6 address stands in brackets) and hands them to `then`, which is called
     /// exactly once: before this returns, where no name has to be looked up or too many wait; else on another thread,
-    /// after `timeout` at the latest. It must not wait for anything, since others wait for its thread.
+    /// when `patience` is at its end at the latest. It must not wait for anything, since others wait for its thread.
     ///
     /// Addresses of both families take turns (RFC 8305), in the system's order otherwise. None has been judged: that is
     /// up to [`Policy::admit`](super::Policy::admit). How an address is spelt does not matter: what the system takes
     /// for one, such as `2130706433`, is looked up like a name.
-    pub fn resolve(&self, host_and_port: &str, timeout: Duration, then: impl FnOnce(Found) + Send + 'static) {
+    pub fn resolve(
+        &self,
+        host_and_port: &str,
+        patience: impl Into<Patience>,
+        then: impl FnOnce(Found) + Send + 'static,
+    ) {
         if let Ok(address) = host_and_port.parse::<SocketAddr>() {
             return then(if address.port() == 0 { Err(NO_PORT.to_owned()) } else { Ok(vec![address]) });
         }
@@ -81,8 +106,10 @@ impl Resolver {
             Ok(divided) => divided,
             Err(text) => return then(Err(text.to_owned())),
         };
-        let until = Instant::now() + timeout.min(LONGEST);
-        self.0.wait_for(&host.to_ascii_lowercase(), Waiting { port, until, then: Box::new(then) });
+        let Patience { look_up, in_line } = patience.into();
+        let look_up = look_up.min(LONGEST);
+        let until = Instant::now() + look_up + in_line.min(LONGEST);
+        self.0.wait_for(&host.to_ascii_lowercase(), Waiting { port, until, look_up, then: Box::new(then) });
     }
 }
 
@@ -105,7 +132,7 @@ impl fmt::Debug for Resolver {
 
 struct Shared {
     state: Mutex<State>,
-    /// Told when somebody waits for a shorter time than all others.
+    /// Told when somebody waits for a shorter time than all others, or than before.
     waiter: Condvar,
     ask: Box<Ask>,
 }
@@ -134,10 +161,17 @@ struct State {
 struct Waiting {
     port: u16,
     until: Instant,
+    /// How long from the moment that the name is looked up.
+    look_up: Duration,
     then: Then,
 }
 
 impl Waiting {
+    /// Its name is being looked up since now.
+    fn begin(&mut self, now: Instant) {
+        self.until = self.until.min(now + self.look_up);
+    }
+
     fn tell(self, found: &Found) {
         let mut found = found.clone();
         found.iter_mut().flatten().for_each(|address| address.set_port(self.port));
@@ -147,7 +181,7 @@ impl Waiting {
 }
 
 impl Shared {
-    fn wait_for(self: &Arc<Self>, host: &str, waiting: Waiting) {
+    fn wait_for(self: &Arc<Self>, host: &str, mut waiting: Waiting) {
         let mut state = self.lock();
         if state.waiting.len() >= WAITING {
             drop(state);
@@ -165,6 +199,9 @@ impl Shared {
                 host
             }
         };
+        if state.started.contains_key(&host) {
+            waiting.begin(Instant::now());
+        }
         state.last += 1;
         let number = state.last;
         let first = state.waiting.values().all(|(_, other)| waiting.until < other.until);
@@ -175,6 +212,9 @@ impl Shared {
         let clock = !std::mem::replace(&mut state.clock, true);
         let next = if state.running < LOOK_UPS { state.next() } else { None };
         state.running += usize::from(next.is_some());
+        if next.is_some() {
+            self.waiter.notify_one();
+        }
         drop(state);
         if clock {
             let this = self.clone();
@@ -204,7 +244,10 @@ impl Shared {
             self.answer(&host, &found);
             let mut state = self.lock();
             match state.next() {
-                Some(next) => host = next,
+                Some(next) => {
+                    host = next;
+                    self.waiter.notify_one();
+                }
                 None => {
                     state.running -= 1;
                     return;
@@ -289,6 +332,9 @@ impl State {
         let share: Arc<str> = self.share_of(&host).into();
         *self.shares.entry(share.clone()).or_default() += 1;
         self.started.insert(host.clone(), share);
+        let now = Instant::now();
+        let theirs = self.waiting.values_mut().filter(|(name, _)| *name == host);
+        theirs.for_each(|(_, waiting)| waiting.begin(now));
         Some(host)
     }
 

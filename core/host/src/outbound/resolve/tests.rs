@@ -155,6 +155,40 @@ fn whoever_has_waited_long_enough_is_told_and_the_look_up_is_not_repeated() {
 }
 
 #[test]
+fn who_waits_in_line_has_its_time_when_its_name_is_looked_up() {
+    let (resolver, asked, go) = slow();
+    for number in 0..LOOK_UPS {
+        resolver.resolve(&format!("h.z{number}:80"), PATIENCE, |_| {});
+    }
+    (0..LOOK_UPS).for_each(|_| drop(asked.recv_timeout(PATIENCE).unwrap()));
+    let (tell, told) = mpsc::channel();
+    for (name, patience) in [
+        ("impatient", SHORT.into()),
+        ("patient", Patience { look_up: SHORT, in_line: PATIENCE }),
+        ("lucky", Patience { look_up: PATIENCE, in_line: SHORT }),
+    ] {
+        let tell = tell.clone();
+        resolver
+            .resolve(&format!("{name}:80"), patience, move |found| tell.send((name, found.is_ok())).unwrap());
+    }
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ("impatient", false));
+    // Its turn comes, and it is not answered in its time.
+    go.send(()).unwrap();
+    assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), "patient");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ("patient", false));
+    // Who joins has the time of a look-up, and nothing of the line.
+    resolver.resolve("patient:81", Patience { look_up: SHORT, in_line: PATIENCE }, {
+        let tell = tell.clone();
+        move |found| tell.send(("joined", found.is_ok())).unwrap()
+    });
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ("joined", false));
+    go.send(()).unwrap();
+    assert_eq!(asked.recv_timeout(PATIENCE).unwrap(), "lucky");
+    drop(go);
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), ("lucky", true));
+}
+
+#[test]
 fn a_shorter_wait_ends_before_a_longer_one() {
     let (resolver, _asked, _go) = slow();
     let (tell, told) = mpsc::channel();
