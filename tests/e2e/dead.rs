@@ -283,6 +283,8 @@ fn answer(question: &[u8], address: Ipv4Addr, changing: &AtomicU32) -> Option<Ve
     let v4 = |address: Ipv4Addr| (TYPE_A, address.octets().to_vec());
     match name.as_str() {
         "silent.example." => return None,
+        name if name.ends_with(".dead.") => return None,
+        "alive.example." => records.push(v4(address)),
         "failing.example." => code = 2,
         "many.example." => records.extend((1..=100).map(|last| v4(Ipv4Addr::new(127, 9, 9, last)))),
         "six.example." => records.push((TYPE_AAAA, std::net::Ipv6Addr::LOCALHOST.octets().to_vec())),
@@ -371,5 +373,34 @@ fn name_servers_of_every_kind_delay_nobody() {
     assert!(usage.threads < 60, "{usage:?}");
     server.stop();
     inside.stop();
+    origin.stop();
+}
+
+/// FLT-10: a thousand names whose servers do not answer, each of a zone of its own, beside one whose server does.
+#[test]
+fn a_thousand_names_that_nobody_answers_for_keep_none_waiting() {
+    let Some(stage) = Stage::new() else { return };
+    let host = stage.namespace.host();
+    let _names = Names::start(host);
+    stage.namespace.name_server(host);
+    let origin = Server::start(&Config::new().ip(&host.to_string()));
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let mut streams = String::new();
+    for number in 0..1000 {
+        let _ = write!(streams, "{{ uri = \"rtmp://h.z{number}.dead/live/s{number}\" }}, ");
+    }
+    let server = stage.start(&streams);
+    let mut session = Session::operator(&server);
+    let alive = format!("rtmp://alive.example:{}/live/one", origin.address().port());
+    session.done(&format!("pullStream uri={alive}"));
+    // It waits for a place among the attempts, and for a thread that looks names up: ten seconds for each at most.
+    wait_for("a living name among the dead", 2 * SOON, || {
+        is_streaming(&entry(&mut session, "pull", "one")).then_some(())
+    });
+    assert_eq!(entry(&mut session, "pull", "one")["attempts"], 1);
+    let usage = server.counters().usage();
+    assert!(usage.threads < 60, "{usage:?}");
+    server.stop();
     origin.stop();
 }
