@@ -17,6 +17,7 @@ use crtmp_reactor::SocketOptions;
 use super::{
     adobe::{self, Login},
     definition::{Definition, Direction},
+    line::Line,
     link::{Link, Phase, REDIRECTS, State, View},
     said::{connect_object, description, failure, is_about_the_name, redirect},
     uri::Target,
@@ -30,9 +31,6 @@ use crate::{
 const LOG_LINES: u32 = 20;
 
 const LOG_PERIOD: Duration = Duration::from_secs(10);
-
-/// Who waits for longer than this has failed again and again, and leaves a quarter of the places to others.
-const PATIENT: Duration = Duration::from_secs(1);
 
 /// How soon after a stream was asked for the end of its connection may come from that.
 const ASKED: Duration = Duration::from_secs(2);
@@ -95,22 +93,13 @@ pub(super) struct Core {
     shared: HashMap<Key, u64>,
     by_connection: HashMap<u64, u64>,
     tickets: HashMap<u64, Owed>,
-    /// Peers whose turn to connect has not come: first those of links that have failed least, so that what has just
-    /// ended does not wait behind all that is dead anyway.
-    line: BTreeSet<(Duration, u64)>,
-    /// Of those that have failed equally often, the newest is next, not the oldest.
-    newest_next: bool,
-    /// Peers that are being made.
-    attempts: usize,
-    /// Those of them that have failed again and again.
-    patient: usize,
+    line: Line,
     timers: BTreeSet<(Instant, u64)>,
     /// Who publishes each stream here. Each name is there twice for a moment when one publisher follows another.
     live: HashMap<Arc<str>, HashMap<String, HashSet<u64>>>,
     /// The pulls and pushes of each stream here.
     named: HashMap<(String, String), Vec<u64>>,
     last: u64,
-    most_attempts: usize,
     most_streams: usize,
     random: u32,
     now: Instant,
@@ -183,15 +172,11 @@ impl Core {
             shared: HashMap::new(),
             by_connection: HashMap::new(),
             tickets: HashMap::new(),
-            line: BTreeSet::new(),
-            newest_next: true,
-            attempts: 0,
-            patient: 0,
+            line: Line::new(limits.link_attempts),
             timers: BTreeSet::new(),
             live: HashMap::new(),
             named: HashMap::new(),
             last: 0,
-            most_attempts: limits.link_attempts,
             most_streams: limits.message_streams,
             random: seed | 1,
             now,
@@ -324,8 +309,7 @@ impl Core {
             // It counts as an attempt until it is known what has become of it.
             Stage::Finding | Stage::Connecting(_) => {}
             Stage::InLine => {
-                let place = (found.rank, peer);
-                self.line.remove(&place);
+                self.line.leave(found.rank, peer);
                 self.drop_peer(peer);
             }
             Stage::Calling(connection) | Stage::Up(connection) => {
@@ -391,41 +375,21 @@ impl Core {
         let rank = link.waited();
         let (stage, address, links) = (Stage::InLine, None, vec![id]);
         self.peers.insert(peer, Peer { key, stage, rank, address, links, query: String::new(), again: 0 });
-        self.line.insert((rank, peer));
+        self.line.join(rank, peer);
         self.next_in_line();
     }
 
     fn next_in_line(&mut self) {
-        while self.attempts < self.most_attempts
-            && let Some(peer) = self.take_next()
-        {
+        while let Some(peer) = self.line.next() {
             let Some(found) = self.peers.get_mut(&peer) else { continue };
             found.stage = Stage::Finding;
-            self.attempts += 1;
-            self.patient += usize::from(is_patient(found.rank));
             let Key { origin, scheme, host_and_port, .. } = found.key.clone();
             self.actions.push(Action::Find { peer, origin, scheme, host_and_port });
         }
     }
 
-    /// Whose turn it is. The oldest and the newest take turns, so that who comes while a thousand wait (a command, a player
-    /// at an edge) does not wait for all of them; and who fails again and again never gets all places.
-    fn take_next(&mut self) -> Option<u64> {
-        let (rank, _) = *self.line.first()?;
-        let places = self.most_attempts - self.most_attempts / 4;
-        if is_patient(rank) && self.patient >= places {
-            return None;
-        }
-        self.newest_next = !self.newest_next;
-        let newest = self.line.range(..=(rank, u64::MAX)).next_back().filter(|_| self.newest_next).copied();
-        let next = newest.or_else(|| self.line.first().copied())?;
-        self.line.remove(&next);
-        Some(next.1)
-    }
-
     fn attempt_over(&mut self, rank: Duration) {
-        self.attempts = self.attempts.saturating_sub(1);
-        self.patient = self.patient.saturating_sub(usize::from(is_patient(rank)));
+        self.line.over(rank);
         self.next_in_line();
     }
 
@@ -759,11 +723,6 @@ impl Core {
         self.random ^= self.random << 5;
         self.random
     }
-}
-
-/// Whether one that has waited for so long has failed more than once.
-fn is_patient(rank: Duration) -> bool {
-    rank > PATIENT
 }
 
 fn is_live(live: &HashMap<Arc<str>, HashMap<String, HashSet<u64>>>, definition: &Definition) -> bool {

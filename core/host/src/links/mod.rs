@@ -10,6 +10,7 @@ mod adobe;
 mod core;
 mod definition;
 mod driver;
+mod line;
 mod link;
 mod said;
 mod uri;

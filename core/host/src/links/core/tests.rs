@@ -112,7 +112,6 @@ impl Stage {
         assert!(core.links.is_empty() && core.timers.is_empty() && core.named.is_empty());
         assert!(core.peers.is_empty() && core.shared.is_empty() && core.line.is_empty());
         assert!(core.by_connection.is_empty() && core.tickets.is_empty());
-        assert_eq!(core.attempts, 0);
     }
 }
 
@@ -166,12 +165,12 @@ fn a_pull_is_looked_up_connected_to_and_asked_for() {
     assert_eq!(command, "connect");
     let expected = object(&[("app", "app".into()), ("tcUrl", "rtmp://host:99/app".into())]);
     assert_eq!(args[..], [expected]);
-    assert_eq!(stage.core.attempts, 1);
+    assert_eq!(stage.core.line.taken(), 1);
     let connect = ticket(&actions);
     let actions = stage.result(connect, vec![Value::Null, Value::Null]);
     let [Action::Order { order: Command::Pull(order), .. }] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!((&*order.name, &*order.local, order.start_ms), ("cam?t=1", "cam", -2000));
-    assert_eq!(stage.core.attempts, 0, "it is no attempt any more");
+    assert_eq!(stage.core.line.taken(), 0, "it is no attempt any more");
     let ticket = order.ticket;
     stage.accept(ticket, 3);
     let view = stage.view(1);
@@ -228,7 +227,7 @@ fn every_stage_may_fail_and_is_tried_again_at_the_next_address() {
         fail(&mut stage, peer);
         assert!(stage.cause(1).contains(cause), "{cause}: {}", stage.cause(1));
         assert_eq!(
-            (stage.code(1), stage.core.attempts, stage.core.peers.len()),
+            (stage.code(1), stage.core.line.taken(), stage.core.peers.len()),
             (Code::Failed, 0, 0),
             "{cause}"
         );
@@ -258,7 +257,7 @@ fn so_many_are_made_at_once_and_the_others_wait_in_line() {
         let mut tried = 0;
         while let Some(peer) = line.pop_front() {
             tried += 1;
-            assert!(stage.core.attempts <= most);
+            assert!(stage.core.line.taken() <= most);
             let actions = stage.tell(Input::Found(peer, Err("x".to_owned())));
             line.extend(actions.iter().filter_map(|action| match action {
                 Action::Find { peer, .. } => Some(*peer),
@@ -543,7 +542,7 @@ fn removal_leaves_nothing_at_any_stage() {
     stage.tell(Input::Remove(2));
     assert_eq!(stage.core.line.len(), 0);
     stage.tell(Input::Remove(1));
-    assert_eq!(stage.core.attempts, 1, "it is still looked for");
+    assert_eq!(stage.core.line.taken(), 1, "it is still looked for");
     assert!(
         !stage
             .tell(Input::Found(peer, Ok(vec![address()])))
@@ -732,7 +731,7 @@ fn any_order_of_news_leaves_the_books_in_order() {
                 },
             };
             open.extend(actions);
-            assert!(stage.core.attempts <= 3);
+            assert!(stage.core.line.taken() <= 3);
             let on = stage.core.peers.values().map(|peer| peer.links.len()).sum::<usize>();
             let links = &stage.core.links;
             assert_eq!(on, links.values().filter(|link| matches!(link.state, State::On { .. })).count());

@@ -47,7 +47,7 @@ fn who_is_asked_who_it_is_says_so_on_new_connections() {
             app.starts_with("app?authmod=adobe&user=me&challenge=") && app.ends_with("==&opaque=c"),
             "{app}"
         );
-        assert_eq!(stage.core.attempts, 1, "all of that is one attempt");
+        assert_eq!(stage.core.line.taken(), 1, "all of that is one attempt");
         if last == "accepts" {
             let order = self::ticket(&stage.result(ticket, vec![Value::Null, Value::Null]));
             stage.accept(order, 1);
@@ -64,7 +64,7 @@ fn who_is_asked_who_it_is_says_so_on_new_connections() {
                 !cause.contains("me&") && cause.contains(if last == wrong { "authfailed" } else { "again" })
             );
         }
-        assert_eq!(stage.core.attempts, 0);
+        assert_eq!(stage.core.line.taken(), 0);
         // The next attempt begins with nothing said.
         stage.tell(Input::Remove(2));
         let peer = found(&stage.wait(1.3));
