@@ -136,6 +136,55 @@ fn an_upstream_that_flaps_is_tried_with_patience_and_keeps_its_players() {
     origin.stop();
 }
 
+/// FLT-08: a far end that is up and down several times a second, for many pulls and pushes at once. When it stays up, all
+/// come back, each once.
+#[test]
+fn many_links_over_a_way_that_flickers_come_back_once_each() {
+    const EACH: usize = 15;
+    let far = Server::start(&Config::new());
+    let _publisher = ffmpeg::publish_film(&far.url("one")).start();
+    far.wait_for_publisher("one");
+    let way = Flapper::start(far.address());
+    let server = Server::start(&config().log_level(3).application("publisherReturn", "1"));
+    let mut canary = Canary::start(&server);
+    let mut session = Session::operator(&server);
+    let before = server.counters().usage();
+    for number in 0..EACH {
+        // Each pull and push share a connection, and no others: they say something else when they connect.
+        let uri = format!("rtmp://{}/live", way.address());
+        let said = format!("pageUrl=http://x/{number}");
+        session.done(&format!("pullStream uri={uri}/one localStreamName=p{number} {said}"));
+        let name = Canary::STREAM;
+        session
+            .done(&format!("pushStream uri={uri} localStreamName={name} targetStreamName=q{number} {said}"));
+    }
+    let modes = [Mode::Through, Mode::Close, Mode::Through, Mode::Reset, Mode::Through, Mode::Refuse];
+    for mode in modes.into_iter().cycle().take(24) {
+        way.set(mode);
+        let until = Instant::now() + Duration::from_millis(200);
+        wait_for("a moment to pass", SOON, || (Instant::now() >= until).then_some(()));
+        if mode == Mode::Through { way.cut() } else { way.reset() }
+    }
+    way.set(Mode::Through);
+    wait_for("all of them", 2 * SOON, || {
+        let all = [entries(&mut session, "pull"), entries(&mut session, "push")].concat();
+        all.iter().all(|entry| status(entry) == "Streaming").then_some(())
+    });
+    far.wait_for_counters("one connection for each", SOON, |counters| {
+        let connections = counters.connections();
+        let plays: usize = connections.iter().map(|one| one.plays.len()).sum();
+        let publishes: usize = connections.iter().map(|one| one.publishes.len()).sum();
+        (plays == EACH && publishes == EACH + 1 && connections.len() == EACH + 1).then_some(())
+    });
+    canary.check(&server);
+    assert_nothing_left(&server, &mut session, before);
+    let log = server.log();
+    let lines = log.lines().filter(|line| line.contains("pull of") || line.contains("push of")).count();
+    assert!(lines < 150, "{lines} lines in the log");
+    server.stop();
+    far.stop();
+}
+
 /// FLT-21: far ends that reset in every state, some hundreds of times.
 #[test]
 fn resets_in_every_state_leave_nothing_behind() {
