@@ -193,7 +193,8 @@ impl Repeats {
         let clock = self.clock?;
         // On the wire times go round.
         let step = i64::from((dts as u32).wrapping_sub(clock.dts as u32).cast_signed());
-        if !again && !(step > 0 && step <= gap.saturating_add(STEP)) {
+        let goes_on = step > 0 && step <= gap.saturating_add(STEP);
+        if !again && !goes_on {
             return None;
         }
         Some(clock.dts.saturating_add(step).saturating_sub(dts).saturating_add(clock.offset))
