@@ -70,7 +70,7 @@ fn entry(session: &mut Session, group: &str, key: &str, value: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {group} with {key} {value}: {list}"))
 }
 
-/// Acceptance 1 of the issue: a publisher at A; A pushes to nginx and to B; an edge pulls from B when somebody plays.
+/// A publisher at A; A pushes to nginx and to B; an edge pulls from B when somebody plays.
 #[test]
 fn a_stream_goes_on_through_every_server_when_the_middle_is_killed() {
     let mut other = Nginx::start(&[nginx::Application::live("live")]);

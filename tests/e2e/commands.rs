@@ -286,7 +286,6 @@ fn assert_refused_or_kept(http: &Http, name: &str, key: &str, params: &Value) ->
     true
 }
 
-/// Acceptance 8.
 #[test]
 fn wrong_and_hostile_parameters_fail_and_change_nothing() {
     let named =

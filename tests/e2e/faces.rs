@@ -98,7 +98,6 @@ fn known_to_both(one: &Value, other: &Value) -> Value {
     known.map(still).collect()
 }
 
-/// Acceptance 1.
 #[test]
 fn every_face_gives_the_same_data() {
     let (_folder, script) = crate::file("asker.lua");

@@ -449,7 +449,6 @@ fn a_reload_touches_only_what_has_changed() {
     origin.stop();
 }
 
-/// Acceptance 3 of the issue.
 #[test]
 fn a_thousand_pulls_of_the_dead_cost_nobody_anything() {
     let dead = free_port();
