@@ -9,12 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crtmp_tests::cli::{Session, administrator, administrator_at};
-use crtmp_tests::{
-    Canary, Config, Kind, Launch, Namespace, Program, Recording, Server, ffmpeg, fixture, poll, wait_for,
-};
+use crtmp_tests::{Canary, Config, Launch, Namespace, Recording, Server, ffmpeg, fixture, poll, wait_for};
 use serde_json::Value;
 
-use crate::{SOON, cpu, free_port};
+use crate::{SOON, cpu, entries, entry, free_port, wait_for_more};
 
 /// Addresses that belong to nobody: documents have them for examples.
 const NOWHERE: &str = "192.0.2.0/24";
@@ -26,29 +24,12 @@ fn pulls(streams: &str) -> String {
     format!("{{ {streams} }}")
 }
 
-fn entries(session: &mut Session, group: &str) -> Vec<Value> {
-    session.done("listConfig")[group].as_array().cloned().unwrap_or_default()
-}
-
-fn entry(session: &mut Session, group: &str, stream: &str) -> Value {
-    let found = entries(session, group).into_iter().find(|entry| entry["localStreamName"] == stream);
-    found.unwrap_or_else(|| panic!("no {group} of {stream}"))
-}
-
 fn is_streaming(entry: &Value) -> bool {
     entry["status"]["current"]["description"] == "Streaming"
 }
 
 fn cause(entry: &Value) -> &str {
     entry["cause"].as_str().unwrap_or_default()
-}
-
-fn wait_for_more(player: &mut Program, count: usize) {
-    let before = Recording::of_program(player).of(Kind::Video).len();
-    wait_for("more pictures", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
-        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
-    });
 }
 
 /// FLT-09: the way to a server is cut in the middle, and neither side is told.

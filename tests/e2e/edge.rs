@@ -9,11 +9,11 @@ use crtmp_tests::flapper::{Flapper, Mode};
 use crtmp_tests::nginx::{Application, Nginx};
 use crtmp_tests::upstream::{Script, Upstream};
 use crtmp_tests::wire::{self, Client};
-use crtmp_tests::{Config, Kind, Program, Recording, Server, ffmpeg, fixture, wait_for};
+use crtmp_tests::{Config, Program, Recording, Server, ffmpeg, fixture, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{SOON, file, free_port};
+use crate::{SOON, assert_film, entries, file, free_port, wait_for_more};
 
 /// Shorter than a test, longer than anything takes that happens at once.
 const LINGER: &str = "linger = 2";
@@ -41,34 +41,11 @@ fn origin() -> (Server, Program) {
     (server, publisher)
 }
 
-/// The entries of a group of `listConfig`.
-pub(crate) fn entries(session: &mut Session, group: &str) -> Vec<Value> {
-    session.done("listConfig")[group].as_array().expect("a group").clone()
-}
-
 pub(crate) fn wait_for_entries(session: &mut Session, group: &str, count: usize) -> Vec<Value> {
     wait_for(&format!("{count} entries of {group}"), SOON, || {
         let entries = entries(session, group);
         (entries.len() == count).then_some(entries)
     })
-}
-
-/// Records from a server for some seconds and demands that it is the film.
-pub(crate) fn assert_film(url: &str, seconds: u64) {
-    let (_folder, out) = file("out.flv");
-    ffmpeg::assert_clean(ffmpeg::record(url, Duration::from_secs(seconds), &out).run());
-    let recording = Recording::of_file(&out);
-    recording.assert_part_of(fixture::packets());
-    recording.assert_no_gap();
-}
-
-/// Waits until a player has so many more pictures.
-pub(crate) fn wait_for_more(player: &mut Program, count: usize) {
-    let before = Recording::of_program(player).of(Kind::Video).len();
-    wait_for("more pictures", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
-        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
-    });
 }
 
 /// Waits until nobody plays a stream of a server.

@@ -14,7 +14,7 @@ use crtmp_tests::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{SOON, free_port};
+use crate::{SOON, entries, entry, free_port, wait_for_more};
 
 /// Bytes that the heap may grow by where nothing is left behind: what the allocator and the log need for a moment.
 const HEAP: u64 = 256 << 10;
@@ -25,16 +25,6 @@ fn config() -> Config {
         .application("publisherReturn", "60")
         .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }")
         .block(&administrator())
-}
-
-fn entries(session: &mut Session, group: &str) -> Vec<Value> {
-    session.done("listConfig")[group].as_array().cloned().unwrap_or_default()
-}
-
-/// What `listConfig` shows of a pull or push of this stream.
-fn entry(session: &mut Session, group: &str, stream: &str) -> Value {
-    let found = entries(session, group).into_iter().find(|entry| entry["localStreamName"] == stream);
-    found.unwrap_or_else(|| panic!("no {group} of {stream}"))
 }
 
 fn status(entry: &Value) -> &str {
@@ -59,14 +49,6 @@ fn wait_for_entry(
 
 fn wait_for_streaming(session: &mut Session, group: &str, stream: &str) -> Value {
     wait_for_entry(session, group, stream, "media", |entry| status(entry) == "Streaming")
-}
-
-fn wait_for_more(player: &mut Program, count: usize) {
-    let before = Recording::of_program(player).of(Kind::Video).len();
-    wait_for("more pictures", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
-        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
-    });
 }
 
 /// Ends all pulls and pushes and waits until the server takes no more of the machine than `before`.

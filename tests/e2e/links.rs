@@ -4,13 +4,11 @@ use std::time::{Duration, Instant};
 
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::nginx::{self, Nginx};
-use crtmp_tests::{
-    Canary, Config, Kind, Launch, Namespace, Program, Recording, Server, ffmpeg, fixture, wait_for,
-};
+use crtmp_tests::{Canary, Config, Launch, Namespace, Recording, Server, ffmpeg, fixture, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{SOON, file, free_port};
+use crate::{SOON, assert_film, entry, file, free_port, wait_for_more};
 
 /// Commands may lead to this machine.
 const ALLOWED: &str = "{ allow = { \"127.0.0.0/8\" } }";
@@ -23,14 +21,6 @@ fn pulls(streams: &str) -> Config {
     config().application("externalStreams", &format!("{{ {streams} }}"))
 }
 
-/// What `listConfig` shows of a pull or push of this stream.
-fn entry(session: &mut Session, group: &str, stream: &str) -> Value {
-    let list = session.done("listConfig");
-    let entries = list[group].as_array().expect("a group").clone();
-    let found = entries.into_iter().find(|entry| entry["localStreamName"] == stream);
-    found.unwrap_or_else(|| panic!("no {group} of {stream}: {list}"))
-}
-
 fn wait_for_status(session: &mut Session, group: &str, stream: &str, status: &str) -> Value {
     let mut last = Value::Null;
     let found = crtmp_tests::poll(SOON, || {
@@ -38,23 +28,6 @@ fn wait_for_status(session: &mut Session, group: &str, stream: &str, status: &st
         (last["status"]["current"]["description"] == status).then(|| last.clone())
     });
     found.unwrap_or_else(|| panic!("{stream} is never {status:?}: {last}"))
-}
-
-/// Records from a server for some seconds and demands that it is the film.
-fn assert_film(url: &str, seconds: u64) {
-    let (_folder, out) = file("out.flv");
-    ffmpeg::assert_clean(ffmpeg::record(url, Duration::from_secs(seconds), &out).run());
-    let recording = Recording::of_file(&out);
-    recording.assert_part_of(fixture::packets());
-    recording.assert_no_gap();
-}
-
-fn wait_for_more(player: &mut Program, count: usize) {
-    let before = Recording::of_program(player).of(Kind::Video).len();
-    wait_for("more pictures", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
-        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
-    });
 }
 
 #[test]

@@ -7,7 +7,8 @@
 //! * [`merging`]: how long messages wait for each other.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
-//! * [`links`]: pulls and pushes between servers.
+//! * [`links`], [`uplinks`]: pulls and pushes between servers; what they say, and what commands make of them.
+//! * [`cluster`], [`upstreams`]: chains of servers; far ends with ways of their own.
 //! * [`faults`], [`dead`]: far ends of pulls and pushes that flap, reset, lead in circles or to where they may not;
 //!   networks and name servers that do not answer.
 //! * [`events`]: what is told to files and other servers, and metrics.
@@ -29,8 +30,6 @@
 //! * [`library`]: `protocols/rtmp` without the server.
 //! * [`lua`], [`bls`]: applications in Lua; the words of BLS.
 //! * [`edge_lua`]: clusters by script, as BLS has them.
-//! * [`links`], [`cluster`], [`upstreams`]: pulls and pushes; chains of servers; far ends with ways of their own.
-//! * [`edge`], [`proxypublish`], [`stresstest`]: the applications that pull and push.
 //! * [`scripts`]: scripts that fail, and scripts that ask web services which do.
 //! * [`start`]: where players start that come in the middle of a group of pictures.
 //! * [`peers`]: the servers that ours is tried against, tried by themselves.
@@ -83,7 +82,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crtmp_tests::{Server, free_address};
+use crtmp_tests::cli::Session;
+use crtmp_tests::{Kind, Program, Recording, Server, ffmpeg, fixture, free_address, wait_for};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Enough time for anything that should happen soon, on a busy machine.
@@ -109,4 +110,35 @@ fn cpu(server: &Server) -> Duration {
         rest.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
     // A tick is a hundredth of a second on every Linux.
     Duration::from_millis(ticks * 10)
+}
+
+/// Waits until a player has `count` pictures more than it has now.
+fn wait_for_more(player: &mut Program, count: usize) {
+    let pictures = |player: &Program| Recording::of_program(player).of(Kind::Video).len();
+    let before = pictures(player);
+    wait_for("more pictures", SOON, || {
+        assert!(player.runs(), "the player was ended: {}", player.stderr());
+        (pictures(player) >= before + count).then_some(())
+    });
+}
+
+/// Records from a server for some seconds and demands that it is the film.
+fn assert_film(url: &str, seconds: u64) {
+    let (_folder, out) = file("out.flv");
+    ffmpeg::assert_clean(ffmpeg::record(url, Duration::from_secs(seconds), &out).run());
+    let recording = Recording::of_file(&out);
+    recording.assert_part_of(fixture::packets());
+    recording.assert_no_gap();
+}
+
+/// The entries of a group of `listConfig`.
+fn entries(session: &mut Session, group: &str) -> Vec<Value> {
+    session.done("listConfig")[group].as_array().expect("a group").clone()
+}
+
+/// What `listConfig` shows of a pull or push of this stream.
+fn entry(session: &mut Session, group: &str, stream: &str) -> Value {
+    let entries = entries(session, group);
+    let found = entries.iter().find(|entry| entry["localStreamName"] == stream).cloned();
+    found.unwrap_or_else(|| panic!("no {group} of {stream}: {entries:?}"))
 }

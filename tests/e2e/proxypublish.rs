@@ -8,8 +8,8 @@ use crtmp_tests::wire::Client;
 use crtmp_tests::{Config, NodeMediaServer, Recording, Server, ffmpeg, fixture, wait_for};
 use nix::sys::signal::Signal;
 
-use crate::edge::{assert_film, entries, wait_for_entries, wait_for_more};
-use crate::{SOON, file, free_port};
+use crate::edge::wait_for_entries;
+use crate::{SOON, assert_film, entries, file, free_port, wait_for_more};
 
 fn config(aborts: bool, targets: &str, keys: &str) -> Config {
     let block = format!(

@@ -3,19 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crtmp_tests::{
-    Config, Connection, Kind, Launch, Namespace, Program, Recording, Server, ffmpeg, fixture, poll, wait_for,
+    Config, Connection, Kind, Launch, Namespace, Recording, Server, ffmpeg, fixture, poll, wait_for,
 };
 
-use crate::{SOON, file};
-
-/// Waits until a player has `count` pictures more than it has now.
-fn wait_for_more(player: &mut Program, count: usize) {
-    let before = Recording::of_program(player).of(Kind::Video).len();
-    wait_for("more pictures", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
-        (Recording::of_program(player).of(Kind::Video).len() >= before + count).then_some(())
-    });
-}
+use crate::{SOON, file, wait_for_more};
 
 fn publisher_of(server: &Server, stream: &str) -> Option<Connection> {
     server.counters().publisher_of(stream)

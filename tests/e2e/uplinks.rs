@@ -12,7 +12,7 @@ use md5::{Digest, Md5};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::{SOON, file, free_port};
+use crate::{SOON, entries, file, free_port};
 
 fn config() -> Config {
     Config::new()
@@ -21,15 +21,11 @@ fn config() -> Config {
         .block(&administrator())
 }
 
-fn pulls(session: &mut Session) -> Vec<Value> {
-    session.done("listConfig")["pull"].as_array().expect("a group").clone()
-}
-
 /// Waits until there is exactly one pull and it is like this.
 fn wait_for_pull(session: &mut Session, is: impl Fn(&Value) -> bool) -> Value {
     let mut last = Vec::new();
     let found = poll(SOON, || {
-        last = pulls(session);
+        last = entries(session, "pull");
         matches!(&last[..], [one] if is(one)).then(|| last[0].clone())
     });
     found.unwrap_or_else(|| panic!("it never becomes so: {last:?}"))
@@ -136,7 +132,8 @@ fn user_and_password_are_said_to_who_asks_and_shown_to_nobody() {
         session.done(&pull(upstream, name));
         let mut last = Value::Null;
         let ended = poll(SOON, || {
-            last = pulls(&mut session).into_iter().find(|entry| entry["localStreamName"] == name)?;
+            last =
+                entries(&mut session, "pull").into_iter().find(|entry| entry["localStreamName"] == name)?;
             (status(&last) == "Ended").then_some(())
         });
         assert!(ended.is_some() && last["cause"].as_str().is_some_and(|text| text.contains(cause)), "{last}");
@@ -208,14 +205,14 @@ fn what_an_application_asks_for_itself_ends_with_it_and_may_be_kept_from_neighbo
     assert!(answers["own"].as_str().is_some_and(|text| text.contains("set up")), "{answers}");
     assert!(answers["foreign"].as_str().is_some_and(|text| text.contains("outboundPolicy")), "{answers}");
     wait_for("the end of one", SOON, || {
-        let all = pulls(&mut session);
+        let all = entries(&mut session, "pull");
         let once = all.iter().find(|entry| entry["localStreamName"] == "once");
         (all.len() == 2 && once.is_some_and(|entry| status(entry) == "Ended")).then_some(())
     });
     // It makes way for whatever comes.
     let more = session.done("pullStream uri=rtmp://far.example.invalid/live/more application=flvplayback")["configId"].clone();
     let names: Vec<Value> =
-        pulls(&mut session).iter().map(|entry| entry["localStreamName"].clone()).collect();
+        entries(&mut session, "pull").iter().map(|entry| entry["localStreamName"].clone()).collect();
     assert_eq!(names, [json!("own"), json!("more")]);
     session.done("disableApplication name=lua");
     wait_for_pull(&mut session, |entry| entry["configId"] == more);
@@ -241,12 +238,12 @@ fn what_is_kept_and_cannot_be_read_is_listed_and_said_once() {
     session.done(&format!("removeConfig id={id}"));
     server.signal(Signal::SIGHUP);
     server.wait_for_log("reload");
-    assert_eq!(pulls(&mut session).len(), 1);
+    assert_eq!(entries(&mut session, "pull").len(), 1);
     let log = server.log();
     assert_eq!(log.matches("is left out").count(), 1, "{log}");
     assert!(!log.contains("hidden") && !entry.to_string().contains("hidden"));
     session.done("removeConfig id=7");
-    assert_eq!(pulls(&mut session), [Value::Null; 0]);
+    assert_eq!(entries(&mut session, "pull"), [Value::Null; 0]);
     server.stop();
     assert!(!fs::read_to_string(&state).expect("the file").contains("hidden"));
 }
