@@ -106,7 +106,8 @@ pub enum Received {
         /// What the body says.
         data: Data,
     },
-    /// A control message. What it asks for has been done; chunk sizes and aborts are obeyed without a word.
+    /// A control message. Acknowledgements, windows and pings have been dealt with; chunk sizes and aborts are obeyed
+    /// without a word. What concerns media (bandwidth, buffers, begin and end of streams) is for the caller.
     Control(Control),
     /// Anything else: unknown types, shared objects, empty bodies, values that cannot be read.
     Other(Message),

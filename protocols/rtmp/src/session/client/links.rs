@@ -50,9 +50,10 @@ impl Links {
         self.list.iter().filter_map(|link| link.waits).min()
     }
 
-    /// The server has said something of a message stream.
+    /// The server has said something of a message stream. That is an answer to a play, which may wait for its stream;
+    /// a publish has one answer only.
     pub(super) fn answered(&mut self, stream: u32) {
-        if let Some(link) = self.on(stream) {
+        if let Some(link) = self.on(stream).filter(|link| matches!(link.what, What::Pull(_))) {
             link.waits = None;
         }
     }
@@ -229,8 +230,10 @@ impl ClientSession {
         let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default();
         let code = text("code");
         let failed = text("level") == "error" || is_end(code);
-        link.waits = None;
         let (number, pushes) = (link.number, matches!(link.what, What::Push(_)));
+        if !pushes || code == "NetStream.Publish.Start" {
+            link.waits = None;
+        }
         if failed {
             return self.fail_link(number, info, cx);
         }

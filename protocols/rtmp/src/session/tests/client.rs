@@ -463,6 +463,17 @@ fn who_owes_an_answer_has_call_timeout_for_it() {
         let expected: &[&str] = if says { &[] } else { &["CallResult 7 Error 5 NetStream.Failed"] };
         assert_eq!(server.events(), expected);
     }
+
+    // Who publishes has one answer to wait for, whatever else is said.
+    let mut server = Server::connected();
+    server.push(7);
+    server.result(4.0, 5.0);
+    server.say(&control_message(Control::User(UserControl::StreamBegin(5))));
+    server.status(5, Status::new("NetStream.Publish.Idle", ""));
+    server.wait(almost);
+    assert_eq!(server.events(), [""; 0]);
+    server.wait(last);
+    assert_eq!(server.events(), ["CallResult 7 Error 5 NetStream.Failed"]);
 }
 
 #[test]
