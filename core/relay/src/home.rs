@@ -99,8 +99,9 @@ impl Home {
         keeps_group: bool,
         now: Instant,
     ) -> Self {
-        let repeats = grant.recent.as_ref().map(|recent| recent.adopt(grant.generation, now));
-        let repeats = repeats.filter(|repeats| !repeats.is_empty() && grant.resume.is_some()).map(Box::new);
+        let resumes = grant.resume.is_some();
+        let repeats = grant.recent.as_ref().map(|recent| recent.adopt(grant.generation, resumes, now));
+        let repeats = repeats.filter(|repeats| !repeats.is_empty()).map(Box::new);
         let mut timeline = Timeline::new(grant.resume);
         if repeats.is_some() {
             timeline.may_go_on();
@@ -200,7 +201,8 @@ impl Home {
             Seen::Before if !frame.role.is_header() => self.timeline.place_again(far),
             _ => self.timeline.place(frame),
         };
-        if let Some(recent) = self.recent.as_ref().filter(|_| !frame.role.is_header()) {
+        let is_new = seen != Seen::Before && !frame.role.is_header();
+        if let Some(recent) = self.recent.as_ref().filter(|_| is_new) {
             let at = std::mem::replace(&mut frame.dts, far);
             recent.note(self.generation, frame, at);
             frame.dts = at;

@@ -29,8 +29,9 @@ const SAMPLE: usize = 64;
 /// How long after its beginning a publish may repeat frames: they come as fast as the network takes them.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// New sound that may wait for the first new picture, in frames.
+/// What is new and no picture may wait for the first new picture: so many frames, of so many bytes.
 const FRESH: usize = 256;
+const FRESH_BYTES: usize = 1 << 20;
 
 /// The longest step in ms, beyond the break itself, that the far end's time may have made to count as the same clock.
 const STEP: i64 = 10_000;
@@ -75,8 +76,9 @@ pub(crate) struct Repeats {
     repeated: bool,
     /// The newest known picture has come again: what follows continues it.
     complete: bool,
-    /// New sound that came before the first new picture.
+    /// What was new and came before the first new picture.
     fresh: Vec<Frame>,
+    fresh_bytes: usize,
 }
 
 /// What a publish has repeated.
@@ -86,7 +88,7 @@ pub(crate) struct Repeated {
     pub(crate) any: bool,
     /// Whether what comes now continues what players have had, picture by picture.
     pub(crate) continues: bool,
-    /// New sound that came before the first new picture.
+    /// What was new and came before the first new picture.
     pub(crate) fresh: Vec<Frame>,
 }
 
@@ -102,13 +104,18 @@ pub(crate) enum Seen {
 }
 
 impl Recent {
-    /// The memory is that of the home `generation` from now on; gives what it may be repeating.
-    pub(crate) fn adopt(&self, generation: Generation, now: Instant) -> Repeats {
+    /// The memory is that of the home `generation` from now on; gives what it may be repeating: nothing, unless it
+    /// `resumes` the stream. What is known stays known until something newer comes, for the next break may come first.
+    pub(crate) fn adopt(&self, generation: Generation, resumes: bool, now: Instant) -> Repeats {
         let mut inner = self.lock();
         inner.owner = Some(generation);
+        if !resumes {
+            inner.prints.clear();
+            inner.newest = None;
+        }
         let last_picture = inner.prints.iter().rev().find(|print| print.video).map(|print| print.hash);
-        let known = inner.prints.drain(..).map(|print| print.hash).collect();
-        let (hasher, clock) = (inner.hasher.clone(), inner.newest.take());
+        let known = inner.prints.iter().map(|print| print.hash).collect();
+        let (hasher, clock) = (inner.hasher.clone(), inner.newest);
         let until = now.checked_add(PATIENCE).unwrap_or(now);
         Repeats {
             known,
@@ -119,11 +126,12 @@ impl Recent {
             repeated: false,
             complete: false,
             fresh: Vec::new(),
+            fresh_bytes: 0,
         }
     }
 
-    /// Takes note of a frame of the home `generation` with the far end's time, and where that was put on the stream's
-    /// timeline.
+    /// Takes note of a new frame of the home `generation` with the far end's time, and where that was put on the
+    /// stream's timeline.
     pub(crate) fn note(&self, generation: Generation, frame: &Frame, at: i64) {
         let mut inner = self.lock();
         if inner.owner != Some(generation) {
@@ -136,7 +144,8 @@ impl Recent {
             let older = inner.prints.iter().enumerate().rev().filter(|(_, print)| print.key).nth(GROUPS - 1);
             let first = older.map_or(0, |(at, _)| at);
             inner.prints.drain(..first);
-        } else if inner.prints.len() > FRAMES {
+        }
+        if inner.prints.len() > FRAMES {
             inner.prints.pop_front();
         }
         if frame.role != Role::Side {
@@ -165,7 +174,9 @@ impl Repeats {
             return Seen::Before;
         }
         let picture = frame.kind == MediaKind::Video;
-        if picture || self.last_picture.is_none() || now >= self.until || self.fresh.len() >= FRESH {
+        let is_full =
+            self.fresh.len() >= FRESH || self.fresh_bytes.saturating_add(frame.body.len()) > FRESH_BYTES;
+        if picture || self.last_picture.is_none() || now >= self.until || is_full {
             return Seen::New;
         }
         Seen::Fresh
@@ -176,8 +187,9 @@ impl Repeats {
         self.complete = false;
     }
 
-    /// Keeps new sound until the first new picture comes.
+    /// Keeps what is new until the first new picture comes.
     pub(crate) fn keep(&mut self, frame: Frame) {
+        self.fresh_bytes += frame.body.len();
         self.fresh.push(frame);
     }
 
@@ -226,7 +238,7 @@ mod tests {
 
     fn noted(frames: &[Frame]) -> Recent {
         let recent = Recent::default();
-        recent.adopt(FIRST, Instant::now());
+        recent.adopt(FIRST, false, Instant::now());
         frames.iter().for_each(|frame| recent.note(FIRST, frame, frame.dts + 4000));
         recent
     }
@@ -240,20 +252,20 @@ mod tests {
     fn what_comes_again_is_known_until_something_new_comes() {
         use Seen::{Before, Fresh, New};
         let recent = noted(&[key(0), delta(40), key(1000), audio(1010), delta(1040)]);
-        let mut repeats = recent.adopt(SECOND, Instant::now());
+        let mut repeats = recent.adopt(SECOND, true, Instant::now());
         let again = [key(1000), audio(1010), delta(1040), audio(1050), delta(1080)];
         assert_eq!(seen(&mut repeats, &again), [Before, Before, Before, Fresh, New]);
         assert!(repeats.end().continues, "nothing is missing");
         // The newest picture that players had does not come again.
         let recent = noted(&[key(0), delta(40), delta(80)]);
-        let mut repeats = recent.adopt(SECOND, Instant::now());
+        let mut repeats = recent.adopt(SECOND, true, Instant::now());
         assert_eq!(seen(&mut repeats, &[key(0), delta(40), delta(120)]), [Before, Before, New]);
         assert!(!repeats.end().continues);
         // Nor is anything repeated twice.
-        let mut repeats = noted(&[key(0)]).adopt(SECOND, Instant::now());
+        let mut repeats = noted(&[key(0)]).adopt(SECOND, true, Instant::now());
         assert_eq!(seen(&mut repeats, &[key(0), key(0)]), [Before, New]);
         // Without pictures sound is enough.
-        let mut repeats = noted(&[audio(0), audio(20)]).adopt(SECOND, Instant::now());
+        let mut repeats = noted(&[audio(0), audio(20)]).adopt(SECOND, true, Instant::now());
         assert_eq!(seen(&mut repeats, &[audio(20), audio(40)]), [Before, New]);
         assert!(repeats.end().continues);
     }
@@ -261,15 +273,22 @@ mod tests {
     #[test]
     fn sound_waits_only_so_long_and_so_much_for_a_picture() {
         let now = Instant::now();
-        let mut repeats = noted(&[key(0)]).adopt(SECOND, now);
+        let mut repeats = noted(&[key(0)]).adopt(SECOND, true, now);
         for number in 0..FRESH {
             assert_eq!(repeats.see(&audio(number as i64), now), Seen::Fresh);
             repeats.keep(audio(number as i64));
         }
         assert_eq!(repeats.see(&audio(100_000), now), Seen::New);
+        for (bytes, expected) in [(FRESH_BYTES, Seen::Fresh), (FRESH_BYTES + 1, Seen::New)] {
+            let mut repeats = noted(&[key(0)]).adopt(SECOND, true, now);
+            let large = Frame { body: vec![0; bytes - 10].into(), ..audio(1) };
+            assert_eq!(repeats.see(&large, now), Seen::Fresh);
+            repeats.keep(large);
+            assert_eq!(repeats.see(&Frame { body: vec![0; 10].into(), ..audio(2) }, now), expected);
+        }
         let just = Duration::from_millis(1);
         for (at, expected) in [(PATIENCE - just, Seen::Fresh), (PATIENCE, Seen::New)] {
-            let mut repeats = noted(&[key(0)]).adopt(SECOND, now);
+            let mut repeats = noted(&[key(0)]).adopt(SECOND, true, now);
             assert_eq!(repeats.see(&audio(1), now + at), expected);
         }
     }
@@ -277,15 +296,18 @@ mod tests {
     #[test]
     fn two_groups_are_remembered_and_never_too_many_frames() {
         let recent = noted(&[key(0), delta(40), key(1000), delta(1040), key(2000)]);
-        let mut repeats = recent.adopt(SECOND, Instant::now());
+        let mut repeats = recent.adopt(SECOND, true, Instant::now());
         assert_eq!(seen(&mut repeats, &[key(0)]), [Seen::New]);
         assert_eq!(seen(&mut repeats, &[key(1000), key(2000)]), [Seen::Before, Seen::Before]);
         for (count, expected) in [(FRAMES - 1, Seen::Before), (FRAMES, Seen::New), (FRAMES + 1, Seen::New)] {
             let frames: Vec<Frame> = (1..=count as i64).map(delta).collect();
             let recent = noted(&[vec![key(0)], frames].concat());
             assert!(recent.lock().prints.len() <= FRAMES);
+            recent.note(FIRST, &key(1_000_000), 0);
+            assert!(recent.lock().prints.len() <= FRAMES, "a key frame is one too");
+            let recent = noted(&[vec![key(0)], (1..=count as i64).map(delta).collect()].concat());
             assert_eq!(
-                recent.adopt(SECOND, Instant::now()).see(&key(0), Instant::now()),
+                recent.adopt(SECOND, true, Instant::now()).see(&key(0), Instant::now()),
                 expected,
                 "{count}"
             );
@@ -295,14 +317,28 @@ mod tests {
     #[test]
     fn who_has_been_replaced_writes_no_more() {
         let recent = noted(&[key(0)]);
-        recent.adopt(SECOND, Instant::now());
+        recent.adopt(SECOND, true, Instant::now());
         recent.note(FIRST, &key(1000), 0);
-        assert!(recent.adopt(Generation(3), Instant::now()).is_empty());
+        let mut repeats = recent.adopt(Generation(3), true, Instant::now());
+        assert_eq!(seen(&mut repeats, &[key(0), key(1000)]), [Seen::Before, Seen::New]);
+        assert!(recent.adopt(Generation(4), false, Instant::now()).is_empty(), "another stream of that name");
+        assert!(recent.adopt(Generation(5), true, Instant::now()).is_empty());
+    }
+
+    #[test]
+    fn what_a_second_break_comes_too_early_for_is_known_still() {
+        let recent = noted(&[key(1000), delta(1040), delta(1080)]);
+        let mut repeats = recent.adopt(SECOND, true, Instant::now());
+        assert_eq!(seen(&mut repeats, &[key(1000), delta(1040)]), [Seen::Before; 2]);
+        let mut repeats = recent.adopt(Generation(3), true, Instant::now());
+        let all = [key(1000), delta(1040), delta(1080), delta(1120)];
+        assert_eq!(seen(&mut repeats, &all), [Seen::Before, Seen::Before, Seen::Before, Seen::New]);
+        assert!(repeats.end().continues);
     }
 
     #[test]
     fn a_clock_that_has_gone_on_is_the_same() {
-        let of = |dts: i64| noted(&[Frame { dts, ..key(0) }]).adopt(SECOND, Instant::now());
+        let of = |dts: i64| noted(&[Frame { dts, ..key(0) }]).adopt(SECOND, true, Instant::now());
         let repeats = of(1000);
         for (dts, same) in
             [(999, false), (1000, false), (1001, true), (1300 + STEP, true), (1301 + STEP, false)]
@@ -315,6 +351,6 @@ mod tests {
         assert_eq!(of(round + 1000).same_clock(1500, 600, false), Some(round + 4000));
         assert_eq!(of(round - 100).same_clock(round - 50, 600, false), Some(4000));
         assert_eq!(of(round - 100).same_clock(50, 600, false), Some(round + 4000));
-        assert_eq!(Recent::default().adopt(FIRST, Instant::now()).same_clock(0, 0, true), None);
+        assert_eq!(Recent::default().adopt(FIRST, true, Instant::now()).same_clock(0, 0, true), None);
     }
 }
