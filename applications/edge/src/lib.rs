@@ -133,7 +133,7 @@ impl App for Edge {
         }
         let most = self.settings.max_pulls;
         let known = self.streams.get(request.name);
-        let is_new = !known.is_some_and(|stream| stream.is_fetched() || stream.has_local());
+        let is_new = !known.is_some_and(|stream| stream.is_fetched() || stream.is_there());
         if is_new && self.streams.values().filter(|stream| stream.is_fetched()).count() >= most {
             return Verdict::refuse(format!("the edge fetches maxPulls = {most} streams already"));
         }

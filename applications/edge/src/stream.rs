@@ -171,6 +171,11 @@ impl Stream {
         self.local().is_some()
     }
 
+    /// Whether it comes, or is about to, from wherever that may be.
+    pub(crate) fn is_there(&self) -> bool {
+        self.has_local() || !self.live.is_empty()
+    }
+
     /// Servers that have waited for it in vain.
     pub(crate) fn take_unwanted(&mut self) -> Vec<Played> {
         let released = self.rest == Rest::Released && self.live.is_empty();

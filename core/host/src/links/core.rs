@@ -662,6 +662,7 @@ impl Core {
             // No failure: there is nothing to push.
             return link.wait(self.now, self.unix);
         }
+        let place = link.target().map(|target| mask_text(&target.place())).unwrap_or_default();
         let cause = &without_key(cause, &definition, link.target());
         let at = link.fail(cause, self.now, self.unix, random);
         let suppressed = link.log(cause, self.now);
@@ -670,7 +671,7 @@ impl Core {
         }
         if let Some(suppressed) = suppressed {
             let verb = definition.direction.name();
-            let text = format!("{verb} of {:?} ({}): {cause}", definition.local, definition.place());
+            let text = format!("{verb} of {:?} ({place}): {cause}", definition.local);
             self.log(id, text, suppressed, true);
         }
     }
