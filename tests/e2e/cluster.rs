@@ -168,6 +168,9 @@ fn a_push_that_was_cut_sends_nothing_twice() {
         wait_for_more(what, player, 2 * fixture::GOP);
         assert_each_once(what, &Recording::of_program(player));
     }
+    for way in &ways {
+        way.wait_for_attempts(3, SOON);
+    }
     first.stop();
     target.stop();
 }
