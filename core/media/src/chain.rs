@@ -46,7 +46,7 @@ impl Link {
         if data.is_empty() {
             return Ok(());
         }
-        if state.paused || !self.carry.is_empty() {
+        if state.paused || state.is_replacing(nearer) || !self.carry.is_empty() {
             match self.carry.back_mut() {
                 Some(Carried::Bytes(bytes)) => bytes.extend_from_slice(data),
                 _ => self.carry.push_back(Carried::Bytes(data.to_vec())),
@@ -87,6 +87,7 @@ impl Link {
         state: &mut ChainState,
     ) -> Result<(), Error> {
         while !state.paused
+            && !state.is_replacing(nearer)
             && let Some(first) = self.carry.pop_front()
         {
             let mut taken = 0;
@@ -106,6 +107,13 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+impl ChainState {
+    /// Whether the layer that has these nearer neighbours is about to be replaced.
+    fn is_replacing(&self, nearer: &[Link]) -> bool {
+        self.replacement.is_some() && nearer.is_empty()
     }
 }
 
@@ -181,6 +189,15 @@ impl Chain {
         self.drain(env)
     }
 
+    /// Offers again what layers have not taken.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn on_turn(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        self.drain(env)
+    }
+
     /// Calls the layers whose time has come.
     ///
     /// # Errors
@@ -241,6 +258,24 @@ impl Chain {
         self.state.unread = unread;
     }
 
+    /// Gives leave to do costly work `count` times (see [`Cx::grant`]), whatever leave there was. A chain that was never
+    /// given any has no bound.
+    pub fn set_grants(&mut self, count: usize) {
+        self.state.grants = count;
+        self.state.denied = false;
+    }
+
+    /// How many times costly work may be done yet.
+    pub fn grants(&self) -> usize {
+        self.state.grants
+    }
+
+    /// Whether a layer has asked for leave since [`Chain::set_grants`], and there was none: it waits for more, and for
+    /// [`Chain::on_turn`].
+    pub fn is_denied(&self) -> bool {
+        self.state.denied
+    }
+
     /// Why the connection is to be closed once everything has gone out.
     pub fn closing(&self) -> Option<&Error> {
         self.state.closing.as_ref()
@@ -286,18 +321,35 @@ impl Chain {
         self.links.iter().map(|link| link.out.len()).sum()
     }
 
-    /// Hands on what was kept, nearest first.
+    /// Hands on what was kept, nearest first, and has layers replaced that want it.
     fn drain(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
-        for index in (0..self.links.len()).rev() {
-            if self.state.paused {
-                return Ok(());
+        loop {
+            for index in (0..self.links.len()).rev() {
+                if self.state.paused {
+                    break;
+                }
+                let (links, nearer) = self.links.split_at_mut(index + 1);
+                if let Some(link) = links.last_mut() {
+                    link.drain(env.now, env.random, nearer, &mut self.state)?;
+                }
             }
-            let (links, nearer) = self.links.split_at_mut(index + 1);
-            if let Some(link) = links.last_mut() {
-                link.drain(env.now, env.random, nearer, &mut self.state)?;
-            }
+            let Some(layers) = self.state.replacement.take() else { return Ok(()) };
+            self.replace(layers, env)?;
         }
-        Ok(())
+    }
+
+    /// Puts layers in the place of the near-most one, whose queues they get.
+    fn replace(&mut self, layers: Vec<Box<dyn Layer>>, env: &mut Env<'_>) -> Result<(), Error> {
+        let Some(old) = self.links.pop() else { return Ok(()) };
+        let index = self.links.len();
+        self.links.extend(layers.into_iter().map(|layer| Link {
+            layer,
+            out: OutQueue::default(),
+            carry: VecDeque::new(),
+        }));
+        let Some((first, nearer)) = self.links[index..].split_first_mut() else { return Ok(()) };
+        (first.out, first.carry) = (old.out, old.carry);
+        first.call(env.now, env.random, nearer, &mut self.state, |layer, cx| layer.on_open(cx))
     }
 }
 
@@ -480,6 +532,86 @@ mod tests {
             assert_eq!(sent(&mut chain), expected);
         }
         assert!(!chain.is_paused());
+    }
+
+    /// Shifts or echoes what follows, as the first byte says.
+    struct First;
+
+    impl Layer for First {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            cx.out().write_with(|out| out.push(b'['));
+            match data[0] {
+                b's' => cx.replace(vec![Box::new(Shift), Box::new(Self)])?,
+                b'e' => cx.replace(vec![Box::new(Opened)])?,
+                _ => cx.replace(Vec::new())?,
+            }
+            Ok(1)
+        }
+    }
+
+    /// An echo that says when it was told that it may speak.
+    struct Opened;
+
+    impl Layer for Opened {
+        fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.out().write_with(|out| out.push(b']'));
+            Ok(())
+        }
+
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            Echo.on_data(data, cx)
+        }
+    }
+
+    #[test]
+    fn a_layer_is_replaced_and_no_byte_is_lost() {
+        let whole = b"sddefg";
+        for split in 0..=whole.len() {
+            let mut chain = Chain::new(vec![Box::new(First)]).unwrap();
+            assert!(chain.is_direct());
+            env(|env| {
+                chain.on_open(env).unwrap();
+                chain.on_data(&whole[..split], env).unwrap();
+                chain.on_data(&whole[split..], env).unwrap();
+            });
+            // Behind the shift, d is e: an echo of what follows.
+            assert_eq!(sent(&mut chain), "[Z\\defg", "at {split}");
+            assert!(!chain.is_direct() && !chain.is_paused());
+        }
+    }
+
+    #[test]
+    fn only_the_near_end_can_be_replaced_and_only_by_something() {
+        let mut chain = Chain::new(vec![Box::new(First), Box::new(Echo)]).unwrap();
+        assert!(env(|env| chain.on_data(b"e", env)).is_err());
+        let mut chain = Chain::new(vec![Box::new(First)]).unwrap();
+        assert!(env(|env| chain.on_data(b"x", env)).is_err());
+    }
+
+    /// Echoes a byte for each grant.
+    struct Costly;
+
+    impl Layer for Costly {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            let granted = data.iter().take_while(|_| cx.grant()).count();
+            cx.out().write_with(|out| out.extend(&data[..granted]));
+            Ok(granted)
+        }
+    }
+
+    #[test]
+    fn costly_work_waits_for_leave() {
+        let mut chain = Chain::new(vec![Box::new(Shift), Box::new(Costly)]).unwrap();
+        chain.set_grants(2);
+        env(|env| chain.on_data(b"abc", env)).unwrap();
+        assert_eq!(sent(&mut chain), "ab");
+        assert!(chain.is_denied() && chain.is_paused());
+        env(|env| chain.on_turn(env)).unwrap();
+        assert_eq!(sent(&mut chain), "");
+        chain.set_grants(3);
+        env(|env| chain.on_turn(env)).unwrap();
+        assert_eq!(sent(&mut chain), "c");
+        assert!(!chain.is_denied() && !chain.is_paused() && chain.grants() == 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The contract of a protocol within a chain.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 
 use crate::{
     Command, Error, Event, HttpHead, Limits, OutQueue, Value,
@@ -215,12 +215,42 @@ impl Alone {
 }
 
 /// What all layers of a chain share.
-#[derive(Debug, Default)]
 pub(crate) struct ChainState {
     pub(crate) events: VecDeque<Event>,
     pub(crate) paused: bool,
     pub(crate) unread: bool,
     pub(crate) closing: Option<Error>,
+    /// What the near-most layer wants in its place.
+    pub(crate) replacement: Option<Vec<Box<dyn Layer>>>,
+    /// How many times costly work may be done yet.
+    pub(crate) grants: usize,
+    /// A layer has asked for a grant, and there was none.
+    pub(crate) denied: bool,
+}
+
+impl Default for ChainState {
+    fn default() -> Self {
+        Self {
+            events: VecDeque::new(),
+            paused: false,
+            unread: false,
+            closing: None,
+            replacement: None,
+            grants: usize::MAX,
+            denied: false,
+        }
+    }
+}
+
+impl fmt::Debug for ChainState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainState")
+            .field("events", &self.events)
+            .field("paused", &self.paused)
+            .field("unread", &self.unread)
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Cx<'_> {
@@ -351,6 +381,42 @@ impl Cx<'_> {
     /// cannot be heard, and its silence means nothing.
     pub fn is_unread(&self) -> bool {
         self.state.paused || self.state.unread
+    }
+
+    /// Puts `layers`, far to near, in the place of this layer, which must be the near-most one: it has seen by the first
+    /// bytes what follows. After this call the layer is gone; the first of its successors is told that the carrier is
+    /// connected and is handed what this layer has not taken.
+    ///
+    /// # Errors
+    ///
+    /// If the layer has a nearer neighbour, or stands in a plugin, or there are no successors.
+    pub fn replace(&mut self, layers: Vec<Box<dyn Layer>>) -> Result<(), Error> {
+        match &self.nearer {
+            Nearer::Links([]) if !layers.is_empty() => {
+                self.state.replacement = Some(layers);
+                Ok(())
+            }
+            _ => Err(Error::ours(
+                "chain",
+                "only a layer at the near end of a chain can be replaced, by others",
+            )),
+        }
+    }
+
+    /// Asks for leave to do once what costs the processor much, such as the arithmetic of a key exchange. Without it the
+    /// layer takes no bytes and does nothing; it is offered them again when there is leave, in a later turn of the worker.
+    #[must_use]
+    pub fn grant(&mut self) -> bool {
+        match self.state.grants.checked_sub(1) {
+            Some(left) => {
+                self.state.grants = left;
+                true
+            }
+            None => {
+                self.state.denied = true;
+                false
+            }
+        }
     }
 
     /// Ends the connection once everything sent so far has gone out; the first reason counts.

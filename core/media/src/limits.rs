@@ -200,6 +200,12 @@ limits! {
     connections_per_address: usize = 0, 0..=10_000_000;
     /// Connections of one address that have not been allowed to publish or play; 0: no limit.
     pending_per_address: usize = 0, 0..=10_000_000;
+    /// Key exchanges (TLS, RTMPE) that a worker does in one turn of its loop; others wait for the next one, so that media
+    /// never waits for more.
+    handshakes_per_turn: usize = 4, 1..=1000;
+    /// Key exchanges that a worker does in a second for one address (IPv6: for one network of 64 bits); others wait. 0: no
+    /// limit.
+    handshakes_per_address: usize = 100, 0..=100_000;
 }
 
 impl Limits {

@@ -18,6 +18,7 @@ use crate::{
     admission::Ticket,
     asked::{Questions, Wish},
     control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
+    costly::Leave,
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
     observe::Sight,
@@ -95,6 +96,8 @@ pub(crate) struct Connection {
     pub(crate) unsettled: bool,
     /// When what the system holds unsent is looked at again.
     pub(crate) look_at: Instant,
+    /// Its chain waits for leave to do costly work, which it has at this time.
+    denied_until: Option<Instant>,
     /// Something has been received and nothing sent since.
     unanswered: bool,
     /// A play has begun and nothing has been sent since.
@@ -130,10 +133,11 @@ impl Connection {
         socket: TcpStream,
         peer: SocketAddr,
         acceptor: Arc<Acceptor>,
-        chain: Chain,
+        mut chain: Chain,
         ticket: Ticket,
         shared: &Shared,
     ) -> Self {
+        chain.set_grants(0);
         let log = shared.log.new(slog::o!(
             "connection" => id.0,
             "chain" => acceptor.chain.clone(),
@@ -176,6 +180,7 @@ impl Connection {
             again: false,
             unsettled: true,
             look_at: shared.now + LOOK_PERIOD,
+            denied_until: None,
             unanswered: false,
             newcomer: false,
             unsent: 0,
@@ -376,7 +381,8 @@ impl Connection {
                 let contested = self.contested.iter().map(|contested| contested.retry_at).min();
                 let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
                 let far_end = (self.outbound && self.resting).then_some(self.look_at);
-                [stall, contested, chain, self.look_at_streams, far_end].into_iter().flatten().min()
+                let denied = self.denied_until.filter(|at| *at > shared.now);
+                [stall, contested, chain, denied, self.look_at_streams, far_end].into_iter().flatten().min()
             }
         }
     }
@@ -585,6 +591,39 @@ impl Connection {
         shared: &mut Shared,
         run: impl FnOnce(&mut Chain, &mut Env<'_>) -> Result<(), Error>,
     ) {
+        self.run_chain(shared, run);
+        if self.chain.is_denied() {
+            self.grant(shared);
+        }
+    }
+
+    /// A layer waits for leave to do costly work: it gets what there is.
+    pub(crate) fn grant(&mut self, shared: &mut Shared) {
+        self.denied_until = None;
+        while self.state == State::Open && !self.poisoned && self.chain.is_denied() {
+            match shared.costly.ask(self.peer.ip(), &shared.limits, shared.now) {
+                Leave::Now => self.run_chain(shared, |chain, env| {
+                    chain.set_grants(1);
+                    chain.on_turn(env)
+                }),
+                Leave::NextTurn => {
+                    self.denied_until = Some(shared.now);
+                    return self.read_again(shared);
+                }
+                Leave::At(time) => {
+                    self.denied_until = Some(time);
+                    self.unsettled = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn run_chain(
+        &mut self,
+        shared: &mut Shared,
+        run: impl FnOnce(&mut Chain, &mut Env<'_>) -> Result<(), Error>,
+    ) {
         if self.poisoned {
             return;
         }
@@ -607,6 +646,15 @@ impl Connection {
                 self.poisoned = true;
                 self.fail(&error, shared);
             }
+        }
+    }
+
+    /// Offers the chain again what it could not take without leave to do costly work.
+    pub(crate) fn offer_again(&mut self, shared: &mut Shared) {
+        if self.state == State::Open && self.denied_until.is_some() {
+            self.grant(shared);
+            self.drain_events(shared);
+            self.wants_flush(shared);
         }
     }
 

@@ -14,6 +14,7 @@ mod aliases;
 mod asked;
 mod connection;
 mod control;
+mod costly;
 mod filtering;
 mod flush;
 mod gate;

@@ -16,8 +16,8 @@ use slog::Logger;
 use socket2::SockRef;
 
 use crate::{
-    admission::Ticket, control::Routing, gate::Gate, observe::Observer, report::WorkerCounters,
-    traffic::Traffic, worker::ConnectionKey,
+    admission::Ticket, control::Routing, costly::Costly, gate::Gate, observe::Observer,
+    report::WorkerCounters, traffic::Traffic, worker::ConnectionKey,
 };
 
 /// Size of the buffer that each worker reads into, in bytes.
@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: WorkerCounters,
     pub(crate) gate: Gate,
+    /// Who may do what costs much.
+    pub(crate) costly: Costly,
     /// Whether new streams are refused.
     pub(crate) traffic: Arc<Traffic>,
     /// What makes marks of streams: the same for all workers.
@@ -70,6 +72,7 @@ impl Shared {
             stood_still: false,
             relay,
             routing,
+            costly: Costly::new(&limits),
             limits,
             counters: WorkerCounters::default(),
             gate: Gate::default(),

@@ -36,6 +36,8 @@ use crate::{
 #[derive(Default)]
 struct Script {
     orders: Vec<String>,
+    /// Bytes that it has taken.
+    taken: usize,
     /// The order, as it begins, that it fails at.
     fails_at: &'static str,
 }
@@ -43,8 +45,11 @@ struct Script {
 struct Endpoint(Rc<RefCell<Script>>);
 
 impl Layer for Endpoint {
-    fn on_data(&mut self, data: &[u8], _: &mut Cx<'_>) -> Result<usize, Error> {
-        Ok(data.len())
+    /// Each `$` is costly work.
+    fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+        let taken = data.iter().take_while(|byte| **byte != b'$' || cx.grant()).count();
+        self.0.borrow_mut().taken += taken;
+        Ok(taken)
     }
 
     fn on_command(&mut self, command: Command, _: &mut Cx<'_>) -> Result<(), Error> {
@@ -218,6 +223,30 @@ fn who_sends_much_reads_again_once_in_a_turn() {
         full_turns += usize::from(!stage.shared.again.is_empty());
     }
     assert_eq!(full_turns, 4, "the peer sends more than one turn reads");
+}
+
+#[test]
+fn costly_work_is_spread_over_turns_and_over_seconds_for_one_address() {
+    let mut stage = Stage::new(Hooks::default(), |_| {});
+    let limits = Limits { handshakes_per_turn: 2, handshakes_per_address: 5, ..Limits::default() };
+    stage.shared.limits = Arc::new(limits);
+    stage.peer.write_all(b"a$$$$$$b").unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..4 {
+        stage.shared.costly.begin(&stage.shared.limits);
+        stage.connection.again = false;
+        stage.connection.offer_again(&mut stage.shared);
+        stage.connection.on_readable(&mut stage.shared);
+        taken.push(stage.script.borrow().taken);
+    }
+    assert_eq!(taken, [3, 5, 6, 6], "two in a turn, five in a second");
+    assert!(!stage.connection.again, "it waits for the time");
+    let at = stage.connection.poll_timeout(&stage.shared).unwrap();
+    assert_eq!(at, stage.shared.now + Duration::from_secs(1));
+    stage.shared.now = at;
+    stage.shared.costly.begin(&stage.shared.limits);
+    stage.connection.on_timeout(&mut stage.shared);
+    assert_eq!(stage.script.borrow().taken, 8);
 }
 
 #[test]

@@ -141,6 +141,7 @@ impl Worker {
             let late = self.timers.next().map(|at| self.shared.now.saturating_duration_since(at));
             self.shared.stood_still = late.is_some_and(|late| late >= STOOD_STILL);
             self.shared.counters.turns += 1;
+            self.shared.costly.begin(&self.shared.limits);
             self.read_pass(&events);
             self.time_pass();
             self.flush_pass();
@@ -197,6 +198,7 @@ impl Worker {
         for key in again {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.again = false;
+                connection.offer_again(&mut self.shared);
                 connection.on_readable(&mut self.shared);
             }
         }
