@@ -55,12 +55,13 @@ pub(super) fn failure(what: &str, outcome: CallOutcome, args: &[Value]) -> Strin
     let words = args.iter().rev().find_map(|value| {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
         let words = format!("{} {}", text("code"), text("description"));
-        let words: String =
-            words.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect();
+        let words: String = words.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        // What is cut off may be what shows that something is a secret.
+        let words: String = mask_text(&words).chars().take(WORDS).collect();
         (!words.is_empty()).then_some(words)
     });
     let words = words.unwrap_or_else(|| "it says nothing more".to_owned());
-    format!("{what} was refused: {}", mask_text(&words))
+    format!("{what} was refused: {words}")
 }
 
 #[cfg(test)]
@@ -106,5 +107,8 @@ mod tests {
         assert!(long.chars().count() < WORDS + 30, "{long}");
         let secret = failure("connect", CallOutcome::Error, &info("rtmp://u:hidden@h/a?token=hidden"));
         assert!(!secret.contains("hidden"), "{secret}");
+        let cut = format!("{}rtmp://u:hidden@h/a", "x".repeat(WORDS - 15));
+        let cut = failure("connect", CallOutcome::Error, &info(&cut));
+        assert!(!cut.contains("hid"), "{cut}");
     }
 }

@@ -91,6 +91,7 @@ impl ClientSession {
                     let closed = Status::new("NetConnection.Connect.Closed", "The connection is closed.");
                     self.end_link(stream, closed.into(), cx);
                 }
+                (self.handshake, self.connect) = (None, None);
                 self.core.phase = Phase::Closed;
             }
             // Nobody asks us to accept a connect, and far ends hear of streams by other words.

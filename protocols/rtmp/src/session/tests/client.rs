@@ -21,6 +21,18 @@ struct Server {
 impl Server {
     /// A server that a client has come to, whose handshake is done.
     fn shaken(limits: Limits) -> Self {
+        let mut server = Self::fresh(limits);
+        let mut handshake = ServerHandshake::new(true, &[7; RANDOM]);
+        let mut answer = Vec::new();
+        assert!(!handshake.input(&server.sent(), &mut answer).unwrap().1);
+        server.bytes(&answer);
+        let (used, done) = handshake.input(&server.sent(), &mut Vec::new()).unwrap();
+        assert_eq!((used, done), (1536, true));
+        server
+    }
+
+    /// One that a client has come to, and nothing else has happened.
+    fn fresh(limits: Limits) -> Self {
         let now = Instant::now();
         let settings = SessionSettings { limits: Arc::new(limits), instance: Arc::from("us"), ..settings() };
         let chain = Chain::new(vec![Box::new(OutboundRtmp::new(settings, now))]).unwrap();
@@ -34,12 +46,6 @@ impl Server {
             failed: None,
         };
         server.step(Chain::on_open);
-        let mut handshake = ServerHandshake::new(true, &[7; RANDOM]);
-        let mut answer = Vec::new();
-        assert!(!handshake.input(&server.sent(), &mut answer).unwrap().1);
-        server.bytes(&answer);
-        let (used, done) = handshake.input(&server.sent(), &mut Vec::new()).unwrap();
-        assert_eq!((used, done), (1536, true));
         server
     }
 
@@ -603,4 +609,16 @@ fn the_end_of_the_connection_is_understood() {
     let mut server = Server::asked_to_play();
     server.order(Order::Close { code: String::new(), text: String::new() });
     assert_eq!(server.said(), ["deleteStream 5"]);
+}
+
+#[test]
+fn a_client_that_is_closed_before_the_handshake_ends_says_nothing_after_it() {
+    let mut server = Server::fresh(Limits::default());
+    server.order(connect());
+    let mut handshake = ServerHandshake::new(true, &[7; RANDOM]);
+    let mut answer = Vec::new();
+    handshake.input(&server.sent(), &mut answer).unwrap();
+    server.order(Order::Close { code: String::new(), text: String::new() });
+    server.bytes(&answer);
+    assert_eq!((server.sent(), server.failed), (Vec::new(), None));
 }
