@@ -5,6 +5,7 @@
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
 //! * [`slow`]: players that read slowly, stop reading, or pause.
 //! * [`merging`]: how long messages wait for each other.
+//! * [`matrix`]: every client by every scheme in both directions; the page that says which can do what.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`links`], [`uplinks`]: pulls and pushes between servers; what they say, and what commands make of them.
@@ -57,6 +58,7 @@ mod library;
 mod limits;
 mod links;
 mod lua;
+mod matrix;
 mod merging;
 mod mistakes;
 mod new_app;

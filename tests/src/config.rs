@@ -15,6 +15,7 @@ pub struct Config {
     top: Vec<(String, String)>,
     limits: Vec<(String, String)>,
     application: Vec<(String, String)>,
+    acceptors: String,
     more: String,
 }
 
@@ -35,6 +36,7 @@ impl Config {
             top: Vec::new(),
             limits: Vec::new(),
             application: Vec::new(),
+            acceptors: String::new(),
             more: String::new(),
         }
     }
@@ -95,6 +97,15 @@ impl Config {
         self.application("startPolicy", "\"key\"")
     }
 
+    /// A further acceptor of `appselector`, on a port of the system's choice: its keys but the address.
+    #[must_use]
+    pub fn acceptor(mut self, keys: &str) -> Self {
+        let ip = &self.ip;
+        writeln!(self.acceptors, "        {{ ip = \"{ip}\", port = 0, {keys} }},")
+            .expect("a string takes all");
+        self
+    }
+
     /// A further block of `applications`, with its braces.
     #[must_use]
     pub fn block(mut self, block: &str) -> Self {
@@ -124,7 +135,9 @@ impl Config {
       description = "hands each connection to the application that it names",
       protocol = "dynamiclinklibrary",
       default = true,
-      acceptors = {{ {{ ip = "{ip}", port = {port}, protocol = "inboundRtmp" }} }},
+      acceptors = {{
+        {{ ip = "{ip}", port = {port}, protocol = "inboundRtmp" }},
+{acceptors}      }},
     }},
     {{
       name = "flvplayback",
@@ -141,6 +154,7 @@ impl Config {
             ip = self.ip,
             port = self.port,
             application = keys(&self.application, "      "),
+            acceptors = self.acceptors,
             more = self.more,
         )
     }

@@ -45,6 +45,11 @@ pub fn record(url: &str, length: Duration, file: &Path) -> Launch {
     player(url).args(&format!("-t {} -c copy -y", length.as_secs_f64())).arg(file)
 }
 
+/// Records a stream into a file until it is ended, byte for byte.
+pub fn record_all(url: &str, file: &Path) -> Launch {
+    player(url).args("-c copy -flush_packets 1 -y").arg(file)
+}
+
 /// Plays a stream to nowhere until it ends.
 pub fn play(url: &str) -> Launch {
     player(url).args("-c copy -f null -")

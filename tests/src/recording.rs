@@ -45,6 +45,14 @@ impl Recording {
         Self::parse(&probe().arg(file).run().success().stdout)
     }
 
+    /// The packets of a file that somebody still writes, or has stopped writing anywhere: all but the last, which may
+    /// not be whole.
+    pub fn of_growing_file(file: &Path) -> Self {
+        let mut recording = Self::parse(&probe().arg(file).run().stdout);
+        recording.0.pop();
+        recording
+    }
+
     /// Begins to record a stream; [`of_program`](Self::of_program) shows what has come so far.
     pub fn start(url: &str) -> Program {
         probe().within(Duration::from_secs(300)).arg(url).start()
@@ -68,23 +76,43 @@ impl Recording {
     /// If that is not so.
     pub fn assert_part_of(&self, source: &Self) {
         for kind in [Kind::Video, Kind::Audio] {
-            let got = self.of(kind);
-            let first = got.first().unwrap_or_else(|| panic!("no {kind:?} at all"));
-            assert!(first.key, "{kind:?} does not begin with a key frame");
-            let all = source.of(kind);
-            let offset = longest_match(&all, &got);
-            for (index, (ours, theirs)) in got.iter().zip(&all[offset..]).enumerate() {
-                assert!(
-                    (ours.size, &ours.hash, ours.key) == (theirs.size, &theirs.hash, theirs.key),
-                    "{kind:?} packet {index} of {} is not that of its publisher: {ours:?}, {theirs:?}",
-                    got.len()
-                );
-                let (elapsed, expected) = (ours.dts - first.dts, theirs.dts - all[offset].dts);
+            let pairs = self.pairs(source, kind);
+            let (first, first_there) = pairs[0];
+            for (index, (ours, theirs)) in pairs.into_iter().enumerate() {
+                let (elapsed, expected) = (ours.dts - first.dts, theirs.dts - first_there.dts);
                 assert_eq!(elapsed, expected, "{kind:?} packet {index} moved in time: {ours:?}, {theirs:?}");
                 assert_eq!(ours.pts - ours.dts, theirs.pts - theirs.dts, "composition time of {ours:?}");
             }
-            assert!(offset + got.len() <= all.len(), "more {kind:?} than the publisher has");
         }
+    }
+
+    /// As [`assert_part_of`](Self::assert_part_of), whatever the times: some publishers make their own.
+    ///
+    /// # Panics
+    ///
+    /// If that is not so.
+    pub fn assert_bytes_of(&self, source: &Self) {
+        for kind in [Kind::Video, Kind::Audio] {
+            self.pairs(source, kind);
+        }
+    }
+
+    /// Each packet of a kind beside that of `source` which it is.
+    fn pairs<'a>(&'a self, source: &'a Self, kind: Kind) -> Vec<(&'a Packet, &'a Packet)> {
+        let (got, all) = (self.of(kind), source.of(kind));
+        let first = got.first().unwrap_or_else(|| panic!("no {kind:?} at all"));
+        assert!(first.key, "{kind:?} does not begin with a key frame");
+        let offset = longest_match(&all, &got);
+        assert!(offset + got.len() <= all.len(), "more {kind:?} than the publisher has");
+        let count = got.len();
+        let pairs: Vec<_> = got.into_iter().zip(all.into_iter().skip(offset)).collect();
+        for (index, (ours, theirs)) in pairs.iter().enumerate() {
+            assert!(
+                (ours.size, &ours.hash, ours.key) == (theirs.size, &theirs.hash, theirs.key),
+                "{kind:?} packet {index} of {count} is not that of its publisher: {ours:?}, {theirs:?}"
+            );
+        }
+        pairs
     }
 
     /// Demands that decoding times never go back, in each kind.

@@ -1,0 +1,74 @@
+//! The clients, and how each is started.
+
+use std::path::Path;
+
+use crtmp_tests::{Launch, ffmpeg, fixture, players};
+
+/// A client that we did not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// FFmpeg as Debian has it.
+    Ffmpeg,
+    /// librtmp's own program.
+    Rtmpdump,
+    /// GStreamer's own RTMP.
+    Rtmp2,
+    /// GStreamer's elements around librtmp.
+    Librtmp,
+}
+
+impl Client {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Ffmpeg => "ffmpeg 5.1",
+            Self::Rtmpdump => "rtmpdump 2.4",
+            Self::Rtmp2 => "GStreamer 1.22 `rtmp2sink`, `rtmp2src`",
+            Self::Librtmp => "GStreamer 1.22 `rtmpsink`, `rtmpsrc` (librtmp)",
+        }
+    }
+
+    /// Whether it publishes with the times of the film. GStreamer makes its own, from the place of each picture.
+    pub(super) const fn keeps_times(self) -> bool {
+        !matches!(self, Self::Rtmp2 | Self::Librtmp)
+    }
+
+    /// Publishes the film as it is, in real time.
+    pub(super) fn publish(self, url: &str) -> Launch {
+        match self {
+            Self::Ffmpeg => ffmpeg::publish_film(url),
+            Self::Rtmp2 => gstreamer_film("rtmp2sink", url),
+            Self::Librtmp => gstreamer_film("rtmpsink", &format!("{url} live=1")),
+            Self::Rtmpdump => unreachable!("it only plays"),
+        }
+    }
+
+    /// Writes what it plays into a file, until it is ended.
+    pub(super) fn play(self, url: &str, file: &Path) -> Launch {
+        match self {
+            Self::Ffmpeg => ffmpeg::record_all(url, file),
+            Self::Rtmpdump => players::rtmpdump(url, file),
+            Self::Rtmp2 => gstreamer_file("rtmp2src", url, file),
+            Self::Librtmp => gstreamer_file("rtmpsrc", &format!("{url} live=1"), file),
+        }
+    }
+}
+
+fn gstreamer_film(sink: &str, location: &str) -> Launch {
+    Launch::new("gst-launch-1.0")
+        .args("-q filesrc")
+        .arg(format!("location={}", fixture::film().display()))
+        .args("! flvdemux name=d flvmux name=m streamable=true !")
+        .arg(sink)
+        .arg(format!("location={location}"))
+        .args("d.video ! queue ! h264parse ! m.video d.audio ! queue ! aacparse ! m.audio")
+}
+
+/// The elements bring FLV as it comes.
+fn gstreamer_file(source: &str, location: &str, file: &Path) -> Launch {
+    Launch::new("gst-launch-1.0")
+        .args("-q")
+        .arg(source)
+        .arg(format!("location={location}"))
+        .args("! filesink buffer-mode=unbuffered")
+        .arg(format!("location={}", file.display()))
+}

@@ -1,0 +1,65 @@
+//! The cells.
+
+use super::client::Client;
+
+/// What a URL begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Rtmp,
+}
+
+pub(super) const SCHEMES: [Scheme; 1] = [Scheme::Rtmp];
+
+/// The direction of the stream, seen from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Publish,
+    Play,
+}
+
+pub(super) const CLIENTS: [Client; 4] = [Client::Ffmpeg, Client::Rtmpdump, Client::Rtmp2, Client::Librtmp];
+
+/// What stands before the table in the document.
+pub(super) const BEFORE: &str = "\
+# Clients and schemes
+
+Which client publishes and plays by which scheme. Each *yes* is tried by a test that compares what arrived with what was
+sent, packet by packet (`tests/e2e/matrix`); this page is made from the table of that test.
+";
+
+/// Whether the client can do it; otherwise why not.
+pub(super) fn verdict(client: Client, _scheme: Scheme, way: Way) -> Result<(), &'static str> {
+    match (client, way) {
+        (Client::Rtmpdump, Way::Publish) => Err("rtmpdump only plays."),
+        _ => Ok(()),
+    }
+}
+
+impl Scheme {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+        }
+    }
+
+    /// The chain of its port.
+    pub(super) const fn chain(self) -> &'static str {
+        match self {
+            Self::Rtmp => "inboundRtmp",
+        }
+    }
+
+    /// What the configuration says of its port, but for the address.
+    pub(super) fn acceptor(self) -> String {
+        format!("protocol = {:?}", self.chain())
+    }
+}
+
+impl Way {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publishes",
+            Self::Play => "plays",
+        }
+    }
+}
