@@ -385,8 +385,17 @@ impl Edge {
             (Some(stream), Some(id)) => {
                 *stream.link(way) = Link::Runs(id);
                 stream.complaint.clear();
-                if way == Way::Push {
-                    self.watch(name.to_owned(), id);
+                // One that an earlier instance of this application had asked for may be here already.
+                let publisher = done
+                    .filter(|reply| reply.data["status"]["current"]["code"] == STREAMING)
+                    .and_then(|reply| reply.data["connectionId"].as_u64());
+                match (way, publisher) {
+                    (Way::Pull, Some(publisher)) => {
+                        stream.live(ConnId(publisher), true);
+                        self.changed(name);
+                    }
+                    (Way::Pull, None) => {}
+                    (Way::Push, _) => self.watch(name.to_owned(), id),
                 }
             }
             (None, Some(id)) => self.remove(id),

@@ -428,6 +428,20 @@ fn a_server_that_waits_alone_is_sent_away_and_refused_for_a_while() {
 }
 
 #[test]
+fn a_server_that_plays_what_an_earlier_instance_had_fetched_is_not_sent_away() {
+    let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
+    assert_eq!(host.play(&server(1), "a"), Verdict::Accept);
+    work(&mut host);
+    let ticket = commands(&host).last().unwrap().0;
+    let status = json!({ "current": { "code": STREAMING } });
+    let data = json!({ "configId": 7, "connectionId": 100, "status": status });
+    answer(&mut host, ticket, json!({ "status": "SUCCESS", "data": data }));
+    assert_eq!(stream_timer(&host), None, "it is there to be seen");
+    live(&mut host, 100, "a", false);
+    assert_eq!(stream_timer(&host).unwrap().1, 10_000);
+}
+
+#[test]
 fn silence_after_a_server_ends_and_leaves_nothing() {
     let mut host = FakeHost::new::<Edge>(PLAIN).unwrap();
     host.play(&server(1), "a");
