@@ -34,7 +34,7 @@ fn values_that_break_the_rules() {
         for length in [2, 5, 10, 12, 20, 25, 30] {
             let mut client = stage.connected();
             client.send(&cut(length));
-            stage.ends(client, "AMF0 data ends inside a value at offset");
+            stage.ends(client, "AMF data ends inside a value at offset");
         }
         // An object may lack its end, and a command its object: then the answer is that nobody knows it.
         for length in [17, 31] {
@@ -51,7 +51,7 @@ fn values_that_break_the_rules() {
             for depth in [33, 8000] {
                 let mut client = stage.connected();
                 client.send(&command(&nested(marker, depth)));
-                stage.ends(client, "AMF0 values nested deeper than 32 at offset");
+                stage.ends(client, "AMF values nested deeper than amfDepth = 32 at offset");
             }
         }
     });
@@ -60,27 +60,27 @@ fn values_that_break_the_rules() {
             let before = stage.resident();
             let mut client = stage.connected();
             client.send(&command(&[10, 0xFF, 0xFF, 0xFF, 0xFF, 5]));
-            stage.ends(client, "AMF0 data ends inside a value at offset");
+            stage.ends(client, "AMF data ends inside a value at offset");
             let mut client = stage.connected();
             client.send(&command(&[&[10, 0xFF, 0xFF, 0xFF, 0xFF][..], &[5; 10_000]].concat()));
-            stage.ends(client, "more than 4096 AMF0 values at offset");
+            stage.ends(client, "more than amfNodes = 4096 AMF values at offset");
             assert!(stage.resident() <= before + 2048);
         });
     });
     stage.case("AMF-04 many small values", || {
         let mut client = stage.connected();
         client.send(&command(&vec![5; 60_000]));
-        stage.ends(client, "more than 4096 AMF0 values at offset 4111");
+        stage.ends(client, "more than amfNodes = 4096 AMF values at offset 4111");
     });
     stage.case("AMF-05 strings that reach beyond the end", || {
         for string in [&[2, 0xFF, 0xFF, b'x'][..], &[12, 0, 0, 0x80, 0, b'x']] {
             let mut client = stage.connected();
             client.send(&command(string));
-            stage.ends(client, "AMF0 data ends inside a value at offset");
+            stage.ends(client, "AMF data ends inside a value at offset");
         }
         let mut client = stage.connected();
         client.send(&command(&[12, 0xFF, 0xFF, 0xFF, 0xFF, b'x']));
-        stage.ends(client, "an AMF0 string longer than 65536 bytes at offset");
+        stage.ends(client, "an AMF string longer than amfString = 65536 bytes at offset");
     });
     stage.case("AMF-05 text that would harm a terminal", || {
         let wild = "\u{1b}[2J\u{7}\r\nclosed: forged line\0";
@@ -119,6 +119,56 @@ fn values_that_break_the_rules() {
             client.send(&command(&[marker, 0, 0]));
             stage.ends(client, &format!("unknown AMF0 marker 0x{marker:02X} at offset 17"));
         }
+    });
+    stage.case("AMF-02 depth in AMF3", || {
+        let switched = |outer: usize, inner: usize| {
+            command(&[&[10, 0, 0, 0, 1].repeat(outer)[..], &[0x11], &[9, 3, 1].repeat(inner), &[1]].concat())
+        };
+        let mut client = stage.connected();
+        client.send(&switched(16, 16));
+        client.expect("_error");
+        for (outer, inner) in [(16, 17), (0, 33), (0, 20_000), (33, 0)] {
+            let mut client = stage.connected();
+            client.send(&switched(outer, inner));
+            stage.ends(client, "AMF values nested deeper than amfDepth = 32 at offset");
+        }
+    });
+    stage.case("AMF-09 references of AMF3", || {
+        for (bytes, rule) in [
+            (&[0x11, 6, 2][..], "an AMF3 reference to string 1, which has not come before at offset 19"),
+            (&[0x11, 9, 3, 1, 9, 0], "an AMF3 reference to an object that it stands in at offset 21"),
+        ] {
+            let mut client = stage.connected();
+            client.send(&command(bytes));
+            stage.ends(client, rule);
+        }
+        stage.three_times(|| {
+            let before = stage.resident();
+            let mut client = stage.connected();
+            // 32 KiB, four thousand times.
+            let mut bomb = vec![0x11, 9, 0xBF, 0x21, 1, 12, 0x84, 0x80, 0x01];
+            bomb.extend([7; 32 * 1024]);
+            bomb.extend([12, 2].repeat(4000));
+            client.send(&command(&bomb));
+            stage.ends(client, "AMF3 references that repeat more than amfRepeats = 1048576 bytes at offset");
+            assert!(stage.resident() <= before + 4096);
+        });
+    });
+    stage.case("AMF-10, AMF-12 what AMF3 does not have, and what it leaves open", || {
+        for (bytes, rule) in [
+            (&[0x11, 0x12][..], "unknown AMF3 marker 0x12 at offset 18"),
+            (&[0x11, 4, 0xFF, 0xFF, 0xFF, 0xFF, 0x80], "unknown AMF0 marker 0x80 at offset 23"),
+            (b"\x11\x0a\x07\x07a.B\x01", "an AMF3 object of the externalizable class \"a.B\", whose end"),
+            (&[0x11, 10, 0xFF, 0xFF, 0xFF, 0xFB], "more than amfNodes = 4096 AMF values at offset 18"),
+            (&[0x11, 13, 0xFF, 0xFF, 0xFF, 0xFF, 0], "AMF data ends inside a value at offset"),
+        ] {
+            let mut client = stage.connected();
+            client.send(&command(bytes));
+            stage.ends(client, rule);
+        }
+        let mut client = stage.connected();
+        client.send(&command(b"\x11\x0a\x07\x43flex.messaging.io.ArrayCollection\x09\x03\x01\x03"));
+        client.expect("_error");
     });
     stage.case("AMF-15 metadata that cannot be used", || {
         let mut client = stage.publisher("metadata");

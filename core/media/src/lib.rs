@@ -46,6 +46,6 @@ pub use packet::{Encoder, Format, Head, MakeEncoder, Packet, Retimed};
 pub use references::References;
 pub use slice::{Slice, SliceWriter};
 pub use table::{ChainRow, KeyKind, KeyRow, LayerRow, MakeLayer, Port};
-pub use value::Value;
+pub use value::{Items, Value, Vector};
 pub use via::Via;
 pub use wheel::Wheel;

@@ -108,6 +108,8 @@ limits! {
     amf_nodes: usize = 4096, 16..=1_000_000;
     /// Bytes of one AMF string.
     amf_string: usize = 64 * 1024, 256..=16 * 1024 * 1024;
+    /// Bytes that the references of one AMF3 message repeat, beyond what is sent.
+    amf_repeats: usize = 1024 * 1024, 64 * 1024..=64 * 1024 * 1024;
     /// Bytes of a publisher's `onMetaData`, which every player gets when it joins; larger ones are skipped.
     metadata_size: usize = 64 * 1024, 1024..=16 * 1024 * 1024;
     /// Commands on a connection before its first publish or play is allowed, and commands held for one

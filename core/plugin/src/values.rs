@@ -1,15 +1,17 @@
 //! Values of peers as JSON for applications, and back.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use crtmp_media::Value;
 use serde_json::{Map, Number};
 
 /// As JSON. What JSON cannot say becomes what comes nearest: NaN, infinities and undefined become null, a date
-/// its milliseconds since 1970, bytes that are no text get replacement characters.
+/// its milliseconds since 1970, bytes that are no text get replacement characters. A byte array becomes text in
+/// Base64, a vector a list, a dictionary a list of pairs.
 pub fn to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Number(number) => json_number(*number),
         Value::Boolean(flag) => (*flag).into(),
-        Value::String(text) | Value::Xml(text) => text.as_str().into(),
+        Value::String(text) | Value::Xml(text) | Value::E4x(text) => text.as_str().into(),
         Value::RawString(bytes) => String::from_utf8_lossy(bytes).into(),
         Value::Object(members) | Value::EcmaArray(members) | Value::TypedObject { members, .. } => {
             serde_json::Value::Object(to_map(members))
@@ -17,6 +19,10 @@ pub fn to_json(value: &Value) -> serde_json::Value {
         Value::StrictArray(values) => values.iter().map(to_json).collect(),
         Value::Date { unix_ms, .. } => json_number(*unix_ms),
         Value::Null | Value::Undefined => serde_json::Value::Null,
+        Value::Bytes(bytes) => STANDARD.encode(bytes).into(),
+        Value::Vector(_) | Value::Dictionary { .. } => {
+            value.nearest().as_ref().map_or(serde_json::Value::Null, to_json)
+        }
     }
 }
 
@@ -50,6 +56,7 @@ fn json_number(number: f64) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use crtmp_media::{Items, Vector};
     use serde_json::json;
 
     use super::*;
@@ -75,6 +82,12 @@ mod tests {
         assert_eq!(to_json(&Value::Undefined), json!(null));
         assert_eq!(to_json(&Value::RawString(vec![0x61, 0xff])), json!("a\u{fffd}"));
         assert_eq!(to_json(&Value::Date { unix_ms: 5.0, zone: 0 }), json!(5));
+        assert_eq!(to_json(&Value::Bytes(vec![0, 0xff])), json!("AP8="));
+        assert_eq!(to_json(&Value::E4x("<a/>".into())), json!("<a/>"));
+        let items = Items::Double(vec![1.0, 0.5]);
+        assert_eq!(to_json(&Value::Vector(Vector { fixed: false, items })), json!([1, 0.5]));
+        let entries = vec![("a".into(), 1.0.into()), (Value::Null, true.into())];
+        assert_eq!(to_json(&Value::Dictionary { weak: false, entries }), json!([["a", 1], [null, true]]));
         let twice = Value::EcmaArray(vec![("a".into(), 1.0.into()), ("a".into(), 2.0.into())]);
         assert_eq!(to_json(&twice), json!({ "a": 2 }));
     }

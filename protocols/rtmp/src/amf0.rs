@@ -2,16 +2,17 @@
 //!
 //! Rules: Adobe's Action Message Format 0 specification, section 2. Values are [`Value`]s; depth, number of
 //! values and length of strings are bounded by [`Limits`], and memory by what is really there.
-
-use std::fmt;
+//!
+//! A value may be written in AMF3 behind the marker 0x11 ([`amf3`](crate::amf3)). It counts towards the same limits, and
+//! its references are good for the whole body, as in Red5 and BlazeDS.
 
 use crtmp_media::{Limits, Value};
 
-/// The longest key or class name that is read, in bytes of UTF-8.
-///
-/// The format has room for 65 535. Keys become text, in which each stray byte takes three; with this bound the
-/// result still fits when it is written again.
-pub const MAX_KEY: usize = 16 * 1024;
+pub use crate::amf::{AmfError, AmfErrorKind, MAX_KEY};
+use crate::{
+    amf::{Input, key_text},
+    amf3,
+};
 
 /// Reads all values of a message body.
 ///
@@ -22,9 +23,9 @@ pub const MAX_KEY: usize = 16 * 1024;
 ///
 /// See [`AmfErrorKind`].
 pub fn decode_all(body: &[u8], limits: &Limits) -> Result<Vec<Value>, AmfError> {
-    let mut decoder = Decoder { body, at: 0, depth: 0, nodes: 0, limits };
+    let mut decoder = Decoder::new(body, limits);
     let mut values = Vec::new();
-    while decoder.at < body.len() {
+    while !decoder.is_empty() {
         values.push(decoder.value()?);
     }
     Ok(values)
@@ -32,8 +33,9 @@ pub fn decode_all(body: &[u8], limits: &Limits) -> Result<Vec<Value>, AmfError> 
 
 /// Appends `value` to `out`.
 ///
-/// What [`decode_all`] gives is always written without loss. Keys and class names of more than 65 535 bytes,
-/// which only a caller can make, are cut.
+/// What AMF0 can say is written without loss; kinds of values that only AMF3 has become [what comes
+/// nearest](Value::nearest), and [`encode_mixed`] keeps them. Keys and class names of more than 65 535 bytes, which only
+/// a caller can make, are cut.
 pub fn encode(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Number(number) => {
@@ -76,6 +78,26 @@ pub fn encode(out: &mut Vec<u8>, value: &Value) {
         }
         Value::Null => out.push(marker::NULL),
         Value::Undefined => out.push(marker::UNDEFINED),
+        Value::Bytes(bytes) => encode_text(out, bytes),
+        Value::E4x(_) | Value::Vector(_) | Value::Dictionary { .. } => {
+            if let Some(nearest) = value.nearest() {
+                encode(out, &nearest);
+            }
+        }
+    }
+}
+
+/// Appends the values of one body for a peer that reads AMF3 too: those that need it, as [`amf3::is_needed`] says, stand
+/// in AMF3 behind the marker 0x11.
+pub fn encode_mixed<'v>(out: &mut Vec<u8>, values: impl IntoIterator<Item = &'v Value>) {
+    let mut encoder = amf3::Encoder::new();
+    for value in values {
+        if amf3::is_needed(value) {
+            out.push(marker::AMF3);
+            encoder.encode(out, value);
+        } else {
+            encode(out, value);
+        }
     }
 }
 
@@ -84,77 +106,35 @@ pub fn encode_str(out: &mut Vec<u8>, text: &str) {
     encode_text(out, text.as_bytes());
 }
 
-/// Why a body cannot be read, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AmfError {
-    /// Bytes from the beginning of the AMF data to the value or field at fault.
-    pub offset: usize,
-    /// What is wrong there.
-    pub kind: AmfErrorKind,
-}
-
-/// What is wrong with an AMF0 body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AmfErrorKind {
-    /// The body ends inside a value.
-    Truncated,
-    /// A marker that no sender uses (movie clip, reference, record set, unsupported) or that does not exist.
-    Marker(u8),
-    /// The switch to AMF3 (marker 0x11), which is not supported yet.
-    Amf3,
-    /// Values are nested deeper than this limit ([`Limits::amf_depth`]).
-    Depth(usize),
-    /// There are more values than this limit ([`Limits::amf_nodes`]).
-    Nodes(usize),
-    /// A string or XML document has more bytes than this limit ([`Limits::amf_string`]).
-    StringLength(usize),
-    /// A key or class name has more bytes than this limit ([`MAX_KEY`]).
-    KeyLength(usize),
-}
-
-impl fmt::Display for AmfError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            AmfErrorKind::Truncated => f.write_str("AMF0 data ends inside a value")?,
-            AmfErrorKind::Marker(marker) => write!(f, "unknown AMF0 marker 0x{marker:02X}")?,
-            AmfErrorKind::Amf3 => f.write_str("AMF3 not supported yet")?,
-            AmfErrorKind::Depth(limit) => write!(f, "AMF0 values nested deeper than {limit}")?,
-            AmfErrorKind::Nodes(limit) => write!(f, "more than {limit} AMF0 values")?,
-            AmfErrorKind::StringLength(limit) => write!(f, "an AMF0 string longer than {limit} bytes")?,
-            AmfErrorKind::KeyLength(limit) => write!(f, "an AMF0 key longer than {limit} bytes")?,
-        }
-        write!(f, " at offset {}", self.offset)
-    }
-}
-
-impl std::error::Error for AmfError {}
-
-struct Decoder<'a> {
-    body: &'a [u8],
-    at: usize,
-    /// Objects and arrays that are open.
-    depth: usize,
-    nodes: usize,
-    limits: &'a Limits,
+/// Reads the values of a body one after the other.
+pub(crate) struct Decoder<'a> {
+    pub(crate) input: Input<'a>,
+    tables: amf3::Tables<'a>,
+    /// A value of AMF3 has come.
+    pub(crate) mixed: bool,
 }
 
 impl<'a> Decoder<'a> {
-    fn value(&mut self) -> Result<Value, AmfError> {
-        let start = self.at;
-        self.nodes += 1;
-        if self.nodes > self.limits.amf_nodes {
-            return Err(AmfError { offset: start, kind: AmfErrorKind::Nodes(self.limits.amf_nodes) });
-        }
-        let [marker] = self.take()?;
+    pub(crate) fn new(body: &'a [u8], limits: &'a Limits) -> Self {
+        Self { input: Input::new(body, limits), tables: amf3::Tables::default(), mixed: false }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.input.is_empty()
+    }
+
+    pub(crate) fn value(&mut self) -> Result<Value, AmfError> {
+        let start = self.input.at;
+        self.input.node(start)?;
+        let [marker] = self.input.take()?;
         Ok(match marker {
-            marker::NUMBER => Value::Number(f64::from_be_bytes(self.take()?)),
+            marker::NUMBER => Value::Number(f64::from_be_bytes(self.input.take()?)),
             marker::BOOLEAN => {
-                let [flag] = self.take()?;
+                let [flag] = self.input.take()?;
                 Value::Boolean(flag != 0)
             }
             marker::STRING => {
-                let length = usize::from(u16::from_be_bytes(self.take()?));
+                let length = usize::from(u16::from_be_bytes(self.input.take()?));
                 self.string(length)?
             }
             marker::LONG_STRING => {
@@ -164,7 +144,7 @@ impl<'a> Decoder<'a> {
             marker::XML => {
                 let length = self.count()?;
                 let text = String::from_utf8_lossy(self.text(length)?).into_owned();
-                self.check_string(start, text.len())?;
+                self.input.check_string(start, text.len())?;
                 Value::Xml(text)
             }
             marker::OBJECT => Value::Object(self.nested(start, Self::members)?),
@@ -187,13 +167,16 @@ impl<'a> Decoder<'a> {
                 })?)
             }
             marker::DATE => Value::Date {
-                unix_ms: f64::from_be_bytes(self.take()?),
-                zone: i16::from_be_bytes(self.take()?),
+                unix_ms: f64::from_be_bytes(self.input.take()?),
+                zone: i16::from_be_bytes(self.input.take()?),
             },
             marker::NULL => Value::Null,
             marker::UNDEFINED => Value::Undefined,
-            marker::AMF3 => return Err(AmfError { offset: start, kind: AmfErrorKind::Amf3 }),
-            _ => return Err(AmfError { offset: start, kind: AmfErrorKind::Marker(marker) }),
+            marker::AMF3 => {
+                self.mixed = true;
+                amf3::Reader::new(&mut self.input, &mut self.tables).value()?
+            }
+            _ => return Err(AmfErrorKind::Marker(marker).at(start)),
         })
     }
 
@@ -203,20 +186,17 @@ impl<'a> Decoder<'a> {
         start: usize,
         read: impl FnOnce(&mut Self) -> Result<T, AmfError>,
     ) -> Result<T, AmfError> {
-        self.depth += 1;
-        if self.depth > self.limits.amf_depth {
-            return Err(AmfError { offset: start, kind: AmfErrorKind::Depth(self.limits.amf_depth) });
-        }
+        self.input.enter(start)?;
         let inside = read(self)?;
-        self.depth -= 1;
+        self.input.leave();
         Ok(inside)
     }
 
     fn members(&mut self) -> Result<Vec<(String, Value)>, AmfError> {
         let mut members = Vec::new();
-        while self.at < self.body.len() {
-            if self.body[self.at..].starts_with(&OBJECT_END) {
-                self.at += OBJECT_END.len();
+        while !self.is_empty() {
+            if self.input.body[self.input.at..].starts_with(&OBJECT_END) {
+                self.input.at += OBJECT_END.len();
                 break;
             }
             members.push((self.key()?, self.value()?));
@@ -224,14 +204,11 @@ impl<'a> Decoder<'a> {
         Ok(members)
     }
 
-    fn key(&mut self) -> Result<String, AmfError> {
-        let start = self.at;
-        let length = usize::from(u16::from_be_bytes(self.take()?));
-        let key = String::from_utf8_lossy(self.bytes(length)?).into_owned();
-        if key.len() > MAX_KEY {
-            return Err(AmfError { offset: start, kind: AmfErrorKind::KeyLength(MAX_KEY) });
-        }
-        Ok(key)
+    /// A string without a marker: a key, a class name.
+    pub(crate) fn key(&mut self) -> Result<String, AmfError> {
+        let start = self.input.at;
+        let length = usize::from(u16::from_be_bytes(self.input.take()?));
+        key_text(start, self.input.bytes(length)?)
     }
 
     fn string(&mut self, length: usize) -> Result<Value, AmfError> {
@@ -243,33 +220,12 @@ impl<'a> Decoder<'a> {
     }
 
     fn text(&mut self, length: usize) -> Result<&'a [u8], AmfError> {
-        self.check_string(self.at, length)?;
-        self.bytes(length)
-    }
-
-    fn check_string(&self, offset: usize, length: usize) -> Result<(), AmfError> {
-        let limit = self.limits.amf_string;
-        if length > limit {
-            return Err(AmfError { offset, kind: AmfErrorKind::StringLength(limit) });
-        }
-        Ok(())
+        self.input.check_string(self.input.at, length)?;
+        self.input.bytes(length)
     }
 
     fn count(&mut self) -> Result<usize, AmfError> {
-        Ok(u32::from_be_bytes(self.take()?) as usize)
-    }
-
-    fn bytes(&mut self, length: usize) -> Result<&'a [u8], AmfError> {
-        let rest = &self.body[self.at..];
-        let bytes = rest.get(..length).ok_or(AmfError { offset: self.at, kind: AmfErrorKind::Truncated })?;
-        self.at += length;
-        Ok(bytes)
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], AmfError> {
-        let mut field = [0; N];
-        field.copy_from_slice(self.bytes(N)?);
-        Ok(field)
+        Ok(u32::from_be_bytes(self.input.take()?) as usize)
     }
 }
 
@@ -295,7 +251,7 @@ fn encode_members(out: &mut Vec<u8>, members: &[(String, Value)]) {
     out.extend_from_slice(&OBJECT_END);
 }
 
-fn encode_key(out: &mut Vec<u8>, key: &str) {
+pub(crate) fn encode_key(out: &mut Vec<u8>, key: &str) {
     let key = &key[..key.floor_char_boundary(usize::from(u16::MAX))];
     out.extend_from_slice(&(key.len() as u16).to_be_bytes());
     out.extend_from_slice(key.as_bytes());
@@ -464,7 +420,7 @@ mod tests {
             assert_eq!(error, AmfError { offset: 1, kind: AmfErrorKind::Marker(marker) });
             assert!(error.to_string().contains(&format!("0x{marker:02X} at offset 1")));
         }
-        assert_eq!(decode(&[17, 1]), Err(AmfErrorKind::Amf3));
+        assert_eq!(decode(&[17, 1]), Ok(vec![Value::Null]));
     }
 
     /// AMF-11.

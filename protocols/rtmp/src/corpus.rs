@@ -1,9 +1,10 @@
 //! Runs every fuzz target over its committed corpus, and makes the seeds of that corpus.
 
 use crtmp_corpus::Corpus;
-use crtmp_media::Value;
+use crtmp_media::{Items, Value, Vector};
 use proptest::prelude::*;
 
+use crate::amf3;
 use crate::chunk::{ChunkWriter, Message};
 use crate::fuzz;
 #[cfg(feature = "digest")]
@@ -20,6 +21,7 @@ fn corpus() -> Corpus {
             ("handshake", fuzz::handshake),
             ("chunk_reader", fuzz::chunk_reader),
             ("amf0", fuzz::amf0),
+            ("amf3", fuzz::amf3),
             ("aggregate", fuzz::aggregate),
             ("session_order", fuzz::session_order),
             ("client_order", fuzz::client_order),
@@ -95,6 +97,19 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         command.encode(&mut body);
         seeds.push((format!("amf0/{name}"), body));
     }
+    seeds.extend(amf3_values().map(|(name, value)| {
+        let mut body = Vec::new();
+        amf3::Encoder::new().encode(&mut body, &value);
+        (format!("amf3/{name}"), body)
+    }));
+    // References to an object, to traits and to strings; what stands in itself.
+    let references: &[u8] = &[9, 9, 1, 10, 0x13, 3, b'C', 3, b'k', 6, 2, 10, 1, 3, 10, 2, 6, 0];
+    seeds.push(("amf3/references".into(), references.to_vec()));
+    seeds.push(("amf3/circle".into(), vec![9, 3, 1, 9, 0]));
+    // An object of AMF0 with a member in AMF3.
+    let mut body = vec![3, 0, 1, b'k', 0x11];
+    body.extend_from_slice(references);
+    seeds.push(("amf0/switched".into(), body));
     let conversations =
         CONVERSATIONS.map(|(name, script)| (format!("session_order/{name}"), script.to_vec()));
     seeds.extend(conversations);
@@ -206,6 +221,39 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("FCPublish", Command::call("FCPublish", 3.0, Value::Null, vec![key()])),
         ("createStream", Command::call("createStream", 4.0, Value::Null, vec![])),
         ("publish", Command::call("publish", 5.0, Value::Null, vec![key(), "live".into()])),
+    ]
+}
+
+/// One value of each kind that AMF3 has and AMF0 has not, and containers.
+fn amf3_values() -> [(&'static str, Value); 6] {
+    let vector = |items| Value::Vector(Vector { fixed: true, items });
+    let members = |value| vec![("source".to_owned(), value), ("0".to_owned(), "text".into())];
+    let values = vec!["a".into(), Value::Null, Value::Bytes(vec![0, 0xFF]), Value::E4x("<a/>".into())];
+    let numbers = [
+        vector(Items::Int(vec![-1])),
+        vector(Items::Uint(vec![1])),
+        vector(Items::Double(vec![0.5])),
+        268_435_456.0.into(),
+        (-1.0).into(),
+        Value::Date { unix_ms: 1.0, zone: 0 },
+    ];
+    let class = || "flex.messaging.io.ArrayCollection".to_owned();
+    [
+        ("numbers", Value::StrictArray(numbers.to_vec())),
+        ("vector", vector(Items::Object { class: "C".into(), values: values.clone() })),
+        ("array", Value::EcmaArray(members(true.into()))),
+        ("object", Value::Object(members(Value::Xml("<b/>".into())))),
+        (
+            "dictionary",
+            Value::Dictionary { weak: false, entries: vec![(Value::Undefined, values[0].clone())] },
+        ),
+        (
+            "collection",
+            Value::TypedObject {
+                class: class(),
+                members: vec![("source".into(), Value::StrictArray(values))],
+            },
+        ),
     ]
 }
 

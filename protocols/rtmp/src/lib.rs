@@ -108,7 +108,8 @@
 //! - [`handshake`]: the packets that open a connection, for both sides.
 //! - [`chunk`]: messages cut into chunks, and put together again.
 //! - [`ack`] and [`time`]: when to acknowledge; times that go on beyond 32 bits.
-//! - [`message`]: what bodies say: control, commands, data. [`amf0`]: the notation in which they say it.
+//! - [`message`]: what bodies say: control, commands, data. [`amf0`] and [`amf3`]: the
+//!   notations in which they say it.
 //! - [`aggregate`]: several messages in one.
 //! - [`wire`]: all of these together, as one side of a connection.
 //! - [`session`]: both sides of a connection, from handshake to end. [`layer`] puts them into a chain.
@@ -123,7 +124,9 @@
 
 pub mod ack;
 pub mod aggregate;
+mod amf;
 pub mod amf0;
+pub mod amf3;
 pub mod chunk;
 pub mod encoder;
 mod few;

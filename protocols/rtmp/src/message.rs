@@ -6,7 +6,10 @@ use std::{borrow::Cow, fmt};
 
 use crtmp_media::{Limits, Value};
 
-use crate::amf0::{self, AmfError};
+use crate::{
+    amf0::{self, AmfError},
+    amf3,
+};
 
 /// Message types (Adobe's RTMP specification 1.0, sections 5.4 and 7.1).
 pub mod kind {
@@ -41,6 +44,9 @@ pub mod kind {
     /// Several messages in one.
     pub const AGGREGATE: u8 = 22;
 }
+
+/// What a body of type 15 to 17 begins with: its values are in AMF0, and may change to AMF3.
+const FORMAT: u8 = 0;
 
 /// A protocol control or user control message (§5.4, §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +226,8 @@ pub struct Command {
 impl Command {
     /// Reads the body of a message of type 20 or 17.
     ///
-    /// A body of type 17 may begin with a zero byte before its AMF0 values or not; real senders do both.
+    /// A body of type 17 may begin with a zero byte before its values or not; real senders do both. They are in AMF0, some
+    /// or all of them in AMF3 behind the marker 0x11.
     /// A missing transaction is 0, a missing object is null.
     ///
     /// # Errors
@@ -228,7 +235,7 @@ impl Command {
     /// See [`CommandError`]. An empty body is [`CommandError::Empty`]; the chunk stream allows it and it should
     /// be ignored.
     pub fn parse(kind: u8, body: &[u8], limits: &Limits) -> Result<Self, CommandError> {
-        let (name, mut values) = named_values(kind == kind::COMMAND_AMF3, body, limits)?;
+        let (name, mut values, _) = named_values(kind == kind::COMMAND_AMF3, body, limits)?;
         let transaction = match values.next() {
             None => 0.0,
             Some(value) => value.as_f64().ok_or(CommandError::Transaction)?,
@@ -257,7 +264,7 @@ impl Command {
         Self::call("onStatus", 0.0, Value::Null, vec![status.into()])
     }
 
-    /// Appends the body of a message of type 20.
+    /// Appends the body of a message of type 20: [`amf0::encode`] says what becomes of values that only AMF3 has.
     pub fn encode(&self, body: &mut Vec<u8>) {
         amf0::encode_str(body, &self.name);
         amf0::encode(body, &Value::Number(self.transaction));
@@ -265,6 +272,19 @@ impl Command {
         for value in &self.args {
             amf0::encode(body, value);
         }
+    }
+
+    /// Whether some of its values are of kinds that only AMF3 has.
+    pub fn needs_amf3(&self) -> bool {
+        amf3::is_needed(&self.object) || self.args.iter().any(amf3::is_needed)
+    }
+
+    /// Appends the body of a message of type 17, for a peer that reads AMF3.
+    pub fn encode_amf3(&self, body: &mut Vec<u8>) {
+        body.push(FORMAT);
+        amf0::encode_str(body, &self.name);
+        amf0::encode(body, &Value::Number(self.transaction));
+        amf0::encode_mixed(body, std::iter::once(&self.object).chain(&self.args));
     }
 }
 
@@ -328,8 +348,13 @@ impl Data {
     ///
     /// See [`CommandError`]; [`CommandError::Transaction`] does not occur.
     pub fn parse(kind: u8, body: &[u8], limits: &Limits) -> Result<Self, CommandError> {
-        let (name, values) = named_values(kind == kind::DATA_AMF3, body, limits)?;
-        Ok(Self { name, args: values.collect() })
+        Self::parse_mixed(kind, body, limits).map(|(data, _)| data)
+    }
+
+    /// As [`Self::parse`], and whether some of it is in AMF3.
+    pub(crate) fn parse_mixed(kind: u8, body: &[u8], limits: &Limits) -> Result<(Self, bool), CommandError> {
+        let (name, values, mixed) = named_values(kind == kind::DATA_AMF3, body, limits)?;
+        Ok((Self { name, args: values.collect() }, mixed))
     }
 
     /// Appends the body of a message of type 18.
@@ -387,15 +412,20 @@ fn named_values(
     amf3: bool,
     body: &[u8],
     limits: &Limits,
-) -> Result<(String, std::vec::IntoIter<Value>), CommandError> {
+) -> Result<(String, std::vec::IntoIter<Value>, bool), CommandError> {
     let body = match body {
-        [0, rest @ ..] if amf3 => rest,
+        [FORMAT, rest @ ..] if amf3 => rest,
         _ => body,
     };
-    let mut values = amf0::decode_all(body, limits)?.into_iter();
+    let mut decoder = amf0::Decoder::new(body, limits);
+    let mut values = Vec::new();
+    while !decoder.is_empty() {
+        values.push(decoder.value()?);
+    }
+    let mut values = values.into_iter();
     match values.next() {
         None => Err(CommandError::Empty),
-        Some(Value::String(name)) => Ok((name, values)),
+        Some(Value::String(name)) => Ok((name, values, decoder.mixed)),
         Some(_) => Err(CommandError::Name),
     }
 }

@@ -169,6 +169,10 @@ impl Encoder<'_> {
                 self.text(class.as_bytes())?;
                 self.members(members.len(), members.iter().map(|(key, value)| (key.as_str(), value)))
             }
+            Value::Bytes(_) | Value::E4x(_) | Value::Vector(_) | Value::Dictionary { .. } => {
+                let nearest = value.nearest().unwrap_or(Value::Null);
+                self.value(&nearest)
+            }
         }
     }
 
@@ -312,6 +316,8 @@ mod tests {
         assert_eq!(encode(&Value::Undefined), [1]);
         assert_eq!(encode(&Value::Date { unix_ms: f64::NAN, zone: 0 }), [1]);
         assert_eq!(encode(&Value::Xml("a".into())), [17, 0, 0, 0, 1, b'a']);
+        assert_eq!(encode(&Value::E4x("a".into())), [17, 0, 0, 0, 1, b'a']);
+        assert_eq!(encode(&Value::Bytes(vec![0xFF])), [20, 0, 0, 0, 1, 0xFF]);
     }
 
     #[test]

@@ -192,6 +192,10 @@ impl Serialize for Tree<'_> {
             Value::Object(members) | Value::EcmaArray(members) | Value::TypedObject { members, .. } => {
                 self.members(members, serializer)
             }
+            Value::Bytes(_) | Value::E4x(_) | Value::Vector(_) | Value::Dictionary { .. } => {
+                let nearest = self.value.nearest().unwrap_or(Value::Null);
+                Tree { value: &nearest, ..*self }.serialize(serializer)
+            }
         }
     }
 }
@@ -218,6 +222,7 @@ impl io::Write for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use crtmp_media::{Items, Vector};
     use proptest::prelude::*;
 
     use super::*;
@@ -270,6 +275,10 @@ mod tests {
             (Value::Xml("<a/>".into()), "\"<a/>\""),
             (Value::EcmaArray(members.clone()), r#"{"k":null}"#),
             (Value::TypedObject { class: "C".into(), members }, r#"{"k":null}"#),
+            (Value::Bytes(vec![0, 0xFF]), "\"AP8=\""),
+            (Value::E4x("<a/>".into()), "\"<a/>\""),
+            (Value::Vector(Vector { fixed: true, items: Items::Int(vec![-1, 2]) }), "[-1,2]"),
+            (Value::Dictionary { weak: false, entries: vec![("a".into(), Value::Null)] }, r#"[["a",null]]"#),
         ] {
             assert_eq!(encode(&value), text);
         }

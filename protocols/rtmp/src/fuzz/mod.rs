@@ -8,10 +8,11 @@ mod session_order;
 pub use client_order::client_order;
 pub use session_order::session_order;
 
-use crtmp_media::Limits;
+use crtmp_media::{Limits, Value};
 
 use crate::aggregate;
 use crate::amf0;
+use crate::amf3;
 use crate::chunk::{ChunkError, ChunkReader, Message, ReadLimits};
 use crate::handshake::{HandshakeError, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::kind;
@@ -55,6 +56,41 @@ pub fn amf0(data: &[u8]) {
     let canonical = encode(&values);
     let again = amf0::decode_all(&canonical, &limits).expect("what was written can be read");
     assert_eq!(encode(&again), canonical);
+}
+
+/// AMF3: what can be read can be written, alone or in a body of AMF0, and then reads as the same; what comes nearest in
+/// AMF0 can be read as well.
+pub fn amf3(data: &[u8]) {
+    let limits = Limits::default();
+    let Ok(values) = amf3::decode_all(data, &limits) else { return };
+    let alone = |values: &[Value]| {
+        let (mut encoder, mut out) = (amf3::Encoder::new(), Vec::new());
+        for value in values {
+            encoder.encode(&mut out, value);
+        }
+        out
+    };
+    let mixed = |values: &[Value]| {
+        let mut out = Vec::new();
+        amf0::encode_mixed(&mut out, values);
+        out
+    };
+    let plain = |values: &[Value]| {
+        let mut out = Vec::new();
+        for value in values {
+            amf0::encode(&mut out, value);
+        }
+        out
+    };
+    let canonical = alone(&values);
+    let again = amf3::decode_all(&canonical, &limits).expect("what was written can be read");
+    assert_eq!(alone(&again), canonical);
+    let body = mixed(&values);
+    let again = amf0::decode_all(&body, &limits).expect("a mixed body can be read");
+    assert_eq!(mixed(&again), body);
+    let body = plain(&values);
+    let again = amf0::decode_all(&body, &limits).expect("the nearest can be read");
+    assert_eq!(plain(&again), body);
 }
 
 /// The aggregate splitter: its messages are no larger than the aggregate, and the first has its time.

@@ -11,7 +11,7 @@ use crtmp_media::{CallOutcome, Cx, Event, Value};
 use super::{COMMAND_CSID, Core, Phase};
 use crate::{
     chunk::{MAX_MESSAGE, Message},
-    message::{Command, kind},
+    message::Command,
 };
 
 /// The first transaction of ours: 0 asks for no answer, and 1 is what peers take for their connect.
@@ -134,15 +134,15 @@ impl Core {
     fn send_call(&mut self, transaction: u64, name: &str, args: Vec<Value>, cx: &mut Cx<'_>) -> bool {
         let mut args = args.into_iter();
         let object = args.next().unwrap_or(Value::Null);
-        let mut body = Vec::new();
-        Command::call(name, transaction as f64, object, args.collect()).encode(&mut body);
+        let command = Command::call(name, transaction as f64, object, args.collect());
+        let (kind, body) = self.command_body(&command);
         if body.len() > MAX_MESSAGE {
             return false;
         }
         // Who is called is in use, though it neither publishes nor plays.
         self.clock.commanded(cx.now());
         let body = body.into();
-        self.send(Message { csid: COMMAND_CSID, kind: kind::COMMAND, stream: 0, timestamp: 0, body }, cx);
+        self.send(Message { csid: COMMAND_CSID, kind, stream: 0, timestamp: 0, body }, cx);
         true
     }
 }

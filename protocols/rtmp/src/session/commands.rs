@@ -8,8 +8,8 @@ use crtmp_media::{
 };
 
 use super::{
-    CALL_FAILED, INSTANCE, PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, Step, VIA, slot_event,
-    wants_answer,
+    AMF3, CALL_FAILED, INSTANCE, PROTOCOL, Pending, Phase, ServerSession, Slot, SlotState, Step, VIA,
+    slot_event, wants_answer,
 };
 use crate::{
     chunk::Message,
@@ -84,6 +84,8 @@ impl ServerSession {
             return cx.close(Error::peer(PROTOCOL, format!("connect: {reason}")));
         }
         self.core.kindred = !text(INSTANCE).is_empty() && !self.core.settings.instance.is_empty();
+        // Whatever else a peer asks for, it gets AMF0.
+        self.core.amf3 = object.get("objectEncoding").and_then(Value::as_f64) == Some(AMF3);
         let agent = text("flashVer");
         self.core.reader.set_flash_like(is_flash(&agent));
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]

@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) kindred: bool,
     /// We are the client.
     pub(super) is_client: bool,
+    /// The peer reads AMF3.
+    pub(super) amf3: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +241,7 @@ impl Core {
             clock: time::Clock::new(now),
             kindred: false,
             is_client: false,
+            amf3: false,
         }
     }
 
@@ -338,16 +341,25 @@ impl Core {
     }
 
     pub(super) fn send_command(&mut self, stream: u32, command: &Command, cx: &mut Cx<'_>) {
-        let mut body = Vec::new();
-        command.encode(&mut body);
+        let (mut kind, mut body) = self.command_body(command);
         if body.len() > MAX_MESSAGE {
             // Only an application's answer can be that long, and its caller waits.
-            body.clear();
             let status = Status::error(CALL_FAILED, "The answer is too large for a message.");
-            Command::error(command.transaction, status).encode(&mut body);
+            (kind, body) = self.command_body(&Command::error(command.transaction, status));
         }
         let csid = if stream == 0 { COMMAND_CSID } else { STATUS_CSID };
-        self.send(Message { csid, kind: kind::COMMAND, stream, timestamp: 0, body: body.into() }, cx);
+        self.send(Message { csid, kind, stream, timestamp: 0, body: body.into() }, cx);
+    }
+
+    /// The type and body of a command: AMF0 as long as that can say it, since all peers read it.
+    pub(super) fn command_body(&self, command: &Command) -> (u8, Vec<u8>) {
+        let mut body = Vec::new();
+        if self.amf3 && command.needs_amf3() {
+            command.encode_amf3(&mut body);
+            return (kind::COMMAND_AMF3, body);
+        }
+        command.encode(&mut body);
+        (kind::COMMAND, body)
     }
 
     pub(super) fn send(&mut self, message: Message, cx: &mut Cx<'_>) {

@@ -1,6 +1,6 @@
 //! Audio, video and data of a publisher.
 
-use crtmp_media::{Codec, Cx, Error, Event, Frame, MediaKind, Role, Skipped, tag};
+use crtmp_media::{Codec, Cx, Error, Event, Frame, MediaKind, Role, Skipped, Value, tag};
 
 use super::{Core, PROTOCOL, Slot, slot_event};
 use crate::{
@@ -74,11 +74,17 @@ impl Core {
     /// A data message as players get it: without the instruction to the server that may stand before it.
     fn data(&self, message: &Message, cx: &mut Cx<'_>) -> Result<Option<Frame>, Skipped> {
         let limits = &self.settings.limits;
-        let mut data = Data::parse(message.kind, &message.body, limits).map_err(|_| Skipped::BadMetadata)?;
+        let (mut data, mixed) =
+            Data::parse_mixed(message.kind, &message.body, limits).map_err(|_| Skipped::BadMetadata)?;
         // Type 15 begins with a format byte that AMF0 readers do not know; some senders leave it out.
         let leading = usize::from(message.kind == kind::DATA_AMF3 && message.body.first() == Some(&0));
         let mut body = message.body.slice(leading..);
         match data.name.as_str() {
+            "@setDataFrame" if mixed => {
+                let mut values = data.args.into_iter();
+                let Some(Value::String(name)) = values.next() else { return Err(Skipped::BadMetadata) };
+                data = Data { name, args: values.collect() };
+            }
             "@setDataFrame" => {
                 const MARKER_AND_LENGTH: usize = 3;
                 body = body.slice(MARKER_AND_LENGTH + data.name.len()..);
@@ -86,6 +92,12 @@ impl Core {
             }
             "@clearDataFrame" => return Ok(None),
             _ => {}
+        }
+        if mixed {
+            // Players need not know AMF3.
+            let mut plain = Vec::new();
+            data.encode(&mut plain);
+            body = plain.into();
         }
         let is_metadata = data.name == "onMetaData";
         if is_metadata {

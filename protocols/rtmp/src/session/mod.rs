@@ -33,6 +33,9 @@ use crate::{
     handshake::{RANDOM, ServerHandshake},
 };
 
+/// The notations of values as `objectEncoding` of `connect` and its answer says them.
+const AMF0: f64 = 0.0;
+const AMF3: f64 = 3.0;
 /// The name of the member of `connect` and its answer by which servers of this family recognise each other.
 const INSTANCE: &str = "instanceId";
 /// The member of what follows the type in their `publish` that says where a stream has been.

@@ -2,7 +2,7 @@
 
 use crtmp_media::{Answer, CallOutcome, Command as Order, Cx, Error, Event, StreamSlot, Value};
 
-use super::{INSTANCE, ON_VIA, Pending, Phase, ServerSession, Side, Slot, SlotState};
+use super::{AMF0, AMF3, INSTANCE, ON_VIA, Pending, Phase, ServerSession, Side, Slot, SlotState};
 use crate::{
     ack::OUR_WINDOW,
     message::{BandwidthLimit, Command, Control, Data, Status, UserControl},
@@ -184,9 +184,9 @@ impl ServerSession {
             server.push((INSTANCE.to_owned(), (&*self.core.settings.instance).into()));
         }
         let server = Value::Object(server);
-        // AMF3 is not spoken: a peer that offered it falls back to AMF0.
-        let mut status =
-            Status::new("NetConnection.Connect.Success", "Connection succeeded.").with("objectEncoding", 0.0);
+        let encoding = if self.core.amf3 { AMF3 } else { AMF0 };
+        let mut status = Status::new("NetConnection.Connect.Success", "Connection succeeded.")
+            .with("objectEncoding", encoding);
         if enhanced {
             // Whatever the codec, it is forwarded (Enhanced RTMP, "connect" parameters): 4.
             let forward = || Value::Object(vec![("*".to_owned(), 4.0.into())]);

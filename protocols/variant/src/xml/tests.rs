@@ -102,6 +102,8 @@ fn what_xml_cannot_say_becomes_what_comes_nearest() {
         (date(f64::NAN), r#"<NULL name="" />"#),
         ("a\0".into(), r#"<BYTEARRAY name="">YQA=</BYTEARRAY>"#),
         (Value::Xml("<a/>".into()), r#"<STR name="">&lt;a/&gt;</STR>"#),
+        (Value::E4x("<a/>".into()), r#"<STR name="">&lt;a/&gt;</STR>"#),
+        (Value::Bytes(b"a\0".to_vec()), r#"<BYTEARRAY name="">YQA=</BYTEARRAY>"#),
         (object(&[("\0", Value::Null)]), "<MAP isArray=\"false\" name=\"\"><NULL name=\"\u{FFFD}\" /></MAP>"),
     ] {
         assert_eq!(encode(&value), declared(element));

@@ -61,6 +61,10 @@ impl Encoder<'_> {
                 let members = members.iter().map(|(key, value)| (key.as_str(), value));
                 self.map(Type::TypedMap, &[("typeName", class), ("isArray", "false")], name, members)
             }
+            Value::Bytes(_) | Value::E4x(_) | Value::Vector(_) | Value::Dictionary { .. } => {
+                let nearest = value.nearest().unwrap_or(Value::Null);
+                self.value(name, &nearest)
+            }
         }
     }
 

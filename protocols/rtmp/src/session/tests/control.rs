@@ -320,9 +320,9 @@ fn media_on_other_message_streams_are_stray() {
     assert_eq!(peer.events(), ["Skipped StrayMedia"]);
 }
 
-/// AMF-13: a command of type 17, with its leading zero or without.
+/// AMF-13: a command of type 17, with its leading zero or without, in AMF0 or in AMF3.
 #[test]
-fn commands_of_the_amf3_type_are_understood_when_they_hold_amf0() {
+fn commands_of_the_amf3_type_are_understood() {
     let mut peer = Peer::ready(Limits::default());
     for (transaction, leading) in [(5.0, &[0][..]), (6.0, &[])] {
         let plain = call(0, "createStream", transaction, &[]);
@@ -330,8 +330,51 @@ fn commands_of_the_amf3_type_are_understood_when_they_hold_amf0() {
         peer.send(&Message { kind: kind::COMMAND_AMF3, body: body.into(), ..plain });
     }
     assert_eq!(peer.said(), ["_result 5 2", "_result 6 3"]);
-    let rule = peer.send_last(&message(3, kind::COMMAND_AMF3, 0, 0, vec![0, 0x11, 6, 3, b'x']));
-    assert_eq!(rule, "command: AMF3 not supported yet at offset 0");
+    // The name, the transaction, the object and an argument in AMF3, the last by reference.
+    let amf3 = [&[0, 0x11, 6, 9][..], b"echo", &[0x11, 4, 7, 0x11, 1, 0x11, 9, 3, 1, 6, 0]].concat();
+    for body in [&amf3[..], &amf3[1..]] {
+        peer.send(&message(3, kind::COMMAND_AMF3, 0, 0, body.to_vec()));
+        assert_eq!(peer.events(), ["Message 0 echo wants an answer"]);
+        let said = r#"command: "echo", args: [Null, StrictArray([String("echo")])]"#;
+        assert!(peer.log.last().unwrap().contains(said), "{:?}", peer.log.last());
+    }
+    let rule = peer.send_last(&message(3, kind::COMMAND_AMF3, 0, 0, vec![0, 0x11, 0x12]));
+    assert_eq!(rule, "command: unknown AMF3 marker 0x12 at offset 1");
+}
+
+/// What needs AMF3 is said in it, to those who have asked for it when they connected.
+#[test]
+fn amf3_is_spoken_where_it_was_asked_for_and_is_needed() {
+    for (wish, echo) in
+        [(Some(3.0), 3.0), (Some(0.0), 0.0), (Some(2.0), 0.0), (Some(f64::NAN), 0.0), (None, 0.0_f64)]
+    {
+        let mut peer = Peer::shaken(Limits::default());
+        let wished = wish.map(|wish: f64| ("objectEncoding", wish.into()));
+        let members: Vec<_> = [("app", "live".into())].into_iter().chain(wished).collect();
+        peer.send(&command(0, &Command::call("connect", 1.0, object(&members), vec![])));
+        let start = peer.raw.len();
+        peer.accept();
+        let encoding = [&b"\x00\x0eobjectEncoding\x00"[..], &echo.to_be_bytes()].concat();
+        assert!(peer.raw[start..].windows(encoding.len()).any(|part| part == encoding), "{wish:?}");
+        for value in [Value::Bytes(vec![1, 2]), Value::Object(vec![("k".into(), Value::E4x("<a/>".into()))])]
+        {
+            peer.call(0, "echo", 5.0, &[]);
+            let request = peer.requests.remove(0);
+            let Request::Message(request) = request else { panic!("{request:?}") };
+            peer.forget();
+            peer.order(Order::AnswerMessage { request, result: Ok(value.clone()) });
+            let said = peer.said().concat();
+            assert_eq!(said.starts_with("17: "), echo == 3.0, "{said}");
+            assert_eq!(said.contains(&format!("{value:?}")), echo == 3.0, "{said}");
+        }
+        peer.call(0, "echo", 6.0, &[]);
+        peer.accept();
+        assert_eq!(peer.said(), ["_result 6 done"], "what AMF0 can say is said in it");
+        // What the server calls is no different.
+        let args = vec![Value::Null, Value::Bytes(vec![1])];
+        peer.order(Order::Call { ticket: None, command: "take".into(), args });
+        assert_eq!(peer.said().concat().starts_with("17: take"), echo == 3.0);
+    }
 }
 
 /// AMF-01, AMF-06: commands that cannot be read end the connection, those that make no sense are ignored.
@@ -348,7 +391,7 @@ fn broken_commands_are_told_from_odd_ones() {
         let mut peer = Peer::ready(Limits::default());
         let bytes = peer.chunks(&Message { body: whole.body.slice(..length), ..whole.clone() });
         if let Err(error) = peer.bytes(&bytes) {
-            assert!(error.rule.contains("AMF0 data ends inside a value at offset"), "{error}");
+            assert!(error.rule.contains("AMF data ends inside a value at offset"), "{error}");
         } else {
             assert_eq!(peer.events().len() + peer.said().len(), 1, "cut after {length} bytes");
         }

@@ -1,6 +1,9 @@
 //! Audio, video and data of a publisher.
 
+use crtmp_media::{Items, Vector};
+
 use super::*;
+use crate::amf0;
 
 fn frame_of(peer: &mut Peer, message: &Message) -> crtmp_media::Frame {
     let bytes = peer.chunks(message);
@@ -188,6 +191,76 @@ fn metadata_are_passed_on_without_their_instruction() {
     peer.send(&data(1, "onTextData", &["hello".into()]));
     peer.send(&data(1, "@setDataFrame", &["onCuePoint".into(), Value::Null]));
     assert_eq!(peer.events(), ["Frame 1 data side 0"; 2]);
+}
+
+/// AMF-13: players get AMF0, whatever the publisher speaks.
+#[test]
+fn metadata_in_amf3_reach_players_in_amf0() {
+    let numbers = Value::Vector(Vector { fixed: false, items: Items::Int(vec![1, 2]) });
+    let near = Value::StrictArray(vec![1.0.into(), 2.0.into()]);
+    let described = |numbers| object(&[("width", 1920.0.into()), ("numbers", numbers)]);
+    let plain = data(1, "onMetaData", &[described(near)]);
+    let mut peer = Peer::publishing(Limits::default());
+    for leading in [&[][..], &[0]] {
+        for names in [&["onMetaData"][..], &["@setDataFrame", "onMetaData"]] {
+            for switched in [false, true] {
+                let mut body = leading.to_vec();
+                for name in names {
+                    if switched {
+                        body.extend_from_slice(&[0x11, 6, (name.len() << 1 | 1) as u8]);
+                        body.extend_from_slice(name.as_bytes());
+                    } else {
+                        amf0::encode_str(&mut body, name);
+                    }
+                }
+                amf0::encode_mixed(&mut body, &[described(numbers.clone())]);
+                let frame = frame_of(&mut peer, &message(4, kind::DATA_AMF3, 1, 0, body));
+                assert_eq!((frame.role, &frame.body), (Role::Info, &plain.body), "{leading:?} {names:?}");
+            }
+        }
+    }
+    let mut body = vec![0];
+    amf0::encode_mixed(&mut body, &["onTextData".into(), Value::Bytes(b"hello".to_vec())]);
+    let frame = frame_of(&mut peer, &message(4, kind::DATA_AMF3, 1, 0, body));
+    assert_eq!((frame.role, frame.body), (Role::Side, data(1, "onTextData", &["hello".into()]).body));
+}
+
+/// ERT-06: AMF bombs as metadata are skipped, and the stream goes on.
+#[test]
+fn bombs_in_metadata_are_skipped() {
+    let name = |out: &mut Vec<u8>| amf0::encode_str(out, "onMetaData");
+    let repeated = |part: &[u8], times: usize| part.repeat(times);
+    for bomb in [
+        repeated(&[3, 0, 1, b'a'], 100_000),
+        repeated(&[0x11, 9, 3, 1], 1),
+        [&[0x11][..], &repeated(&[9, 3, 1], 100_000)].concat(),
+        [&[0x11][..], &repeated(&[17, 3, 0, 1], 100_000)].concat(),
+        [&repeated(&[10, 0, 0, 0, 1], 20)[..], &[0x11], &repeated(&[9, 3, 1], 20)].concat(),
+        [&[10, 0xFF, 0xFF, 0xFF, 0xFF][..], &repeated(&[5], 10_000)].concat(),
+        [&[0x11, 9, 0xFF, 0xFF, 0xFF, 0xFF, 1][..], &repeated(&[1], 10_000)].concat(),
+        repeated(&[5], 1 << 20),
+        repeated(&[0x11, 1], 1 << 19),
+        [&[0x11, 9, 0x87, 0x69, 1, 12, 0x87, 0xFF, 0x7F][..], &[0; 65_535], &repeated(&[12, 2], 499)]
+            .concat(),
+        vec![0x11, 9, 3, 1, 9, 0],
+        vec![0x11, 10, 7, 3, b'C', 1],
+    ] {
+        let mut peer = Peer::publishing(Limits::default());
+        for instruction in [false, true] {
+            let mut body = Vec::new();
+            if instruction {
+                amf0::encode_str(&mut body, "@setDataFrame");
+            }
+            name(&mut body);
+            body.extend_from_slice(&bomb);
+            for kind in [kind::DATA, kind::DATA_AMF3] {
+                peer.send(&message(4, kind, 1, 0, body.clone()));
+                assert_eq!(peer.events(), ["Skipped BadMetadata"], "{:X?}", &bomb[..bomb.len().min(20)]);
+            }
+        }
+        peer.send(&sound(1, 0));
+        assert_eq!(peer.events(), ["Frame 1 audio key 0"]);
+    }
 }
 
 /// AMF-15.

@@ -431,9 +431,10 @@ fn event_line(event: &Event) -> String {
 fn message_line(message: &Message) -> String {
     let at = if message.stream == 0 { String::new() } else { format!("@{}", message.stream) };
     match message.kind {
-        kind::COMMAND => {
+        kind::COMMAND | kind::COMMAND_AMF3 => {
             let command = Command::parse(message.kind, &message.body, &Limits::default()).unwrap();
-            let mut line = format!("{}{at}", command.name);
+            let kind = if message.kind == kind::COMMAND { "" } else { "17: " };
+            let mut line = format!("{kind}{}{at}", command.name);
             if command.transaction != 0.0 {
                 line += &format!(" {}", command.transaction);
             }

@@ -1,0 +1,6 @@
+//! AMF3 values, read and written again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| crtmp_rtmp::fuzz::amf3(data));
