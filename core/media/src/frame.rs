@@ -1,6 +1,6 @@
 //! Frames: the one form in which media travels inside the server.
 
-use crate::{Codec, Slice};
+use crate::{Codec, Limits, Slice, tag};
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,15 +52,16 @@ pub struct Frame {
     pub role: Role,
     /// The codec, as far as the tag header names it.
     pub codec: Codec,
-    /// The track within its kind; 0 unless the message is multitrack.
+    /// The track within its kind; 0 where the message has no track ids, and of several tracks the lowest.
     pub track: u8,
     /// Decode time in ms on the stream's own unwrapped timeline.
     pub dts: i64,
-    /// Composition time: presentation minus decode time, in ms.
+    /// Composition time: presentation minus decode time, in ms; 0 where the message has several tracks, each of which has
+    /// its own. What Enhanced RTMP adds to it in nanoseconds stays in `body`.
     pub cts: i32,
     /// The tag body.
     pub body: Slice,
-    /// Where in `body` the canonical content begins, in bytes.
+    /// Where in `body` the canonical content begins, in bytes; its end where the message has several tracks.
     pub data_at: u32,
 }
 
@@ -73,7 +74,31 @@ impl Frame {
         self.body.get(self.data_at as usize..).unwrap_or_default()
     }
 
-    /// Whether a player can start at this frame, as far as its picture is concerned.
+    /// Whether it is a message of several tracks.
+    pub fn has_several(&self) -> bool {
+        tag::has_several(self.kind, &self.body)
+    }
+
+    /// The frames of its tracks, each in a message of its own, where it has several; else nothing.
+    pub fn split(&self) -> Vec<Self> {
+        if !self.has_several() {
+            return Vec::new();
+        }
+        // Its header has been read before.
+        let limits = Limits { mod_ex_links: usize::MAX, ..Limits::default() };
+        let part = |body: Slice| {
+            let header = match self.kind {
+                MediaKind::Audio => tag::audio(&body, &limits),
+                _ => tag::video(&body, &limits),
+            };
+            let tag::TagHeader { codec, track, cts, data_at, .. } = header.ok()?;
+            Some(Self { codec, track, cts, data_at, body, ..*self })
+        };
+        tag::split(self.kind, &self.body).into_iter().filter_map(part).collect()
+    }
+
+    /// Whether a player can start at this frame, as far as its picture is concerned. Of several tracks of pictures the
+    /// relay leaves this to the default track.
     pub fn is_video_key(&self) -> bool {
         self.kind == MediaKind::Video && self.role == Role::Key
     }

@@ -154,6 +154,9 @@ limits! {
     ping_after: Seconds = Seconds::new(5), 0.05..=86400.0;
     /// Silence (not even a pong) after which a connection that does not publish is taken for dead.
     peer_idle: Seconds = Seconds::new(60), 0.1..=86400.0;
+    /// Bytes of the codec configurations, colours and channels of a stream that are kept for newcomers; what is beyond goes
+    /// to those who are there alone.
+    header_bytes: usize = 1024 * 1024, 64 * 1024..=64 * 1024 * 1024;
     /// Calls to a peer that may wait for its answer.
     open_calls: usize = 64, 1..=10_000;
     /// Time in which a peer must answer a call.

@@ -31,7 +31,7 @@ impl StreamName {
     /// Makes the name of `key` in `instance` (empty where there is none).
     ///
     /// Slashes around both are dropped; `_definst_`, the name of the default instance in older servers, counts
-    /// as no instance.
+    /// as no instance. An empty key in an instance is the instance's name: some encoders put all of it there.
     ///
     /// # Errors
     ///
@@ -42,6 +42,7 @@ impl StreamName {
             "_definst_" => "",
             other => other,
         };
+        let (instance, key) = if key.is_empty() { ("", instance) } else { (instance, key) };
         if key.is_empty() {
             return Err(NameError::Empty);
         }
@@ -116,6 +117,8 @@ mod tests {
         assert_eq!(name("", "room/one").unwrap(), "room/one");
         assert_eq!(name("_definst_", "one").unwrap(), "one");
         assert_eq!(name("room/", "/one/").unwrap(), "room/one");
+        assert_eq!(name("room/one", "").unwrap(), "room/one");
+        assert_eq!(name("_definst_", ""), Err(NameError::Empty));
     }
 
     #[test]

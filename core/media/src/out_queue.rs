@@ -160,6 +160,7 @@ mod tests {
             header_len: 0,
             kind: MediaKind::Video,
             role: Role::Key,
+            track: 0,
             dts: 0,
             cts: 0,
             data_at: 0,

@@ -25,6 +25,8 @@ pub struct Packet {
     pub kind: MediaKind,
     /// What it means for joining and dropping.
     pub role: Role,
+    /// The track within its kind.
+    pub track: u8,
     /// Decode time in ms on the stream's timeline.
     pub dts: i64,
     /// Composition time: presentation minus decode time, in ms.

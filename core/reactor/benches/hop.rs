@@ -50,7 +50,7 @@ impl Encoder for Bare {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
         let (kind, role, data_at) = (frame.kind, frame.role, frame.data_at);
         let bytes = frame.body.to_vec().into();
-        Packet { bytes, header_len: 0, kind, role, dts, cts: frame.cts, data_at }
+        Packet { bytes, header_len: 0, kind, role, track: 0, dts, cts: frame.cts, data_at }
     }
 
     fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {

@@ -565,7 +565,9 @@ impl Connection {
         if let (Some(owner), Some(caller)) = (&self.owner, &self.caller) {
             let (connection, slot, kind) = (self.id, published.slot, frame.kind);
             if frame.role == Role::Config && kind != MediaKind::Data && self.is_noted_by(owner) {
-                (owner.post)(ToApplication::Header { connection, slot, kind, frame: frame.clone() });
+                let default = frame.split().into_iter().min_by_key(|part| part.track);
+                let frame = default.unwrap_or_else(|| frame.clone());
+                (owner.post)(ToApplication::Header { connection, slot, kind, frame });
             }
             let published = &self.publishes[at];
             if self.taps.has(slot) {

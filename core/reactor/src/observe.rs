@@ -111,6 +111,8 @@ impl Default for Observer {
 pub(crate) struct Watch {
     /// The newest configuration of audio and of video, as a number made of it.
     configs: [u64; 2],
+    /// The lowest track of each that has come.
+    lowest: [u8; 2],
     /// The codecs that were known at the last look.
     codecs: [Option<Codec>; 2],
     /// When the codecs are to be told.
@@ -134,6 +136,7 @@ impl Watch {
         let feed = Feed { frames: 0, still_since: now, told: false };
         Self {
             configs: [0; 2],
+            lowest: [u8::MAX; 2],
             codecs: [None; 2],
             tell_at: None,
             told: None,
@@ -150,12 +153,14 @@ impl Watch {
             MediaKind::Data => return false,
         };
         self.headers[index] += 1;
-        // Of several tracks the first one speaks for all.
-        if frame.track != 0 {
+        // Of several tracks the default one speaks for all: that with the lowest id.
+        if frame.track > self.lowest[index] {
             return false;
         }
+        self.lowest[index] = frame.track;
         let mut hasher = DefaultHasher::new();
-        (frame.codec, frame.data()).hash(&mut hasher);
+        let body: &[u8] = &frame.body;
+        (frame.codec, body).hash(&mut hasher);
         let config = hasher.finish();
         if self.configs[index] == config {
             return false;

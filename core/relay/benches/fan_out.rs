@@ -76,6 +76,7 @@ impl Encoder for Whole {
             header_len: Self::HEADER as u32,
             kind: frame.kind,
             role: frame.role,
+            track: frame.track,
             dts,
             cts: frame.cts,
             data_at: frame.data_at,

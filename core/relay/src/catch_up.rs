@@ -15,7 +15,7 @@ use crtmp_media::{Head, MediaKind, Packet, Retimed, Role};
 
 use crate::{
     cursor::{Counters, MAX_SLICES, Slices, Wants},
-    log::{Group, Log, Position},
+    log::{Group, Log, Position, is_beside},
 };
 
 /// Packets that are made ready at a time: each takes two slices.
@@ -34,6 +34,8 @@ pub(crate) struct CatchUp {
     gone: usize,
     /// The time of the newest picture that has been made ready, in ms.
     last: i64,
+    /// Its time before, and its track.
+    before: (i64, u8),
     /// Packets of video that are still to be made ready.
     pictures: i64,
 }
@@ -117,7 +119,8 @@ impl Approach {
 
     /// A catch-up to within `lag` ms, where the group is older.
     pub(crate) fn catch_up(self, lag: i64, log: &Log) -> Option<Box<CatchUp>> {
-        if self.age() <= lag {
+        // Of several tracks in one message each has a composition time of its own, at no fixed place.
+        if self.age() <= lag || self.group.several {
             return None;
         }
         let times = Times { from: self.group.start, to: self.live, lag };
@@ -128,6 +131,7 @@ impl Approach {
             ready: ArrayVec::new(),
             gone: 0,
             last: times.start().saturating_sub(1),
+            before: (i64::MIN, 0),
             pictures: i64::try_from(self.group.pictures).unwrap_or(i64::MAX),
         }))
     }
@@ -247,7 +251,12 @@ impl CatchUp {
             // Times that are pressed together might lie behind what follows the catch-up.
             MediaKind::Data => Some((packet.dts.max(start), packet.cts)),
             MediaKind::Video if packet.role == Role::Disposable => None,
+            MediaKind::Video if is_beside(self.before, (packet.dts, packet.track)) => {
+                self.before = (packet.dts, packet.track);
+                Some((self.last, self.composition_time(packet)))
+            }
             MediaKind::Video => {
+                self.before = (packet.dts, packet.track);
                 self.pictures -= 1;
                 // Two pictures may fall on one ms: the later one gives way where there is room before the end.
                 let latest = self.times.to.saturating_sub(self.pictures.max(0)).max(start);

@@ -20,16 +20,16 @@ pub(crate) struct Gop {
 
 impl Gop {
     /// Takes note of `frame` where it is a header, and keeps no group: nobody needs it, or it is kept elsewhere.
-    pub(crate) fn push_header(&mut self, frame: &Frame) {
+    pub(crate) fn push_header(&mut self, frame: &Frame, limits: &Limits) {
         self.clear_frames();
         if frame.role.is_header() {
-            self.set_header(frame);
+            self.set_header(frame, limits);
         }
     }
 
     pub(crate) fn push(&mut self, frame: Frame, limits: &Limits) {
         if frame.role.is_header() {
-            let changed = self.set_header(&frame);
+            let changed = self.set_header(&frame, limits);
             if changed && frame.role == Role::Config {
                 self.clear_frames();
                 return;
@@ -57,7 +57,7 @@ impl Gop {
         }
     }
 
-    /// The newest header of each kind: metadata, then video, then audio.
+    /// The newest header of each track: metadata, then video, then audio, each by track.
     pub(crate) fn headers(&self) -> &[Frame] {
         &self.headers
     }
@@ -99,22 +99,44 @@ impl Gop {
         self.bytes = 0;
     }
 
-    /// Returns whether the header says something new.
-    fn set_header(&mut self, frame: &Frame) -> bool {
-        let slot = slot(frame);
-        match self.headers.iter_mut().find(|header| self::slot(header) == slot) {
-            Some(header) => {
-                let changed = header.body != frame.body;
-                *header = frame.clone();
-                changed
-            }
-            None => {
-                // A hostile source has 256 tracks at most, so this stays small.
-                let at = self.headers.partition_point(|header| self::slot(header) < slot);
-                self.headers.insert(at, frame.clone());
-                true
-            }
+    /// Returns whether the header says something new. One of several tracks is taken apart: each of them may change alone.
+    fn set_header(&mut self, frame: &Frame, limits: &Limits) -> bool {
+        let parts = frame.split();
+        if parts.is_empty() {
+            return self.set_header_of_track(frame, limits);
         }
+        let mut changed = false;
+        for part in &parts {
+            changed |= self.set_header_of_track(part, limits);
+        }
+        changed
+    }
+
+    fn set_header_of_track(&mut self, frame: &Frame, limits: &Limits) -> bool {
+        let slot = slot(frame);
+        let at = self.headers.partition_point(|header| self::slot(header) < slot);
+        let old = self
+            .headers
+            .get(at)
+            .filter(|header| self::slot(header) == slot)
+            .map(|header| header.body.clone());
+        // Metadata have a limit of their own.
+        let counted = |header: &&Frame| header.kind != MediaKind::Data;
+        let others: usize = self.headers.iter().filter(counted).map(|header| header.body.len()).sum();
+        let others = others - old.as_ref().filter(|_| counted(&frame)).map_or(0, |old| old.len());
+        if counted(&frame) && others + frame.body.len() > limits.header_bytes {
+            // An old one would be wrong.
+            if old.is_some() {
+                self.headers.remove(at);
+            }
+            return old.is_some();
+        }
+        let changed = old.as_ref().is_none_or(|old| *old != frame.body);
+        match old {
+            Some(_) => self.headers[at] = frame.clone(),
+            None => self.headers.insert(at, frame.clone()),
+        }
+        changed
     }
 }
 
@@ -140,6 +162,8 @@ fn slot(frame: &Frame) -> (u8, u8, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crtmp_media::{Slice, tag};
+
     use crate::testing::{audio, audio_config, config, delta, key, metadata};
 
     fn fill(frames: Vec<Frame>, limits: &Limits) -> Gop {
@@ -206,5 +230,52 @@ mod tests {
     fn a_stream_without_key_frames_keeps_no_frames() {
         let gop = fill((0..1000).flat_map(|ms| [audio(ms), delta(ms)]).collect(), &Limits::default());
         assert_eq!((gop.messages(), gop.bytes()), (0, 0));
+    }
+
+    /// What a publisher sends.
+    fn video(body: &[u8]) -> Frame {
+        let tag::TagHeader { codec, role, track, cts, data_at, .. } =
+            tag::video(body, &Limits::default()).unwrap();
+        let (kind, body) = (MediaKind::Video, Slice::copy_from_slice(body));
+        Frame { kind, role, codec, track, dts: 0, cts, body, data_at }
+    }
+
+    /// A configuration for each track, also where several came in one message; the newest of each counts.
+    #[test]
+    fn each_track_has_its_newest_configuration() {
+        let limits = Limits::default();
+        let both = b"\x96\x20hvc1\x00\x00\x00\x02h0av01\x01\x00\x00\x02a1";
+        let mut gop = fill(vec![video(both)], &limits);
+        let bodies = |gop: &Gop| gop.headers().iter().map(|header| header.body.to_vec()).collect::<Vec<_>>();
+        assert_eq!(bodies(&gop), [&b"\x96\x00hvc1\x00h0"[..], b"\x96\x00av01\x01a1"]);
+        gop.push(video(b"\x96\x00av01\x01a2"), &limits);
+        gop.push(video(b"\xd6\x04av01\x01colours"), &limits);
+        gop.push(video(b"\x90hvc1h1"), &limits);
+        let expected: [&[u8]; 3] = [b"\x90hvc1h1", b"\x96\x00av01\x01a2", b"\xd6\x04av01\x01colours"];
+        assert_eq!(bodies(&gop), expected);
+        gop.push(key(10), &limits);
+        gop.push(video(both), &limits);
+        assert_eq!(
+            (bodies(&gop).len(), gop.messages()),
+            (3, 0),
+            "what was there is not that of the new ones"
+        );
+        gop.push(key(20), &limits);
+        gop.push(video(both), &limits);
+        assert_eq!(gop.messages(), 2, "the same again");
+    }
+
+    /// `headerBytes` at −1, 0 and +1.
+    #[test]
+    fn headers_are_bounded_in_bytes() {
+        for (more, kept) in [(-1, 2), (0, 2), (1, 1)] {
+            let header_bytes = 100_usize.checked_add_signed(-more).unwrap();
+            let limits = Limits { header_bytes, ..Limits::default() };
+            let second = Frame { track: 1, ..config(0, &[7; 60]) };
+            let mut gop = fill(vec![metadata(0), config(0, &[7; 40]), second], &limits);
+            assert_eq!(gop.headers().len(), 1 + kept, "{more}");
+            gop.push(config(0, &[7; 41 + 60]), &limits);
+            assert!(gop.headers().iter().all(|header| header.body.len() != 40), "an old one would be wrong");
+        }
     }
 }

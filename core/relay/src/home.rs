@@ -14,6 +14,7 @@ use crate::{
     Generation, Recent, RelayMessage, Source, StreamKey, Subscription, WorkerId,
     directory::{Grant, Pulse},
     gop::Gop,
+    leader::Leader,
     recent::{Repeated, Repeats, Seen},
     timeline::Timeline,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Home {
     /// How long the stream was away before this publish, in ms.
     gap_ms: i64,
     references: References,
+    /// Which of several tracks of pictures decides where players start.
+    leader: Leader,
     /// The time of the newest picture.
     last_picture: Option<i64>,
     /// The replica on the publisher's own worker.
@@ -120,6 +123,7 @@ impl Home {
             awaiting: Vec::new(),
             gap_ms: grant.resume.map_or(0, |resume| resume.gap),
             references: References::new(),
+            leader: Leader::default(),
             last_picture: None,
             local: None,
             subscribers: Vec::new(),
@@ -201,6 +205,10 @@ impl Home {
             Seen::Before if !frame.role.is_header() => self.timeline.place_again(far),
             _ => self.timeline.place(frame),
         };
+        if frame.kind == MediaKind::Video && !self.leader.see(frame, frame.dts) && frame.role == Role::Key {
+            // Only the default track's are places to start.
+            frame.role = Role::Delta;
+        }
         let is_new = seen != Seen::Before && !frame.role.is_header();
         if let Some(recent) = self.recent.as_ref().filter(|_| is_new) {
             let at = std::mem::replace(&mut frame.dts, far);
@@ -278,7 +286,7 @@ impl Home {
         if self.keeps_group {
             self.gop.push(frame, limits);
         } else {
-            self.gop.push_header(&frame);
+            self.gop.push_header(&frame, limits);
         }
     }
 

@@ -67,8 +67,12 @@ pub(crate) struct Group {
     pub(crate) video: i64,
     /// The newest time of audio or video in ms.
     pub(crate) newest: i64,
-    /// Packets of video, not counting disposable ones.
+    /// Packets of video, not counting disposable ones, and of tracks with the same time only one.
     pub(crate) pictures: u64,
+    /// The time and track of the newest picture.
+    last: (i64, u8),
+    /// There are messages of several tracks in it.
+    pub(crate) several: bool,
 }
 
 /// Packets of the present round of sending, one behind the other.
@@ -155,8 +159,10 @@ impl Log {
         let arrived = Moment::new(*self.begun.get_or_insert(now), now);
         if frame.role.is_header() && self.learn_headers(headers) && frame.role == Role::Config {
             self.group = None;
-            // The new configuration is not the old pictures': nothing may be decoded until the next key frame.
-            self.needs_key |= frame.kind == MediaKind::Video;
+            // The new configuration is not the old pictures': nothing may be decoded until the next key frame. That is the
+            // default track's; what another one's new configuration is for, its publisher sends next.
+            let default = self.config(MediaKind::Video).is_none_or(|config| frame.track <= config.track);
+            self.needs_key |= frame.kind == MediaKind::Video && default;
         }
         self.grow_group(frame, dts);
         let packet = self.encoder.encode(frame, dts);
@@ -388,14 +394,20 @@ impl Log {
     /// Takes a frame that is about to be appended into account.
     fn grow_group(&mut self, frame: &Frame, dts: i64) {
         if frame.is_video_key() {
-            self.group = Some(Group { key: self.end(), start: dts, video: dts, newest: dts, pictures: 0 });
+            let (key, last) = (self.end(), (i64::MIN, 0));
+            let several = false;
+            self.group = Some(Group { key, start: dts, video: dts, newest: dts, pictures: 0, last, several });
         }
         let Some(group) = &mut self.group else { return };
         match frame.kind {
             MediaKind::Video => {
                 group.video = group.video.max(dts);
                 group.newest = group.newest.max(dts);
-                group.pictures += u64::from(frame.role != Role::Disposable);
+                if frame.role != Role::Disposable {
+                    group.pictures += u64::from(!is_beside(group.last, (dts, frame.track)));
+                    group.last = (dts, frame.track);
+                }
+                group.several |= !frame.role.is_header() && frame.has_several();
             }
             MediaKind::Audio => group.newest = group.newest.max(dts),
             MediaKind::Data => {}
@@ -431,6 +443,11 @@ impl Log {
             self.group = None;
         }
     }
+}
+
+/// Whether a picture belongs to another track at the time of the one before it; both as time and track.
+pub(crate) const fn is_beside(before: (i64, u8), picture: (i64, u8)) -> bool {
+    before.0 == picture.0 && before.1 != picture.1
 }
 
 /// The bodies of the codec configurations among headers.

@@ -132,7 +132,7 @@ impl Replica {
         self.gop.clear();
         for frame in snapshot {
             if self.at_home || self.delivery.start == Start::Next {
-                self.gop.push_header(frame);
+                self.gop.push_header(frame, limits);
             } else {
                 self.gop.push(frame.clone(), limits);
             }
@@ -153,7 +153,7 @@ impl Replica {
         let dts = frame.dts.max(self.floor);
         self.dts = self.dts.max(dts);
         if self.at_home || self.delivery.start == Start::Next {
-            self.gop.push_header(frame);
+            self.gop.push_header(frame, limits);
         } else {
             self.gop.push(frame.clone(), limits);
         }

@@ -33,8 +33,21 @@ pub struct PublishReport {
     pub gop_bytes: usize,
     /// Groups of pictures that were too large to be kept.
     pub gop_dropped: u64,
-    /// The newest configuration of its video.
+    /// The newest configuration of its video; of several tracks the default one's.
     pub video_config: Option<Frame>,
+    /// Its tracks, video first, by id.
+    pub tracks: Vec<TrackReport>,
+}
+
+/// A track of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackReport {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Its id; 0 where the stream has no ids.
+    pub track: u8,
+    /// Its codec.
+    pub codec: Codec,
 }
 
 /// A stream that a worker's players play or wait for.
@@ -121,8 +134,24 @@ impl PublishReport {
             gop_bytes: home.gop.bytes(),
             gop_dropped: home.gop.dropped(),
             video_config: home.gop.headers().iter().find(|header| is_video_config(header)).cloned(),
+            tracks: tracks(home.gop.headers(), &home.counters),
         }
     }
+}
+
+/// The tracks of headers. Some codecs have no configuration: then the newest frame tells.
+fn tracks(headers: &[Frame], counters: &HomeCounters) -> Vec<TrackReport> {
+    let mut all = Vec::new();
+    let frames = [(MediaKind::Video, counters.video_codec), (MediaKind::Audio, counters.audio_codec)];
+    for (kind, newest) in frames {
+        let configs = headers.iter().filter(|header| (header.kind, header.role) == (kind, Role::Config));
+        let before = all.len();
+        all.extend(configs.map(|header| TrackReport { kind, track: header.track, codec: header.codec }));
+        if all.len() == before {
+            all.extend(newest.map(|codec| TrackReport { kind, track: 0, codec }));
+        }
+    }
+    all
 }
 
 impl ReplicaReport {
@@ -177,5 +206,5 @@ impl PlayerReport {
 }
 
 fn is_video_config(header: &Frame) -> bool {
-    header.kind == MediaKind::Video && header.role == Role::Config && header.track == 0
+    header.kind == MediaKind::Video && header.role == Role::Config
 }

@@ -65,6 +65,7 @@ impl Encoder for Plain {
             header_len: 0,
             kind: frame.kind,
             role: frame.role,
+            track: frame.track,
             dts,
             cts: frame.cts,
             data_at: 0,

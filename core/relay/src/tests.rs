@@ -13,6 +13,8 @@ use crate::{
     testing::{FORMAT, audio, config, delta, key, plain},
 };
 
+mod tracks;
+
 /// Workers that exchange messages at the end of each turn.
 struct World {
     workers: Vec<Relay>,

@@ -23,6 +23,7 @@ fn corpus() -> Corpus {
             ("amf0", fuzz::amf0),
             ("amf3", fuzz::amf3),
             ("aggregate", fuzz::aggregate),
+            ("tag", fuzz::tag),
             ("session_order", fuzz::session_order),
             ("client_order", fuzz::client_order),
             ("wire", fuzz::wire),
@@ -60,6 +61,19 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
     ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),
 ];
 
+/// Headers of messages; the first byte says whether it is video (0) or audio (1).
+const TAGS: [(&str, &[u8]); 9] = [
+    ("hevc", b"\0\x91hvc1\0\0\x28data"),
+    ("avc", b"\0\x27\x01\xff\xff\xfedata"),
+    ("aac", b"\x01\xaf\x01data"),
+    ("colours", b"\0\xd4hvc1\x02\0\x09colorInfo"),
+    ("nano", b"\0\x97\x02\x0f\x42\x3f\x07\x01\0\0\x16\x01av01\x03data"),
+    ("one_track", b"\0\x96\x01avc1\x03\0\0\x50data"),
+    ("many_tracks", b"\0\x96\x11avc1\x02\0\0\x05\0\0\x28ab\x01\0\0\x04\0\0\0c"),
+    ("many_codecs", b"\0\xa6\x21hvc1\0\0\0\x04\0\0\x28aav01\x09\0\0\x02cd"),
+    ("sounds", b"\x01\x97\0\x01\x05\x21Opus\0\0\0\x01aac-3\x01\0\0\x02bc"),
+];
+
 /// What servers say, in the notation of `fuzz::client_order`: a byte modulo 24 says what happens.
 const SERVERS: [(&str, &[u8]); 6] = [
     // connect, yes, pull, stream 5, Play.Start, metadata, key frame, accept, sound, end, late media.
@@ -92,6 +106,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         ("wire/publisher".into(), [&[2][..], &publish()].concat()),
         ("wire/server".into(), [&[1][..], &answers()].concat()),
     ];
+    seeds.extend(TAGS.map(|(name, tag)| (format!("tag/{name}"), tag.to_vec())));
     for (name, command) in commands() {
         let mut body = Vec::new();
         command.encode(&mut body);

@@ -71,6 +71,7 @@ impl Encoder for RtmpEncoder {
             header_len,
             kind: frame.kind,
             role: frame.role,
+            track: frame.track,
             dts,
             cts: frame.cts,
             data_at: frame.data_at,

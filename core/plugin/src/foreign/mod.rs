@@ -223,9 +223,11 @@ pub fn read_frame(kind: MediaKind, dts: i64, body: &[u8], limits: &Limits) -> Op
             track: 0,
             cts: 0,
             data_at: 0,
+            nanos: 0,
+            several: false,
         },
     };
-    let tag::TagHeader { codec, role, track, cts, data_at } = header;
+    let tag::TagHeader { codec, role, track, cts, data_at, .. } = header;
     let body = Slice::behind_room(ROOM, body);
     Some(Frame { kind, role, codec, track, dts, cts, body, data_at })
 }

@@ -25,7 +25,7 @@ impl Encoder for Timed {
     fn encode(&self, frame: &Frame, dts: i64) -> Packet {
         let bytes = [times(dts, frame.cts).as_bytes(), &frame.body, b";"].concat().into();
         let (kind, role, cts) = (frame.kind, frame.role, frame.cts);
-        Packet { bytes, header_len: 0, kind, role, dts, cts, data_at: 0 }
+        Packet { bytes, header_len: 0, kind, role, track: frame.track, dts, cts, data_at: 0 }
     }
 
     fn retime(&self, packet: &Packet, dts: i64, cts: i32) -> Retimed {

@@ -8,7 +8,7 @@ mod session_order;
 pub use client_order::client_order;
 pub use session_order::session_order;
 
-use crtmp_media::{Limits, Value};
+use crtmp_media::{Limits, MediaKind, Value, tag as header};
 
 use crate::aggregate;
 use crate::amf0;
@@ -111,6 +111,38 @@ pub fn aggregate(data: &[u8]) {
     {
         assert_eq!(first.timestamp, message.timestamp);
     }
+}
+
+/// Headers of audio (first byte odd) and video: what is read lies within the message, and of several tracks all that there
+/// is is consumed: each of them is read alike alone, with and without its id.
+pub fn tag(data: &[u8]) {
+    let Some((&kind, body)) = data.split_first() else { return };
+    let kind = if kind & 1 == 1 { MediaKind::Audio } else { MediaKind::Video };
+    let limits = Limits::default();
+    let read = |body: &[u8]| match kind {
+        MediaKind::Audio => header::audio(body, &limits),
+        _ => header::video(body, &limits),
+    };
+    let parts = header::split(kind, body);
+    let Ok(whole) = read(body) else { return };
+    assert!(whole.data_at as usize <= body.len() && whole.nanos < 1_000_000);
+    assert_eq!(whole.several, header::has_several(kind, body));
+    let mut lowest = u8::MAX;
+    for part in &parts {
+        let one = read(part).expect("a track alone");
+        assert_eq!((one.role, one.nanos, one.several), (whole.role, whole.nanos, false));
+        let bare = header::unwrapped(kind, body, one.track).expect("a track that is there");
+        assert_eq!(bare.len() + 2, part.len(), "without the kind of multitrack and the id");
+        let bare = read(&bare).expect("a track without its id");
+        assert_eq!((bare.codec, bare.role, bare.cts, bare.track), (one.codec, one.role, one.cts, 0));
+        lowest = lowest.min(one.track);
+    }
+    let Some(first) = parts.first().filter(|_| whole.several) else { return };
+    assert_eq!((whole.track, whole.data_at as usize), (lowest, body.len()));
+    let before = body.iter().zip(first.iter()).take_while(|(one, other)| one == other).count();
+    let (count, codecs) = (parts.len(), if body[before] >> 4 == 1 { 1 } else { parts.len() });
+    let content: usize = parts.iter().map(|part| part.len() - before - 6).sum();
+    assert_eq!(before + 1 + 4 * codecs + 4 * count + content, body.len());
 }
 
 /// A [`Wire`], as client or server by the first byte: the split of the input changes nothing that is received, and what

@@ -23,6 +23,8 @@ impl Headers {
         let mut all = lock(&self.0);
         let theirs = all.entry(conn).or_default();
         match theirs.iter_mut().find(|header| (header.stream_id, header.kind) == (stream_id, kind)) {
+            // Of several tracks the default one counts.
+            Some(header) if header.frame.track < frame.track => {}
             Some(header) => header.frame = frame,
             None => theirs.push(Header { stream_id, kind, frame }),
         }

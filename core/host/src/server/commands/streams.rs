@@ -5,10 +5,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crtmp_media::Codec;
+use crtmp_media::{Codec, MediaKind};
 use crtmp_plugin::Rights;
 use crtmp_reactor::{ConnectionReport, StreamReport, ToWorker, WorkerReport};
-use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, Sent};
+use crtmp_relay::{ConnectionId, PlayerReport, PublishReport, Sent, TrackReport};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -367,6 +367,7 @@ impl Stream<'_> {
         add_picture(&mut video, publish.video_config.as_ref());
         map.insert("audio".into(), audio.into());
         map.insert("video".into(), video.into());
+        map.insert("tracks".into(), publish.tracks.iter().map(track).collect());
         let seconds = self.report.age.as_secs_f64().max(0.001);
         // Bits in a second, over the stream's life.
         map.insert("bandwidth".into(), json!((counters.bytes as f64 * 8.0 / seconds).round() as u64));
@@ -394,6 +395,20 @@ impl Stream<'_> {
         );
         map.insert("lagMs".into(), json!(u64::try_from(play.behind.as_millis()).unwrap_or(u64::MAX)));
         map.insert("lagBytes".into(), play.behind_bytes.into());
+    }
+}
+
+/// A track of a publish.
+fn track(track: &TrackReport) -> Value {
+    json!({ "type": media_name(track.kind), "trackId": track.track, "codec": track.codec.to_string() })
+}
+
+/// What the tracks of a kind are called where they are shown.
+pub(in crate::server) const fn media_name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+        MediaKind::Data => "data",
     }
 }
 

@@ -74,6 +74,7 @@ metrics! {
     STREAM_LAG = Gauge "stream_lag" Seconds "How far the slowest player of a stream is behind live";
     STREAM_RECEIVED = Counter "stream_received" Bytes "Media that a named stream has brought";
     STREAM_AUDIO = Counter "stream_audio_frames" Count "Audio frames that a named stream has brought";
+    STREAM_TRACK = Gauge "stream_track" Count "Always 1: a track of a named stream, by its codec";
     STREAM_VIDEO = Counter "stream_video_frames" Count "Video frames that a named stream has brought";
 }
 

@@ -1,18 +1,25 @@
 //! Metrics of streams: so many of them are named, and what the others have is summed up.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use crtmp_media::{Codec, MediaKind};
 use crtmp_reactor::WorkerReport;
-use crtmp_relay::StreamKey;
+use crtmp_relay::{PublishReport, StreamKey, TrackReport};
 
 use super::{
-    STREAM_AUDIO, STREAM_BANDWIDTH, STREAM_LAG, STREAM_PLAYERS, STREAM_RECEIVED, STREAM_VIDEO,
+    STREAM_AUDIO, STREAM_BANDWIDTH, STREAM_LAG, STREAM_PLAYERS, STREAM_RECEIVED, STREAM_TRACK, STREAM_VIDEO,
     page::{Labels, Metric, Page},
 };
-use crate::secrets::mask_text;
+use crate::{secrets::mask_text, server::commands::streams::media_name};
 
 /// What stands for the name of all streams that are not named. Applications have names, so that it is no stream's.
 const OTHER: &str = "other";
+
+/// Tracks of a stream that are shown, those with the lowest ids of each kind: a publisher may send 256 of each.
+const TRACKS: usize = 16;
 
 /// A count of a stream.
 type CountOf = fn(&Stream) -> u64;
@@ -44,6 +51,7 @@ pub(super) fn add(page: &mut Page, reports: &[WorkerReport], named: usize) {
     let labels = |key: &StreamKey| -> Labels {
         vec![("application", key.application.to_string()), ("stream", mask_text(key.name.as_str()))]
     };
+    let named_keys: Vec<&StreamKey> = top.iter().map(|(key, _)| *key).collect();
     let top: Vec<(Labels, Stream)> = top.iter().map(|(key, stream)| (labels(key), *stream)).collect();
     let other = others.iter().fold(Stream::default(), |sum, (_, stream)| sum.and(stream));
 
@@ -63,6 +71,27 @@ pub(super) fn add(page: &mut Page, reports: &[WorkerReport], named: usize) {
     for (metric, of) in counters {
         page.many(metric, top.iter().map(|(labels, stream)| (labels.clone(), of(stream) as f64)));
     }
+    let named: HashSet<&StreamKey> = named_keys.into_iter().collect();
+    let publishes = reports.iter().flat_map(|report| &report.publishes);
+    let publishes = publishes.filter(|publish| named.contains(&publish.key));
+    page.many(&STREAM_TRACK, publishes.flat_map(|publish| tracks(publish, labels)));
+}
+
+/// The tracks that are shown of a publish, each by labels alone.
+fn tracks(publish: &PublishReport, labels: impl Fn(&StreamKey) -> Labels) -> Vec<(Labels, f64)> {
+    let of = |kind| publish.tracks.iter().filter(move |track| track.kind == kind).take(TRACKS);
+    let all = of(MediaKind::Video).chain(of(MediaKind::Audio));
+    let shown = |track: &TrackReport| {
+        // What a publisher makes up must not become ever new series.
+        let codec =
+            if let Codec::Other(_) = track.codec { OTHER.to_owned() } else { track.codec.to_string() };
+        let mut labels = labels(&publish.key);
+        labels.push(("type", media_name(track.kind).to_owned()));
+        labels.push(("track", track.track.to_string()));
+        labels.push(("codec", codec));
+        (labels, 1.0)
+    };
+    all.map(shown).collect()
 }
 
 /// Each published stream with what its publisher has brought and its players have.

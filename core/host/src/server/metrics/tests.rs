@@ -1,8 +1,8 @@
-use crtmp_media::{Limits, StreamName, StreamSlot};
+use crtmp_media::{Codec, Limits, MediaKind, StreamName, StreamSlot};
 use crtmp_reactor::{ConnectionReport, StreamReport};
 use crtmp_relay::{
     Began, ConnectionId, Delays, Generation, HomeCounters, Level, MergeReport, PlayerReport, PublishReport,
-    Sent, Skips, StreamKey,
+    Sent, Skips, StreamKey, TrackReport,
 };
 use serde_json::json;
 
@@ -27,6 +27,7 @@ fn publish(number: u64, name: &str, bytes: u64) -> PublishReport {
         gop_bytes: 0,
         gop_dropped: 0,
         video_config: None,
+        tracks: vec![TrackReport { kind: MediaKind::Video, track: 0, codec: Codec::Hevc }],
     }
 }
 
@@ -177,6 +178,7 @@ fn a_page_says_what_the_workers_say() {
         "crtmp_stream_players{application=\"\",stream=\"other\"} 0.0",
         "crtmp_stream_bits_per_second{application=\"live\",stream=\"cam\"} 8000.0",
         "crtmp_stream_lag_seconds{application=\"live\",stream=\"cam\"} 0.5",
+        "crtmp_stream_track{application=\"live\",stream=\"cam\",type=\"video\",track=\"0\",codec=\"H.265\"} 1.0",
         "crtmp_stream_video_frames_total{application=\"live\",stream=\"cam\"} 4",
     ] {
         assert!(page.lines().any(|other| other == line), "{line}\n{page}");
@@ -199,6 +201,18 @@ fn a_hundred_thousand_names_make_no_more_series() {
         let line = format!("crtmp_stream_players{{application=\"live\",stream=\"{name}\"}}");
         assert_eq!(page.contains(&line), there, "{name}");
     }
+}
+
+#[test]
+fn of_very_many_tracks_the_first_are_shown_and_made_up_codecs_have_one_name() {
+    let mut worker = report(&["cam".to_owned()]);
+    let made_up =
+        |track: u8| TrackReport { kind: MediaKind::Video, track, codec: Codec::Other([track, 1, 2, 3]) };
+    worker.publishes[0].tracks = (0..=255).map(made_up).collect();
+    let page = render(&facts(), &[worker], 50);
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("crtmp_stream_track{")).collect();
+    assert_eq!(lines.len(), 16);
+    assert!(lines.iter().all(|line| line.contains("codec=\"other\"")), "{lines:?}");
 }
 
 #[test]

@@ -338,3 +338,47 @@ fn times_that_stand_still_or_go_back_are_passed_on() {
         assert_eq!(peer.events(), [format!("Frame 1 video key {time}")]);
     }
 }
+
+/// ERT-01, ERT-04, ERT-05: what is broken or not served is skipped and counted, and the stream goes on.
+#[test]
+fn enhanced_messages_that_cannot_be_used_are_skipped() {
+    let mut peer = Peer::publishing(Limits::default());
+    for body in [
+        &b"\x96\x16av01\0data"[..],
+        b"\x96\x11av01\0\0\0\x05data",
+        b"\x96\x11av01\0\0\0\x01x\0\0\0\x01y",
+        b"\x95av01\x80\x04\x81",
+        b"\x9fav01data",
+        b"\x97\xff\xff\xffav01",
+    ] {
+        peer.send(&video(body));
+        assert_eq!(peer.events(), ["Skipped BadTag"], "{body:?}");
+    }
+    peer.send(&video(b"\x90av01\x81"));
+    assert_eq!(peer.events(), ["Frame 1 video config 0"], "the ordinary form after that of MPEG-2 TS");
+}
+
+/// ERT-06: nobody reads colours: whatever is in them is passed on as it is.
+#[test]
+fn colours_are_passed_on_whatever_they_hold() {
+    let mut peer = Peer::publishing(Limits::default());
+    let deep = [&b"\xd4hvc1\x02\0\x09colorInfo"[..], &b"\x03\0\x01a".repeat(50_000)].concat();
+    for body in [&deep[..], b"\xd4hvc1\x02\0\x09colorInfo\x0a\xff\xff\xff\xff", b"\xd4hvc1"] {
+        let frame = frame_of(&mut peer, &video(body));
+        assert_eq!((frame.role, &frame.body[..]), (Role::Info, body));
+    }
+}
+
+/// Several tracks are one frame, which comes apart.
+#[test]
+fn a_message_of_several_tracks_is_one_frame() {
+    use crtmp_media::Codec;
+    let mut peer = Peer::publishing(Limits::default());
+    let body = b"\x96\x21hvc1\x03\0\0\x04\0\0\x28aav01\x01\0\0\x02cd";
+    let frame = frame_of(&mut peer, &video(body));
+    assert_eq!((frame.track, frame.codec, frame.cts, frame.data()), (1, Codec::Av1, 0, &[][..]));
+    assert!(frame.has_several());
+    let parts: Vec<_> =
+        frame.split().iter().map(|part| (part.track, part.cts, part.data().to_vec())).collect();
+    assert_eq!(parts, [(3, 40, b"a".to_vec()), (1, 0, b"cd".to_vec())]);
+}

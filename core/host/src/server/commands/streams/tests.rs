@@ -57,6 +57,7 @@ fn publish(connection: u64, slot: u32, name: &str) -> PublishReport {
         gop_bytes: 0,
         gop_dropped: 0,
         video_config: None,
+        tracks: Vec::new(),
     }
 }
 
