@@ -133,6 +133,11 @@ pub(super) trait Side {
     /// Media, which has to wait for nothing.
     fn on_media_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error>;
 
+    /// The message stream that media belong to which came on `stream`.
+    fn media_stream(&self, stream: u32) -> u32 {
+        stream
+    }
+
     fn on_control_message(&mut self, control: Control, cx: &mut Cx<'_>) {
         self.core().on_control(control, cx);
     }
@@ -187,6 +192,7 @@ pub(super) trait Side {
                 Ok(())
             }
             kind::AUDIO | kind::VIDEO | kind::DATA | kind::DATA_AMF3 | kind::AGGREGATE => {
+                let message = Message { stream: self.media_stream(message.stream), ..message };
                 if self.core().hold(&message, cx) { Ok(()) } else { self.on_media_message(message, cx) }
             }
             kind::COMMAND | kind::COMMAND_AMF3 => self.on_command_message(message, cx),

@@ -58,6 +58,13 @@ impl Links {
         }
     }
 
+    /// The message stream of the only pull.
+    pub(super) fn only_pull(&self) -> Option<u32> {
+        let mut pulls = self.list.iter().filter(|link| matches!(link.what, What::Pull(_)));
+        let only = pulls.next()?;
+        if pulls.next().is_some() { None } else { only.stream }
+    }
+
     fn by_number(&mut self, number: u64) -> Option<&mut Link> {
         self.list.iter_mut().find(|link| link.number == number)
     }

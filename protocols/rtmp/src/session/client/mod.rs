@@ -195,6 +195,11 @@ impl Side for ClientSession {
         self.on_pulled(message, cx)
     }
 
+    fn media_stream(&self, stream: u32) -> u32 {
+        // Some servers send all media on message stream 0. That of the only pull is meant.
+        if stream == 0 { self.links.only_pull().unwrap_or(stream) } else { stream }
+    }
+
     fn on_control_message(&mut self, control: Control, cx: &mut Cx<'_>) {
         match control {
             Control::User(UserControl::StreamBegin(stream)) => self.links.answered(stream),

@@ -274,6 +274,22 @@ fn a_pull_is_settled_by_its_first_media() {
     assert_eq!(server.said(), [""; 0]);
 }
 
+/// Media of no message stream are those of the only pull; where there are two, nobody can tell.
+#[test]
+fn media_on_message_stream_0_belong_to_the_only_pull() {
+    let mut server = Server::asked_to_play();
+    server.say(&key_frame(0, 40, 100));
+    assert_eq!(server.events(), ["Publish 5 near"]);
+    server.say(&sound(0, 50));
+    server.answer(Answer::Accept);
+    assert_eq!(server.events()[1..], ["Frame 5 video key 40", "Frame 5 audio key 50"]);
+    server.pull(8);
+    server.said();
+    server.result(3.0, 6.0);
+    server.say(&sound(0, 60));
+    assert_eq!(server.events(), ["Skipped StrayMedia"]);
+}
+
 #[test]
 fn a_pull_ends_however_servers_say_it() {
     let say: [fn(&mut Server); 6] = [
