@@ -12,6 +12,7 @@
 //! * [`cluster`], [`upstreams`]: chains of servers; far ends with ways of their own.
 //! * [`faults`], [`dead`]: far ends of pulls and pushes that flap, reset, lead in circles or to where they may not;
 //!   networks and name servers that do not answer.
+//! * [`enhanced`]: Enhanced RTMP between programs that know it.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
@@ -49,6 +50,7 @@ mod crowd;
 mod dead;
 mod edge;
 mod edge_lua;
+mod enhanced;
 mod events;
 mod faces;
 mod factories;

@@ -5,6 +5,7 @@
 //! * [`fixture`] is a prepared film, [`Recording`] the packets of a file or stream, to compare with it.
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
+//! * [`ffmpeg9`] is ffmpeg 9, which knows Enhanced RTMP, with films of its codecs.
 //! * [`nginx`] and [`NodeMediaServer`] are other servers, [`ffmpeg`] can be one too: peers of our client side.
 //! * [`flapper`] is a proxy that refuses, hangs up, falls silent and comes back.
 //! * [`upstream`] is an RTMP server that does what a script says, right or wrong.
@@ -17,6 +18,7 @@
 
 pub mod cli;
 pub mod ffmpeg;
+pub mod ffmpeg9;
 pub mod fixture;
 pub mod flapper;
 pub mod flv;

@@ -9,6 +9,7 @@ mod header;
 mod new_app;
 mod npm;
 mod packages;
+mod pip;
 mod step;
 mod tasks;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::step::{Failure, cargo, on_path, root, step, target};
-use crate::{npm, packages};
+use crate::{npm, packages, pip};
 
 /// The configuration that `run` starts.
 const CONFIGURATION: &str = "configs/crtmpserver.lua";
@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
 pub(crate) fn test(arguments: &[String]) -> Result<(), Failure> {
     packages::install(packages::TESTS)?;
     npm::install()?;
+    pip::install()?;
     static_checks()?;
     let mut documentation = cargo("doc --no-deps --workspace");
     step("documentation", documentation.env("RUSTDOCFLAGS", "-D warnings"))?;
