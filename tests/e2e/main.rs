@@ -13,6 +13,7 @@
 //! * [`faults`], [`dead`]: far ends of pulls and pushes that flap, reset, lead in circles or to where they may not;
 //!   networks and name servers that do not answer.
 //! * [`enhanced`]: Enhanced RTMP between programs that know it.
+//! * [`auth`]: who must say who it is before it publishes or plays.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
@@ -39,6 +40,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
+mod auth;
 mod bls;
 mod browser;
 mod churn;

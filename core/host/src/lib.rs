@@ -16,10 +16,12 @@
 )]
 
 pub mod apps;
+mod auth;
 pub mod chains;
 pub mod commands;
 pub mod config;
 pub mod events;
+pub mod fuzz;
 mod links;
 pub mod outbound;
 pub mod plugins;

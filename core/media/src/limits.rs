@@ -195,6 +195,30 @@ limits! {
     /// Streams that are pulled from other servers and pushed to them (`externalStreams`, `pullStream`, `pushStream`); more
     /// are refused.
     links: usize = 10_000, 0..=100_000;
+    /// Threads that check hashed passwords.
+    auth_threads: usize = 2, 1..=64;
+    /// Checks of hashed passwords that wait for one of these threads; more are refused.
+    auth_queue: usize = 64, 1..=10_000;
+    /// Tries of one address to say who it is that may fail before further ones are put off.
+    auth_failures: usize = 5, 1..=1000;
+    /// Time from one try to the next of an address of which too many have failed.
+    auth_delay: Seconds = Seconds::new(1), 0.05..=60.0;
+    /// Time after which one failure of an address is forgotten.
+    auth_forget: Seconds = Seconds::new(10), 0.05..=3600.0;
+    /// Tries that are put off, in all; more are refused.
+    auth_waiting: usize = 1024, 1..=100_000;
+    /// Addresses whose failures are remembered; then those that have failed least are forgotten.
+    auth_addresses: usize = 10_000, 16..=1_000_000;
+    /// Answered questions (`authmod=adobe`) that are remembered, so that none is answered twice.
+    auth_challenges: usize = 4096, 16..=1_000_000;
+    /// Time in which such a question must be answered.
+    auth_challenge_time: Seconds = Seconds::new(30), 0.05..=600.0;
+    /// Hashed passwords that are remembered as right, so that they are not checked again and again.
+    auth_cache: usize = 1024, 0..=100_000;
+    /// Time for which they are.
+    auth_cache_time: Seconds = Seconds::new(60), 0.0..=86400.0;
+    /// Time between two looks at whether a users file has changed.
+    users_file_period: Seconds = Seconds::new(2), 0.05..=3600.0;
     /// Connections for pulls and pushes that are being made at once; others wait for their turn.
     link_attempts: usize = 64, 1..=10_000;
     /// Ports that commands have opened (`createService`); more are refused.

@@ -76,12 +76,26 @@ pub struct Hooks {
     pub stream: bool,
 }
 
+/// What an application's host asks about before the application is, whichever hooks that has: whether peers are who they
+/// say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Authenticates {
+    /// A peer that connects and stays with the application.
+    pub connect: bool,
+    /// One that wants to publish.
+    pub publish: bool,
+    /// One that wants to play.
+    pub play: bool,
+}
+
 /// An application as the workers see it.
 pub struct Application {
     /// Its name; streams belong to it.
     pub name: Arc<str>,
     /// What it decides itself.
     pub hooks: Hooks,
+    /// What is asked about although it has no hook for it.
+    pub authenticates: Authenticates,
     /// Whether connections that name no known application are its own.
     pub is_default: bool,
     /// Whether it takes no connection of its own.

@@ -58,8 +58,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use aliases::{Alias, Aliases};
 pub use control::{
-    Acceptor, AcceptorCounts, Application, Caller, Filter, Filtered, Happened, Hooks, MakeChain, MakeFilters,
-    Pass, Question, Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
+    Acceptor, AcceptorCounts, Application, Authenticates, Caller, Filter, Filtered, Happened, Hooks,
+    MakeChain, MakeFilters, Pass, Question, Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
 };
 pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;

@@ -118,12 +118,10 @@ impl Connection {
         };
         let question = Question::Publish { slot, name: name.to_string(), query: query.to_owned(), kind };
         let asked = Asked { request, subject: Subject::Publish { slot, name, via } };
-        self.ask(
-            asked,
-            question,
-            |application| application.hooks.publish || is_disabled(application),
-            shared,
-        );
+        let hook = |application: &Application| {
+            application.hooks.publish || application.authenticates.publish || is_disabled(application)
+        };
+        self.ask(asked, question, hook, shared);
     }
 
     pub(crate) fn on_play(&mut self, play: PlayRequest, shared: &mut Shared) {
@@ -150,7 +148,10 @@ impl Connection {
             duration_ms: play.duration_ms,
         };
         let asked = Asked { request, subject: Subject::Play { play: Box::new(play), name, alias } };
-        self.ask(asked, question, |application| application.hooks.play || is_disabled(application), shared);
+        let hook = |application: &Application| {
+            application.hooks.play || application.authenticates.play || is_disabled(application)
+        };
+        self.ask(asked, question, hook, shared);
     }
 
     pub(crate) fn on_message(
@@ -244,11 +245,13 @@ impl Connection {
         shared: &mut Shared,
     ) {
         self.asked = Some(application.clone());
-        if application.hooks.connect || is_disabled(&application) {
+        let decides = application.hooks.connect || is_disabled(&application);
+        let verdict = if decides { Verdict::Accept } else { self.verdict_by_name(&application, shared) };
+        // Who the peer is matters to the application that keeps it.
+        if decides || (application.authenticates.connect && verdict == Verdict::Accept) {
             let asked = Asked { request, subject: Subject::Connect { hands } };
             self.question(&application, asked, Question::Connect);
         } else {
-            let verdict = self.verdict_by_name(&application, shared);
             self.decide(request, Subject::Connect { hands }, verdict, shared);
         }
     }

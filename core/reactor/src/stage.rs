@@ -25,7 +25,9 @@ use slotmap::SlotMap;
 use crate::{
     admission::Admission,
     connection::{Connection, State},
-    control::{Acceptor, Application, Happened, Hooks, Question, Routing, ToApplication, Verdict, Why},
+    control::{
+        Acceptor, Application, Authenticates, Happened, Hooks, Question, Routing, ToApplication, Verdict, Why,
+    },
     observe::Observer,
     outbound,
     shared::{SCRATCH, Shared},
@@ -80,6 +82,7 @@ fn application(
     let mut application = Application {
         name: "live".into(),
         hooks,
+        authenticates: Authenticates::default(),
         is_default: true,
         selects: false,
         duplicate_publisher: DuplicatePublisher::ReplaceIfIdle,
@@ -297,6 +300,41 @@ fn who_has_an_application_does_not_get_another() {
         stage.connection.end(&mut stage.shared, "closed by the peer");
         assert_eq!(count.load(Ordering::Relaxed), 0, "and gives it back");
     }
+}
+
+#[test]
+fn who_a_peer_is_is_asked_about_without_a_hook() {
+    let asked = Authenticates { connect: true, publish: true, play: false };
+    let mut stage = Stage::new(Hooks::default(), |application| application.authenticates = asked);
+    stage.connect(1);
+    assert_eq!(stage.told(), ["connect?"]);
+    stage.answer(1, Verdict::Accept);
+    stage.publish(2, "news");
+    assert_eq!(stage.told(), ["publish news?"]);
+    stage.answer(2, Verdict::Reject { code: String::new(), text: "nobody knows you".to_owned() });
+    assert!(stage.orders("AnswerPublish").last().is_some_and(|answer| answer.contains("nobody knows you")));
+    stage.connection.end(&mut stage.shared, "closed by the peer");
+    assert_eq!(stage.told(), ["closed"]);
+}
+
+/// Who keeps the connection asks, not who hands it on.
+#[test]
+fn who_a_peer_is_is_not_asked_by_who_hands_it_on() {
+    let connect = Authenticates { connect: true, ..Authenticates::default() };
+    let mut stage = Stage::new(Hooks::default(), |application| application.authenticates = connect);
+    let told = Arc::default();
+    let other = application(Hooks::default(), &told, |other| {
+        other.name = "other".into();
+        other.is_default = false;
+    });
+    let mut routing = Routing::default();
+    routing.add(stage.application.clone(), &[]);
+    routing.add(other, &[]);
+    stage.shared.routing = Arc::new(routing);
+    let info = ConnectInfo { app: "other".to_owned(), ..ConnectInfo::default() };
+    stage.connection.on_connect(RequestId(1), info, &mut stage.shared);
+    assert_eq!(stage.told(), [""; 0]);
+    assert!(stage.orders("AnswerConnect").last().is_some_and(|answer| answer.contains("Accept")));
 }
 
 #[test]

@@ -217,6 +217,7 @@ impl Start<'_> {
         let environment = Environment {
             log: log.clone(),
             catalogue: self.catalogue.clone(),
+            read_users: Arc::new(lua::load_users),
             open_files,
             program_folder: program_folder(),
             folder: self.folder.clone(),
@@ -419,8 +420,11 @@ fn load(file: &Path, folder: &Path) -> Result<Configuration, String> {
 /// `--check`: what can be checked without opening a port, and the configuration with all defaults.
 fn check(configuration: &Configuration, catalogue: &Catalogue, folder: &Path, cli: &Cli) -> ExitCode {
     let silent = Logger::root(slog::Discard, slog::o!());
-    if let Err(errors) = server::check(configuration, catalogue, program_folder().as_deref(), folder, &silent)
-    {
+    let read_users: server::ReadUsers = Arc::new(lua::load_users);
+    let program_folder = program_folder();
+    let checked =
+        server::check(configuration, catalogue, program_folder.as_deref(), folder, &read_users, &silent);
+    if let Err(errors) = checked {
         for error in lua::locate(&cli.file, errors) {
             eprintln!("{error}");
         }

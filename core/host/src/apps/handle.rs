@@ -290,6 +290,11 @@ impl StartError {
         Self::new(config, Reason::Library(error.to_string()))
     }
 
+    /// What its block in the configuration asks for does not go with the library.
+    pub(crate) fn of_settings(config: &AppConfig, text: &str) -> Self {
+        Self::new(config, Reason::Library(text.to_owned()))
+    }
+
     fn new(config: &AppConfig, reason: Reason) -> Self {
         Self { name: config.name.clone(), library: config.library.clone(), reason }
     }

@@ -11,6 +11,8 @@ use crtmp_relay::{Delivery, Merge, Start};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
+use super::Authentication;
+
 /// One block of `applications`: a library, the names that lead to it, and what it may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
@@ -74,6 +76,8 @@ pub struct Application {
     pub has_stream_aliases: bool,
     /// Whether its streams are published by the private names of ingest points (`createIngestPoint`) only.
     pub has_ingest_points: bool,
+    /// Who must say who it is before it publishes or plays.
+    pub authentication: Option<Authentication>,
     /// Streams that are pulled from other servers, each with the keys of `pullStream`.
     pub external_streams: Vec<Map<String, Value>>,
     /// Filters that look at every frame of its publications, first to last; plugins bring them.
@@ -173,6 +177,7 @@ impl Default for Application {
             max_command_bytes: None,
             has_stream_aliases: false,
             has_ingest_points: false,
+            authentication: None,
             external_streams: Vec::new(),
             filters: Vec::new(),
             filter_settings: Map::new(),

@@ -7,6 +7,8 @@ pub enum Scope {
     Top,
     /// In a block of `applications`.
     Application,
+    /// In a table `authentication`.
+    Authentication,
     /// In a block of `acceptors`.
     Acceptor,
     /// In a block of `logAppenders`.
@@ -112,12 +114,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
     refused(Scope::Application, "storage", VOD, Off::Empty),
     refused(
         Scope::Application,
-        "authentication",
-        Refusal::Later("authentication of publishers by user and password"),
-        Off::Nothing,
-    ),
-    refused(
-        Scope::Application,
         "allowDuplicateInboundNetworkStreams",
         Refusal::Never("`duplicatePublisher` says what happens to a second publisher of a stream"),
         Off::Nothing,
@@ -128,6 +124,7 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
         Refusal::Never("names are resolved by the system's resolver"),
         Off::Nothing,
     ),
+    refused(Scope::Authentication, "rtsp", RTSP, Off::Nothing),
     refused(Scope::Acceptor, "sslKey", TLS, Off::Nothing),
     refused(Scope::Acceptor, "sslCert", TLS, Off::Nothing),
     refused(Scope::Acceptor, "cipherSuite", TLS, Off::Nothing),

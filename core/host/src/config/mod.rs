@@ -6,6 +6,7 @@
 
 mod appender;
 mod application;
+mod authentication;
 mod diff;
 mod error;
 mod event_logger;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use appender::{Appender, AppenderKind};
 pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, StartPolicy};
+pub use authentication::{Authentication, AuthenticationScheme, RtmpAuthentication};
 pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
@@ -90,6 +92,10 @@ impl Configuration {
         for application in &mut self.applications.list {
             application.library.as_mut().into_iter().for_each(absolute);
             application.app_dir.as_mut().into_iter().for_each(absolute);
+            if let Some(authentication) = &mut application.authentication {
+                let folder = self.applications.root_directory.join(&application.name);
+                authentication.rtmp.resolve(application.app_dir.as_ref().unwrap_or(&folder));
+            }
         }
     }
 }
@@ -141,6 +147,10 @@ mod tests {
 
     const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md"));
 
+    fn authentication() -> RtmpAuthentication {
+        serde_json::from_value(json!({ "type": "adobe", "usersFile": "users.lua" })).unwrap()
+    }
+
     fn keys(value: impl Serialize) -> Vec<(String, Value)> {
         let Value::Object(map) = serde_json::to_value(value).unwrap() else { panic!("not a table") };
         map.into_iter().collect()
@@ -163,6 +173,8 @@ mod tests {
             .chain(keys(EventLogger::default()))
             .chain(keys(Processes::default()))
             .chain(keys(OutboundPolicy::default()))
+            .chain(keys(Authentication { rtmp: authentication() }))
+            .chain(keys(authentication()))
             .chain(keys(EventSink::new(EventSinkKind::File)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])
@@ -277,7 +289,22 @@ mod tests {
         configuration.event_logger.sinks = vec![EventSink { filename: Some("events.json".into()), ..sink }];
         let library = Some("x.so".into());
         configuration.applications.list = vec![Application { library, ..Application::default() }];
+        let other = Application { name: "other".into(), ..Application::default() };
+        let authentication = Some(Authentication { rtmp: authentication() });
+        let app_dir = Some("there".into());
+        for one in [other, Application { app_dir, ..Application::default() }] {
+            configuration
+                .applications
+                .list
+                .push(Application { authentication: authentication.clone(), ..one });
+        }
         configuration.resolve(Path::new("/srv"));
+        let users = |at: usize| {
+            let authentication = configuration.applications.list[at].authentication.as_ref();
+            authentication.map(|one| one.rtmp.users_file.clone())
+        };
+        assert_eq!(users(1), Some("/srv/./other/users.lua".into()));
+        assert_eq!(users(2), Some("/srv/there/users.lua".into()));
         assert_eq!(configuration.counters_file, Some("/srv/c.json".into()));
         assert_eq!(configuration.state_file, Some("/srv/state.json".into()));
         assert_eq!(configuration.log_appenders[0].file_name, Some("/var/log/a".into()));

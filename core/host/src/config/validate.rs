@@ -191,6 +191,9 @@ impl Check {
             self.error_with(key("protocol"), quoted(protocol), quoted(Application::PROTOCOL), suggestion);
         }
         self.load_from(&key("loadFrom"), application);
+        if let Some(authentication) = &application.authentication {
+            super::authentication::check(self, &key("authentication"), authentication);
+        }
         self.seconds(key("publisherReturn"), application.publisher_return, Application::WAIT);
         self.seconds(key("playWait"), application.play_wait, Application::WAIT);
         self.seconds(key("hookTimeout"), application.hook_timeout, Application::TIMEOUT);
@@ -391,6 +394,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "maxCommandBytes",
     "hasStreamAliases",
     "hasIngestPoints",
+    "authentication",
     "externalStreams",
     "filters",
     "filterSettings",

@@ -14,7 +14,8 @@ use std::{
 
 use crtmp_media::{Command, LayerSettings};
 use crtmp_reactor::{
-    Acceptor, Application as Seen, Caller, Happened, Hooks, SocketOptions, ToApplication, ToWorker,
+    Acceptor, Application as Seen, Authenticates, Caller, Happened, Hooks, SocketOptions, ToApplication,
+    ToWorker,
 };
 use crtmp_relay::ConnectionId;
 
@@ -252,6 +253,8 @@ impl Driver {
         Seen {
             name: theirs.name.clone(),
             hooks,
+            // What it has, the server has asked for.
+            authenticates: Authenticates::default(),
             is_default: false,
             selects: false,
             duplicate_publisher: theirs.duplicate_publisher,

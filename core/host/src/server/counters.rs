@@ -18,6 +18,7 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
             "health": format!("{:?}", running.handle.health()).to_lowercase(),
             "waiting": running.handle.waiting(),
             "panics": running.handle.panics(),
+            "authentication": running.authority.as_ref().map(|authority| authority.counters()),
         }))
     });
     let services = server.services();

@@ -33,8 +33,10 @@ use self::control::Gathering;
 pub use self::control::{Order, Post, Wish};
 use self::libraries::Libraries;
 pub use self::reload::{KeptLibrary, Plan, Reloaded, Sessions};
+pub use crate::auth::ReadUsers;
 use crate::{
     apps::Watchdog,
+    auth::{self, Guard},
     chains::{Catalogue, layer_keys},
     commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration},
@@ -67,6 +69,8 @@ pub struct Environment {
     pub log: Logger,
     /// The layers and chains of the program; plugins bring more.
     pub catalogue: Arc<Catalogue>,
+    /// Reads users files: values that a file gives `users` and `realms`, or what is wrong with it.
+    pub read_users: ReadUsers,
     /// How many files the process may have open.
     pub open_files: u64,
     /// Where the program lies; libraries are looked for there too.
@@ -98,6 +102,7 @@ pub struct Server {
     control: Control,
     /// Where it may connect to by itself.
     outbound: Outbound,
+    guard: Guard,
     events: Events,
     gathering: Gathering,
     swept: Instant,
@@ -173,6 +178,7 @@ impl Server {
         let workers = configuration.workers.unwrap_or(u16::try_from(cores).unwrap_or(u16::MAX).min(256));
         let descriptors = environment.open_files.saturating_sub(RESERVED_DESCRIPTORS).max(1);
         let outbound = Outbound::new(configuration.outbound_policy.clone());
+        let guard = Guard::new(&limits, environment.read_users.clone(), &environment.log).map_err(system)?;
         let web = Client::start(&limits, outbound.clone()).map_err(system)?;
         let events = Events::new(environment.log.clone(), &limits, web.clone());
         events.configure(&configuration.event_logger)?;
@@ -213,6 +219,7 @@ impl Server {
             libraries,
             control,
             outbound,
+            guard,
             events,
             gathering: Gathering::default(),
             swept: Instant::now(),
@@ -379,6 +386,7 @@ impl Server {
         // What `--check` refuses is refused here too: at the start, at a reload, and by commands.
         bridge::check(application, library, &self.environment.folder, &self.environment.log)
             .map_err(|failure| error(failure.to_string()))?;
+        let authority = self.guard.authority(&path, application)?;
         self.instances += 1;
         let ground = Ground {
             post: self.environment.post.clone(),
@@ -394,6 +402,7 @@ impl Server {
             aliases: self.aliases.clone(),
             ingest_points: self.ingest_points.clone(),
             server_instance: self.instance.clone(),
+            authority,
         };
         let filters = libraries.filters(application);
         bridge::start(application, library, filters, &self.watchdog, &ground)
@@ -495,10 +504,11 @@ pub fn check(
     catalogue: &Catalogue,
     program_folder: Option<&Path>,
     folder: &Path,
+    read_users: &ReadUsers,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let libraries = Libraries::load(configuration, catalogue, program_folder, &[])?;
-    check_with(&libraries, configuration, folder, log)
+    check_with(&libraries, configuration, folder, read_users, log)
 }
 
 /// [`check`], with libraries that are loaded.
@@ -506,11 +516,13 @@ fn check_with(
     libraries: &Libraries,
     configuration: &Configuration,
     folder: &Path,
+    read_users: &ReadUsers,
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let mut errors = commands::processes::allowed(configuration).err().unwrap_or_default();
     for (index, application) in configuration.applications.list.iter().enumerate() {
         let path = format!("configuration.applications[{}]", index + 1);
+        errors.extend(auth::check(&path, application, read_users));
         let Some(library) = libraries.of(application) else { continue };
         if let Err(error) = bridge::check(application, library, folder, log) {
             errors.push(ConfigError::new(path, error.to_string(), "settings that it accepts"));

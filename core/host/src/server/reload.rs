@@ -126,7 +126,7 @@ impl Server {
         let keep_loaded = self.keep_loaded(&mut new);
         let new = &new;
         let libraries = Libraries::load(new, &environment.catalogue, program_folder, &keep_loaded)?;
-        super::check_with(&libraries, new, &environment.folder, &environment.log)?;
+        super::check_with(&libraries, new, &environment.folder, &environment.read_users, &environment.log)?;
         let mut diff = diff(&self.configuration, new);
         self.libraries.add_replaced(&libraries, new, &mut diff);
         let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
@@ -360,6 +360,7 @@ impl Server {
             self.reopen_ports();
         }
         self.resume_links();
+        self.guard.read_again();
         self.sweep();
         Ok(reloaded)
     }

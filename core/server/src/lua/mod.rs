@@ -79,7 +79,7 @@ pub(crate) fn load(path: &Path) -> Result<Configuration, LoadError> {
 pub(crate) fn load_within(path: &Path, budget: Budget) -> Result<Configuration, LoadError> {
     let file = path.display().to_string();
     let source = read_script(path).map_err(|reason| LoadError::File { file: file.clone(), reason })?;
-    let tree = run(path, &source, budget)?;
+    let tree = run(path, &source, budget, sandbox::run)?;
     let mistakes = match tree.and_then(typed::configuration) {
         Ok(configuration) => {
             let mistakes = validate(&configuration);
@@ -91,6 +91,24 @@ pub(crate) fn load_within(path: &Path, budget: Budget) -> Result<Configuration, 
         Err(mistakes) => mistakes,
     };
     Err(LoadError::Mistakes(place(mistakes, &file, &source)))
+}
+
+/// Runs a users file: the values that it gives `users` and `realms`. The text says what is wrong with it, and holds none
+/// of its strings.
+pub(crate) fn load_users(path: &Path) -> Result<Value, String> {
+    let file = path.display().to_string();
+    let source = read_script(path).map_err(|reason| format!("{file}: {reason}"))?;
+    // Lua shows the text at which it stumbles, and that may be a password.
+    let without_text = |error: LoadError| {
+        let text = error.to_string();
+        let lines = text.lines().map(|line| line.split(" near ").next().unwrap_or_default());
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let outcome = run(path, &source, Budget::default(), sandbox::run_users).map_err(without_text)?;
+    outcome.map_err(|mut mistakes| {
+        mistakes.iter_mut().for_each(|mistake| mistake.file = Some(file.clone()));
+        lines_of(&mistakes)
+    })
 }
 
 /// Gives mistakes that were found after the script had been read their file and, where one is known, their line.
@@ -115,12 +133,15 @@ fn place(mut mistakes: Vec<ConfigError>, file: &str, source: &str) -> Vec<Config
     mistakes
 }
 
+/// Runs a script, and takes what it leaves.
+type Take = fn(&Path, &str, Budget) -> Result<Outcome, String>;
+
 /// The table that the script leaves, or the mistakes that keep it from being plain data.
 type Outcome = Result<Value, Vec<ConfigError>>;
 
 /// Runs the script on a thread that is abandoned when time is up: there is no other way to stop a search
 /// pattern that does not end.
-fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, LoadError> {
+fn run(path: &Path, source: &str, budget: Budget, take: Take) -> Result<Outcome, LoadError> {
     let file = path.display().to_string();
     let (sender, receiver) = mpsc::channel();
     let (path, source): (PathBuf, String) = (path.to_owned(), source.to_owned());
@@ -129,7 +150,7 @@ fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, LoadError> 
         .stack_size(STACK_SIZE)
         .spawn(move || {
             // The receiver may have lost patience; then nobody wants the result.
-            let _ = sender.send(sandbox::run(&path, &source, budget));
+            let _ = sender.send(take(&path, &source, budget));
         })
         .map_err(|error| LoadError::File {
             file: file.clone(),

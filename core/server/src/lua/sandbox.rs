@@ -32,6 +32,35 @@ const CHUNK_NAME: usize = 59;
 /// Runs the script and returns what it left in `configuration`, or why there is nothing, beginning with the
 /// place.
 pub(super) fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, String> {
+    execute(path, source, budget, |lua, shown| match lua.globals().raw_get::<Value>("configuration")? {
+        Value::Table(table) => Ok(Ok(tree::tree(&table))),
+        Value::Nil => Ok(Err(missing(lua, shown))),
+        other => Ok(Err(format!("{shown}: `configuration` is a {}, expected a table", other.type_name()))),
+    })
+}
+
+/// Runs a users file and returns what it left in `users` and `realms`.
+pub(super) fn run_users(path: &Path, source: &str, budget: Budget) -> Result<Outcome, String> {
+    execute(path, source, budget, |lua, shown| {
+        let both = lua.create_table()?;
+        for name in ["users", "realms"] {
+            both.raw_set(name, lua.globals().raw_get::<Value>(name)?)?;
+        }
+        if both.raw_get::<Value>("users")?.is_nil() {
+            let text = format!("{shown}: the script does not set the global `users`: {{ name = password }}");
+            return Ok(Err(text));
+        }
+        Ok(Ok(tree::plain(&both)))
+    })
+}
+
+/// Runs a script and takes what is wanted of it.
+fn execute(
+    path: &Path,
+    source: &str,
+    budget: Budget,
+    take: impl FnOnce(&Lua, &str) -> mlua::Result<Result<Outcome, String>>,
+) -> Result<Outcome, String> {
     let shown = path.display().to_string();
     let name = path.file_name().map_or_else(|| shown.clone(), |name| name.to_string_lossy().into_owned());
     let failed = |error: &Error| {
@@ -48,11 +77,7 @@ pub(super) fn run(path: &Path, source: &str, budget: Budget) -> Result<Outcome, 
     let lua = prepare(folder, budget).map_err(|error| failed(&error))?;
     let chunk = lua.load(source).set_name(format!("@{name}")).set_mode(ChunkMode::Text);
     chunk.exec().map_err(|error| failed(&error))?;
-    match lua.globals().raw_get::<Value>("configuration").map_err(|error| failed(&error))? {
-        Value::Table(table) => Ok(tree::tree(&table)),
-        Value::Nil => Err(missing(&lua, &shown)),
-        other => Err(format!("{shown}: `configuration` is a {}, expected a table", other.type_name())),
-    }
+    take(&lua, &shown).map_err(|error| failed(&error))?
 }
 
 fn missing(lua: &Lua, shown: &str) -> String {

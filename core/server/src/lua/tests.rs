@@ -475,3 +475,72 @@ fn the_configurations_in_this_tree_are_good() {
     }
     assert!(count >= 3);
 }
+
+#[test]
+fn an_authentication_is_read_and_its_mistakes_have_their_lines() {
+    let text =
+        r#"authentication = { rtmp = { type = "adobe", encoderAgents = {}, usersFile = "./users.lua" } }"#;
+    let read = good(&with(text));
+    let authentication = read.applications.list[0].authentication.clone().expect("one");
+    assert_eq!(authentication.rtmp.users_file, Path::new("./users.lua"));
+    assert_eq!(authentication.rtmp.encoder_agents, Some(Vec::new()));
+    assert_eq!(good(&show(&read)), read);
+    let place = "test.lua:4: configuration.applications[1].authentication";
+    for (text, expected) in [
+        ("true", ": found true (a boolean), expected a table with `rtmp`".to_owned()),
+        ("{}", ".rtmp: found nothing, expected a table with `type` and `usersFile`".to_owned()),
+        ("{ rtmp = 7 }", ".rtmp: found 7 (a number), expected a table with `type` and `usersFile`".to_owned()),
+        (
+            "{ rtmp = { usersFile = \"u\" } }",
+            ".rtmp.type: found nothing, expected one of \"adobe\", \"query\"".to_owned(),
+        ),
+        (
+            "{ rtmp = { type = \"Adobe\", usersFile = \"u\" } }",
+            ".rtmp.type: found \"Adobe\" (a string), expected one of \"adobe\", \"query\"; did you mean \"adobe\"?"
+                .to_owned(),
+        ),
+        ("{ rtmp = { type = \"query\" } }", ".rtmp.usersFile: found nothing, expected a string".to_owned()),
+        (
+            "{ rtmp = { type = \"query\", usersFile = \"u\", authenticatePlay = 1 } }",
+            ".rtmp.authenticatePlay: found 1 (a number), expected true or false".to_owned(),
+        ),
+        (
+            "{ rtmp = { type = \"query\", usersFile = \"u\" }, rtsp = { usersFile = \"u\" } }",
+            ".rtsp: found a key of RTSP, which is not supported yet, expected no such key".to_owned(),
+        ),
+    ] {
+        assert_eq!(said(with(&format!("authentication = {text}"))), format!("{place}{expected}"), "{text}");
+    }
+}
+
+#[test]
+fn a_users_file_is_read_and_no_mistake_shows_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users.lua");
+    let load = |text: &str| {
+        fs::write(&path, text).unwrap();
+        load_users(&path).map_err(|error| error.replace(&format!("{}/", folder.path().display()), ""))
+    };
+    let text = "local word = 'x' users = { a = word, [\"b c\"] = { token = 't' } } realms = { { name = 'r', users = {} } }";
+    let expected = serde_json::json!({
+        "users": { "a": "x", "b c": { "token": "t" } },
+        "realms": [{ "name": "r", "users": {} }],
+    });
+    assert_eq!(load(text), Ok(expected));
+    assert_eq!(load("users = {}"), Ok(serde_json::json!({ "users": {} })));
+    for (text, expected) in [
+        ("users = { a = 'hidden' b = 1 }", "users.lua:1: '}' expected"),
+        ("users = { a = 'hidden", "users.lua:1: unfinished string"),
+        ("users = { a = \"hidden\\q\" }", "users.lua:1: invalid escape sequence"),
+        ("users = { a = print }", "users.lua: users.a: found a function, expected a string"),
+        ("users = { 'hidden', a = 1 }", "users.lua: users: found a list that also has the key `a`"),
+        ("realms = {}", "users.lua: the script does not set the global `users`"),
+        ("users = { a = 'hidden' .. nil }", "users.lua:1: attempt to concatenate a nil value"),
+        ("while true do end", "users.lua:1: the script used up its"),
+    ] {
+        let error = load(text).unwrap_err();
+        assert!(error.starts_with(expected) && !error.contains("hidden"), "{text}: {error}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(load_users(&path).unwrap_err().contains("cannot be read"));
+}

@@ -24,8 +24,17 @@ const APPLICATIONS: &str = "configuration.applications";
 /// The table as a JSON value, in which `applications` has its entries under [`LIST`]. An empty table is an
 /// object.
 pub(super) fn tree(table: &Table) -> Result<Value, Vec<ConfigError>> {
+    below("configuration", table)
+}
+
+/// A table as a JSON value. An empty table is an object.
+pub(super) fn plain(table: &Table) -> Result<Value, Vec<ConfigError>> {
+    below("", table)
+}
+
+fn below(path: &str, table: &Table) -> Result<Value, Vec<ConfigError>> {
     let mut walk = Walk { mistakes: Vec::new(), open: Vec::new(), values: 0 };
-    let value = walk.table("configuration", table);
+    let value = walk.table(path, table);
     if walk.mistakes.is_empty() { Ok(value) } else { Err(walk.mistakes) }
 }
 
@@ -34,6 +43,9 @@ pub(super) fn join(path: &str, key: &str) -> String {
     let mut bytes = key.bytes();
     let name = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if name && path.is_empty() {
+        return key.to_owned();
+    }
     if name { format!("{path}.{key}") } else { format!("{path}[{}]", crtmp_host::config::quoted(key)) }
 }
 

@@ -109,6 +109,14 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
             application.insert(list.into(), json!([]));
         }
     }
+    if let Some(authentication) = application.get_mut("authentication") {
+        let path = join(path, "authentication");
+        let harmless = json!({ "rtmp": { "type": "query", "usersFile": "" } });
+        let table = table(authentication, &path, "a table with `rtmp`", &harmless, mistakes);
+        if let Some(authentication) = table {
+            shape_authentication(authentication, &path, mistakes);
+        }
+    }
     entries(application, "acceptors", path, mistakes, |acceptor, path, mistakes| {
         let harmless = json!({ "ip": "::", "port": 0, "protocol": "" });
         if let Some(acceptor) =
@@ -128,6 +136,15 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
         }
     });
     set_apart(application, APPLICATION_KEYS, "settings");
+}
+
+fn shape_authentication(table: &mut Map<String, Value>, path: &str, mistakes: &mut Vec<ConfigError>) {
+    refuse(table, Scope::Authentication, path, mistakes);
+    if let Some(Value::Object(rtmp)) = table.get_mut("rtmp")
+        && let Some(agents @ Value::Object(_)) = rtmp.get_mut("encoderAgents")
+    {
+        empty_is_list(agents);
+    }
 }
 
 /// Puts keys of an acceptor back that stand for a key which is missing, so that the mistake is named as what it is.
@@ -258,6 +275,7 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
             "ip" => json!("::"),
             "port" => json!(0),
             "type" => json!(harmless_type(place)),
+            "rtmp" => json!({ "type": "query", "usersFile": "" }),
             _ => json!(""),
         };
         let Some(Value::Object(map)) = find(tree, place) else { return false };
@@ -302,7 +320,12 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
         }
         _ => match key {
             Some("ip") => replace(value, "::"),
+            Some("usersFile") => replace(value, ""),
             Some("type") => replace(value, harmless_type(place)),
+            Some("rtmp") => {
+                *value = json!({ "type": "query", "usersFile": "" });
+                true
+            }
             Some("port") => {
                 *value = json!(0);
                 true
@@ -313,9 +336,17 @@ fn note(tree: &mut Value, place: &[Segment], message: &str, mistakes: &mut Vec<C
     }
 }
 
-/// A value for `type`, of a log appender or a sink of events.
+/// A value for `type`, of a log appender, a sink of events or an authentication.
 fn harmless_type(place: &[Segment]) -> &'static str {
-    if is_of_events(place) { "file" } else { "console" }
+    match () {
+        () if is_of_events(place) => "file",
+        () if is_of_authentication(place) => "query",
+        () => "console",
+    }
+}
+
+fn is_of_authentication(place: &[Segment]) -> bool {
+    place.iter().any(|segment| matches!(segment, Segment::Map { key } if key == "authentication"))
 }
 
 fn is_of_events(place: &[Segment]) -> bool {
@@ -385,6 +416,8 @@ fn expected_at(place: &[Segment], key: &str, message: &str) -> String {
             Some((_, expected)) if expected != "a string" => expected.to_owned(),
             _ => "an IP address, or a network such as \"10.0.0.0/8\" or \"fd00::/8\"".into(),
         },
+        "type" if is_of_authentication(place) => one_of(&["adobe", "query"]),
+        "rtmp" => "a table with `type` and `usersFile`".into(),
         _ if !is_of_events(place) => expectation(key, message),
         "type" => one_of(&["file", "RPC"]),
         "format" => one_of(&["text", "json", "xml", "w3c"]),
@@ -407,8 +440,15 @@ fn expectation(key: &str, message: &str) -> String {
     let seconds =
         |range: RangeInclusive<f64>| format!("a number of seconds from {} to {}", range.start(), range.end());
     match key {
-        "daemon" | "default" | "validateHandshake" | "singleLine" => "true or false".into(),
-        "aliases" | "filters" | "plugins" | "allow" | "variables" | "loadFrom" => "a list of strings".into(),
+        "daemon"
+        | "default"
+        | "validateHandshake"
+        | "singleLine"
+        | "authenticatePublish"
+        | "authenticatePlay" => "true or false".into(),
+        "encoderAgents" | "aliases" | "filters" | "plugins" | "allow" | "variables" | "loadFrom" => {
+            "a list of strings".into()
+        }
         "maxProcesses" => whole(Processes::MAX_PROCESSES),
         "stopGrace" => seconds(Processes::STOP_GRACE),
         "maxConnections" => whole(Application::MAX_CONNECTIONS),

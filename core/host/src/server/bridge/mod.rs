@@ -14,15 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{CallOutcome as Called, Frame};
+use crtmp_media::{CallOutcome as Called, Frame, RequestId};
 use crtmp_plugin::{
     Ended, Pong, abi,
     foreign::{FilterEntry, Passed, UserPlace, read_frame},
     values::{to_json, to_map},
 };
 use crtmp_reactor::{
-    Aliases, Application as Seen, Caller, Filter, Filtered, Happened, Hooks as SeenHooks, IngestPoints,
-    MakeFilters, Question, ToApplication, Why, Workers,
+    Aliases, Application as Seen, Authenticates, Caller, Filter, Filtered, Happened, Hooks as SeenHooks,
+    IngestPoints, MakeFilters, Question, ToApplication, Why, Workers,
 };
 use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::{Map, Value};
@@ -35,10 +35,11 @@ use self::{
 };
 use crate::{
     apps::{
-        AppConfig, AppHandle, AppPath, CallOutcome, ConnInfo, Effect, Hooks, Limits, MessageInfo, Notice,
-        NoticeKind, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind, StartError,
-        Watchdog, check_settings,
+        Answer, AppConfig, AppHandle, AppPath, CallOutcome, ConnInfo, Decision, Effect, Hooks, Limits,
+        MessageInfo, Notice, NoticeKind, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind,
+        StartError, Watchdog, check_settings,
     },
+    auth::{Authority, Refusal},
     chains::Catalogue,
     commands::Control,
     config::{self, Application},
@@ -55,6 +56,8 @@ pub(super) struct Running {
     /// As the workers see it; they keep it as long as a connection has it.
     pub(super) seen: Arc<Seen>,
     pub(super) aliases: Vec<String>,
+    /// Who asks its peers who they are.
+    pub(super) authority: Option<Arc<Authority>>,
     /// As its sources see it.
     _sources: Arc<Seen>,
     reach: Reach,
@@ -126,6 +129,7 @@ pub(super) struct Ground {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) aliases: Arc<Aliases>,
     pub(super) ingest_points: Arc<IngestPoints>,
+    pub(super) authority: Option<Arc<Authority>>,
 }
 
 /// Starts an application. `filters` are those that its block lists, first to last.
@@ -150,6 +154,8 @@ pub(super) fn start(
         handle: handle.clone(),
         state,
         reach: reach.clone(),
+        authority: ground.authority.clone(),
+        catalogue: ground.catalogue.clone(),
     });
     let seen = || Arc::new(seen(application, &filters, &bridge, selects, ground));
     let (seen, sources) = (seen(), seen());
@@ -160,7 +166,8 @@ pub(super) fn start(
     });
     let aliases = application.aliases.clone();
     let (outdated, ending) = (None, None);
-    Ok(Running { id: ground.instance, handle, seen, aliases, _sources: sources, reach, outdated, ending })
+    let (id, authority) = (ground.instance, ground.authority.clone());
+    Ok(Running { id, handle, seen, aliases, authority, _sources: sources, reach, outdated, ending })
 }
 
 /// An instance as the workers see it.
@@ -192,6 +199,7 @@ fn seen(
             pong: handle.has(Hooks::PONG),
             stream: handle.has(Hooks::STREAM),
         },
+        authenticates: bridge.authenticates(),
         is_default: application.default,
         selects,
         duplicate_publisher,
@@ -250,6 +258,12 @@ pub(super) fn check(
 ) -> Result<(), StartError> {
     let config = app_config(application, library, folder);
     let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
+    if entry.selects() && application.authentication.is_some() {
+        return Err(StartError::of_settings(
+            &config,
+            "it hands all its connections to others and keeps none: put `authentication` into their blocks",
+        ));
+    }
     check_settings(&config, entry, log)
 }
 
@@ -348,18 +362,23 @@ struct Bridge {
     handle: Arc<AppHandle>,
     state: Arc<State>,
     reach: Reach,
+    authority: Option<Arc<Authority>>,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Bridge {
-    fn post(&self, message: ToApplication) {
+    /// What workers must ask about although the application has no hook for it.
+    fn authenticates(&self) -> Authenticates {
+        self.authority.as_ref().map_or_else(Authenticates::default, |authority| Authenticates {
+            connect: true,
+            publish: authority.guards_publish(),
+            play: authority.guards_play(),
+        })
+    }
+
+    fn post(self: &Arc<Self>, message: ToApplication) {
         match message {
-            ToApplication::Question { caller, request, question } => {
-                let conn = self.caller(&caller);
-                let request = Request { conn, id: u64::from(request.0), kind: kind_of(question) };
-                if let Some(answer) = self.handle.request(request) {
-                    let _ = self.reach.effect(Effect::Answer(answer));
-                }
-            }
+            ToApplication::Question { caller, request, question } => self.question(caller, request, question),
             ToApplication::Notice { caller, event } => self.notice(&caller, event),
             ToApplication::Frame { caller, slot, name, frame } => {
                 let conn = self.caller(&caller);
@@ -392,6 +411,54 @@ impl Bridge {
         }
     }
 
+    /// Asks who the peer is, where that matters, and then the application.
+    fn question(self: &Arc<Self>, caller: Arc<Caller>, request: RequestId, question: Question) {
+        let authority = self.authority.as_ref().filter(|_| self.is_rtmp(&caller.chain));
+        let Some(authority) = authority.cloned() else {
+            return self.ask(&caller, request, question);
+        };
+        let wish = match &question {
+            Question::Connect => Some(None),
+            Question::Publish { query, .. } if authority.guards_publish() => {
+                Some(Some((true, query.clone())))
+            }
+            Question::Play { query, .. } if authority.guards_play() => Some(Some((false, query.clone()))),
+            _ => None,
+        };
+        let Some(wish) = wish else { return self.ask(&caller, request, question) };
+        let (this, peer) = (self.clone(), caller.clone());
+        let known = authority.clone();
+        let done = Box::new(move |outcome: Result<(), Refusal>| {
+            known.while_known(peer.connection.0, || match outcome {
+                Ok(()) => this.ask(&peer, request, question),
+                Err(Refusal { code, text }) => {
+                    let decision = Decision::Reject { code: code.to_owned(), text };
+                    let answer = Answer { conn: peer.connection.0, id: u64::from(request.0), decision };
+                    let _ = this.reach.effect(Effect::Answer(answer));
+                }
+            });
+        });
+        match wish {
+            None => authority.connect(&caller, done),
+            Some((true, query)) => authority.publish(&caller, &query, done),
+            Some((false, query)) => authority.play(&caller, &query, done),
+        }
+    }
+
+    /// Whether a chain is of RTMP; also one that has come since the instance's start, of which that is not known.
+    fn is_rtmp(&self, chain: &str) -> bool {
+        let mut layers = self.catalogue.layers_of(chain).peekable();
+        layers.peek().is_none() || layers.any(|layer| layer == "rtmp")
+    }
+
+    fn ask(&self, caller: &Arc<Caller>, request: RequestId, question: Question) {
+        let conn = self.caller(caller);
+        let request = Request { conn, id: u64::from(request.0), kind: kind_of(question) };
+        if let Some(answer) = self.handle.request(request) {
+            let _ = self.reach.effect(Effect::Answer(answer));
+        }
+    }
+
     fn notice(&self, caller: &Arc<Caller>, event: Happened) {
         let conn = self.caller(caller);
         let kind = match event {
@@ -408,6 +475,9 @@ impl Bridge {
                 NoticeKind::Pong(Pong { rtt: Duration::from_millis(rtt_ms.into()), received })
             }
             Happened::Closed { reason } => {
+                if let Some(authority) = &self.authority {
+                    authority.forget(caller.connection.0);
+                }
                 self.forget(caller.connection);
                 NoticeKind::Close { reason }
             }

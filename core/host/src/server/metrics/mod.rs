@@ -63,6 +63,7 @@ metrics! {
     APP_HEALTH = Gauge "application_health" Count "1 for the state that an application is in, 0 for the others";
     APP_WAITING = Gauge "application_waiting" Count "Requests in the mailbox of an application";
     APP_PANICS = Counter "application_panics" Count "Panics in the hooks of an application";
+    APP_AUTHENTICATIONS = Counter "application_authentications" Count "What became of authentications, by outcome";
     SINK_QUEUED = Gauge "event_sink_queued" Count "Events that wait for a sink";
     SINK_QUEUED_BYTES = Gauge "event_sink_queued" Bytes "Memory of the events that wait for a sink";
     SINK_SENT = Counter "event_sink_sent" Count "Events delivered";
@@ -96,7 +97,12 @@ struct ApplicationFacts {
     health: String,
     waiting: usize,
     panics: u64,
+    /// As the application's authority counts; null where there is none.
+    authentication: Value,
 }
+
+/// The outcomes of authentications, as counters name them.
+const OUTCOMES: [&str; 5] = ["asked", "accepted", "failed", "delayed", "refused"];
 
 /// A count of a worker.
 type CountOf = fn(&WorkerCounters) -> u64;
@@ -104,8 +110,10 @@ type CountOf = fn(&WorkerCounters) -> u64;
 /// The page of a server; `streams` of them are named.
 pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize) -> String {
     let applications = server.configuration.applications.list.iter().filter_map(|application| {
-        let handle = &server.applications.get(&application.name)?.handle;
+        let running = server.applications.get(&application.name)?;
+        let handle = &running.handle;
         Some(ApplicationFacts {
+            authentication: running.authority.as_ref().map(|authority| authority.counters()).into(),
             name: application.name.clone(),
             health: format!("{:?}", handle.health()).to_lowercase(),
             waiting: handle.waiting(),
@@ -213,6 +221,13 @@ fn of_applications(page: &mut Page, facts: &Facts, reports: &[WorkerReport]) {
     page.many(&APP_WAITING, waiting);
     let panics = applications.iter().map(|application| (label(&application.name), application.panics as f64));
     page.many(&APP_PANICS, panics);
+    let outcomes = applications.iter().flat_map(|application| {
+        OUTCOMES.into_iter().filter_map(|outcome| {
+            let count = application.authentication[outcome].as_f64()?;
+            Some((vec![("application", application.name.clone()), ("outcome", outcome.to_owned())], count))
+        })
+    });
+    page.many(&APP_AUTHENTICATIONS, outcomes);
 }
 
 fn of_sinks(page: &mut Page, sinks: &Value) {

@@ -109,8 +109,13 @@ fn report(names: &[String]) -> WorkerReport {
 }
 
 fn facts() -> Facts {
-    let application =
-        ApplicationFacts { name: "live".to_owned(), health: "stuck".to_owned(), waiting: 2, panics: 1 };
+    let application = ApplicationFacts {
+        name: "live".to_owned(),
+        health: "stuck".to_owned(),
+        waiting: 2,
+        panics: 1,
+        authentication: json!({ "asked": 3, "accepted": 2, "failed": 1, "delayed": 0, "refused": 0 }),
+    };
     Facts {
         uptime: Duration::from_millis(1500),
         workers: 2,
