@@ -41,6 +41,12 @@ impl Catalogue {
         row.into_iter().flat_map(|row| row.layers.iter().map(|layer| &**layer))
     }
 
+    /// The chain of the connections that those of `chain` carry, where they carry others.
+    pub fn sessions_of(&self, chain: &str) -> Option<Cow<'static, str>> {
+        let endpoint = self.layers.get(self.chains.get(chain)?.layers.last()?)?;
+        endpoint.sessions.clone()
+    }
+
     /// Adds a chain: layers that exist, from bytes to the server, each fitting its neighbour.
     ///
     /// # Errors
@@ -106,9 +112,11 @@ impl Catalogue {
         let Some(row) = row else {
             return errors.push(self.unknown_chain(&format!("{path}.protocol"), &acceptor.protocol));
         };
+        let sessions = self.sessions_of(&row.name).and_then(|name| self.chains.get(&name));
         let known: Vec<KeyRow> = row
             .layers
             .iter()
+            .chain(sessions.into_iter().flat_map(|row| &row.layers))
             .filter_map(|name| self.layers.get(name))
             .flat_map(|layer| layer.keys.iter().copied())
             .collect();
@@ -255,7 +263,7 @@ mod tests {
             }
             _ => Ok(Box::new(Quiet) as Box<dyn Layer>),
         };
-        LayerRow { name: name.into(), far, near, keys: KEYS, make: Box::new(make) }
+        LayerRow { name: name.into(), far, near, keys: KEYS, sessions: None, make: Box::new(make) }
     }
 
     fn chain(name: &'static str, layers: &[&'static str]) -> ChainRow {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Format, Frame, MakeEncoder, Value, Via};
+use crate::{Format, Frame, MakeEncoder, Slice, TunnelCall, Value, Via};
 
 /// Names a request of a peer until it is answered; unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,6 +132,13 @@ pub enum Event {
     Pong {
         /// Round trip time in ms.
         rtt_ms: u32,
+    },
+    /// The connection carries others, and a request of one of them has come.
+    Tunnel {
+        /// To be answered by [`Command::AnswerTunnel`], once.
+        request: RequestId,
+        /// What it wants.
+        call: Box<TunnelCall>,
     },
     /// Something was skipped that a healthy peer does not send; counted, not logged each time.
     Skipped(Skipped),
@@ -295,6 +302,15 @@ pub enum Command {
         ok: bool,
         /// The values; for RTMP the command object first.
         args: Vec<Value>,
+    },
+    /// Answers [`Event::Tunnel`].
+    AnswerTunnel {
+        /// Which request.
+        request: RequestId,
+        /// The status of the response, as HTTP has them.
+        status: u16,
+        /// The body of the response.
+        body: Slice,
     },
     /// Calls a command of the peer. An endpoint that is a client takes the first `connect` for its own, and adds what
     /// is missing in the command object.

@@ -25,6 +25,8 @@ pub struct LayerRow {
     pub near: Port,
     /// The keys of an acceptor that it takes.
     pub keys: &'static [KeyRow],
+    /// The chain of the connections that it carries, for an endpoint that carries others (a tunnel).
+    pub sessions: Option<Cow<'static, str>>,
     /// Makes the layer of a connection that came at the given time.
     pub make: Box<MakeLayer>,
 }

@@ -97,9 +97,14 @@ impl Admission {
 
     /// Asks for a place for a connection that the server makes: it counts among all, for no address.
     pub(crate) fn admit_ours(self: &Arc<Self>) -> Result<Ticket, Refused> {
-        let there = self.take_place(true)?;
+        self.admit_carried(true)
+    }
+
+    /// Asks for a place for a connection that others carry: those count for its address.
+    pub(crate) fn admit_carried(self: &Arc<Self>, counted: bool) -> Result<Ticket, Refused> {
+        let there = self.take_place(counted)?;
         self.highest.fetch_max(there, Ordering::Relaxed);
-        Ok(Ticket { admission: self.clone(), address: None, pending: false, counted: true })
+        Ok(Ticket { admission: self.clone(), address: None, pending: false, counted })
     }
 
     /// How many there are then.

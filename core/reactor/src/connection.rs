@@ -1,8 +1,8 @@
 //! One connection: its socket, its chain, and what it publishes and plays.
 
 use std::{
-    io::{self, Read},
-    net::{Shutdown, SocketAddr},
+    io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -11,12 +11,12 @@ use crtmp_media::{
     Answer, Chain, Command, Env, Error, Event, Fault, Frame, MediaKind, RequestId, Role, StreamSlot, ahead,
 };
 use crtmp_relay::{ConnectionId, Partial, Relay};
-use mio::net::TcpStream;
 use slog::Logger;
 
 use crate::{
     admission::Ticket,
     asked::{Questions, Wish},
+    carrier::Carrier,
     control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
     costly::Leave,
     flush::LOOK_PERIOD,
@@ -27,6 +27,7 @@ use crate::{
     shared::Shared,
     streams::{Played, Published},
     taps::Taps,
+    tunnels::Carried,
     worker::ConnectionKey,
 };
 
@@ -40,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
     pub(crate) id: ConnectionId,
-    pub(crate) socket: TcpStream,
+    pub(crate) carrier: Carrier,
     pub(crate) peer: SocketAddr,
     pub(crate) acceptor: Arc<Acceptor>,
     pub(crate) log: Logger,
@@ -70,6 +71,8 @@ pub(crate) struct Connection {
     pub(crate) contested: Vec<Contested>,
     pub(crate) publishes: Vec<Published>,
     pub(crate) plays: Vec<Played>,
+    /// The request of somebody else's session that it carries.
+    pub(crate) carries: Option<Box<Carried>>,
     /// Where the connection stands among those that its address may have.
     pub(crate) ticket: Ticket,
     /// The packet that has gone out in part.
@@ -130,7 +133,7 @@ impl Connection {
     pub(crate) fn new(
         key: ConnectionKey,
         id: ConnectionId,
-        socket: TcpStream,
+        carrier: Carrier,
         peer: SocketAddr,
         acceptor: Arc<Acceptor>,
         mut chain: Chain,
@@ -146,7 +149,7 @@ impl Connection {
         Self {
             key,
             id,
-            socket,
+            carrier,
             peer,
             acceptor,
             log,
@@ -166,6 +169,7 @@ impl Connection {
             contested: Vec::new(),
             publishes: Vec::new(),
             plays: Vec::new(),
+            carries: None,
             ticket,
             partial: None,
             state: State::Open,
@@ -237,11 +241,7 @@ impl Connection {
     /// The address that the peer came to.
     pub(crate) fn local(&self) -> SocketAddr {
         let listening = self.acceptor.address;
-        if listening.ip().is_unspecified() {
-            self.socket.local_addr().unwrap_or(listening)
-        } else {
-            listening
-        }
+        if listening.ip().is_unspecified() { self.carrier.local().unwrap_or(listening) } else { listening }
     }
 
     /// The connection is there: the chain may speak.
@@ -259,7 +259,7 @@ impl Connection {
                 return;
             }
             let mut scratch = std::mem::take(&mut shared.scratch);
-            let read = self.socket.read(&mut scratch);
+            let read = self.carrier.read(&mut scratch, shared.now);
             shared.counters.reads += 1;
             match read {
                 Ok(0) => self.on_far_end(shared),
@@ -286,6 +286,7 @@ impl Connection {
             return self.end(shared, "closed by the peer");
         }
         self.ended = true;
+        self.leave_exchange(shared);
         if !self.chain.owes() {
             if self.chain.queued() > 0 {
                 self.close("closed by the peer", shared);
@@ -355,6 +356,7 @@ impl Connection {
                 if self.look_at_streams.is_some_and(|at| at <= shared.now) {
                     self.look_at_streams(shared);
                 }
+                self.on_tunnel_timeout(shared);
                 let unread = !self.questions.has_credit() || shared.stood_still;
                 self.with_chain(shared, |chain, env| {
                     chain.set_unread(unread);
@@ -382,7 +384,9 @@ impl Connection {
                 let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
                 let far_end = (self.outbound && self.resting).then_some(self.look_at);
                 let denied = self.denied_until.filter(|at| *at > shared.now);
-                [stall, contested, chain, denied, self.look_at_streams, far_end].into_iter().flatten().min()
+                let carrier = self.carrier.poll_timeout();
+                let own = [stall, contested, denied, self.look_at_streams, far_end, carrier];
+                own.into_iter().chain([chain]).flatten().min()
             }
         }
     }
@@ -480,7 +484,9 @@ impl Connection {
 
     fn on_bytes(&mut self, bytes: &[u8], shared: &mut Shared) {
         // Less than there was room for: the socket is empty. An end that comes later raises its own event.
-        self.readable = bytes.len() == shared.scratch_size || self.half_closed;
+        // Only a socket says so, though.
+        let full = bytes.len() == shared.scratch_size;
+        self.readable = full || self.half_closed || self.carrier.is_tunnel();
         if matches!(self.state, State::Draining(_)) {
             return;
         }
@@ -549,6 +555,7 @@ impl Connection {
                     (owner.post)(ToApplication::CallResult { connection, ticket, outcome, args });
                 }
             }
+            Event::Tunnel { request, call } => self.on_tunnel_call(request, *call, shared),
             Event::Skipped(what) => shared.skipped(what),
         }
     }
@@ -728,8 +735,7 @@ impl Connection {
         let unanswered = std::mem::take(&mut self.unanswered) && self.bytes_out == before;
         #[cfg(target_os = "linux")]
         if unanswered && self.publishes.is_empty() && self.plays.is_empty() {
-            // It only saves time: where it fails, the connection is slower to set up.
-            let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
+            self.carrier.acknowledge();
         }
     }
 
@@ -755,9 +761,13 @@ impl Connection {
     /// Everything that was to be said has gone out.
     pub(crate) fn on_flushed(&mut self, shared: &mut Shared) {
         if let State::Flushing(_) = self.state {
-            let _ = self.socket.shutdown(Shutdown::Write);
-            self.state = State::Draining(shared.now + LINGER);
-            self.on_readable(shared);
+            if self.carrier.finish() {
+                self.state = State::Draining(shared.now + LINGER);
+                self.on_readable(shared);
+            } else {
+                self.state = State::Gone;
+                self.unsettled = true;
+            }
         }
     }
 }

@@ -18,7 +18,10 @@ use crtmp_media::{
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
-use crate::{aliases::Aliases, ingest::IngestPoints, outbound::SocketOptions, report::WorkerReport};
+use crate::{
+    aliases::Aliases, ingest::IngestPoints, outbound::SocketOptions, report::WorkerReport,
+    tunnels::TunnelMessage,
+};
 
 /// Makes the chain of a new connection.
 pub type MakeChain = Box<dyn Fn() -> Result<Chain, Error> + Send + Sync>;
@@ -38,6 +41,9 @@ pub struct Acceptor {
     pub counted: bool,
     /// What came to it.
     pub counts: Arc<AcceptorCounts>,
+    /// What becomes of the connections that its own carry, where they carry others (RTMPT); the application has to do
+    /// with those only.
+    pub sessions: Option<Arc<Acceptor>>,
 }
 
 /// How many connections came to an acceptor since it was made.
@@ -417,6 +423,8 @@ pub enum ToWorker {
     },
     /// From another worker's relay.
     Relay(RelayMessage),
+    /// From a session of a tunnel to a connection that carries it, or the other way.
+    Tunnel(Box<TunnelMessage>),
     /// An application's answer.
     Answer {
         /// Who asked.

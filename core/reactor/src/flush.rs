@@ -1,20 +1,17 @@
 //! How bytes leave: control messages first, then packets straight from the cursors, in one system call.
 
 use std::{
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice},
     time::Duration,
 };
 
 use crtmp_media::{Error, OutQueue};
 use crtmp_relay::{Flush, Slices};
 
-use socket2::SockRef;
-
 use crate::{
     connection::{Connection, State},
     guard::{Caught, guarded},
     shared::Shared,
-    system,
 };
 
 /// Bytes that one connection may send in one turn; then the others have theirs.
@@ -36,12 +33,15 @@ const CHAIN_MEDIA: usize = 64 * 1024;
 impl Connection {
     /// Sends what there is to send, as far as the socket takes it.
     pub(crate) fn flush(&mut self, shared: &mut Shared) {
+        if self.carrier.is_tunnel() {
+            return self.flush_tunnel(shared);
+        }
         let before = self.bytes_out;
         self.send(shared);
         self.acknowledge(before);
     }
 
-    fn send(&mut self, shared: &mut Shared) {
+    pub(crate) fn send(&mut self, shared: &mut Shared) {
         if matches!(self.state, State::Draining(_) | State::Gone) {
             return;
         }
@@ -81,7 +81,7 @@ impl Connection {
     }
 
     /// The socket is full: the next edge says when there is room again.
-    fn rest(&mut self, shared: &mut Shared) {
+    pub(crate) fn rest(&mut self, shared: &mut Shared) {
         self.writable = false;
         self.unsettled = true;
         self.resting = true;
@@ -126,7 +126,7 @@ impl Connection {
             self.look_at = shared.now + LOOK_PERIOD;
             let queued = if self.is_sound() { self.chain.queued() as u64 } else { 0 };
             // A socket that cannot say it is about to fail, and says so when it is written to.
-            self.unsent = system::unsent(&self.socket).unwrap_or_default();
+            self.unsent = self.carrier.unsent().unwrap_or_default();
             unsent = queued + self.unsent;
             if self.is_unheard() {
                 self.lose(shared);
@@ -180,11 +180,7 @@ impl Connection {
             return Ok(Written::Nothing);
         }
         shared.counters.writes += 1;
-        let written = match slices.as_slice() {
-            [one] => self.socket.write(one),
-            // sendmsg: writev takes a lock on the file besides.
-            many => SockRef::from(&self.socket).send_vectored(many),
-        };
+        let written = self.carrier.write(&slices);
         drop(slices);
         let written = match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::None),

@@ -5,13 +5,14 @@
 //! Nothing on a worker blocks: decisions are asked for by messages and come back as messages.
 //!
 //! Start reading at `Worker::run`. `connection.rs` is a connection's life, `questions.rs` what it asks its
-//! application, `asked.rs` what waits for an answer, `flush.rs` how bytes leave.
+//! application, `asked.rs` what waits for an answer, `flush.rs` how bytes leave, `carrier.rs` what they travel by.
 #![deny(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the clock of the data plane is read here, once per turn")]
 
 mod admission;
 mod aliases;
 mod asked;
+mod carrier;
 mod connection;
 mod control;
 mod costly;
@@ -35,6 +36,8 @@ mod streams;
 mod system;
 mod taps;
 mod traffic;
+mod tunnel;
+mod tunnels;
 mod worker;
 
 use std::{
@@ -66,6 +69,7 @@ pub use mailbox::Mailbox;
 pub use observe::{FEED_SILENCE, Observer, See, Seen, SeenStream, Sight, Wants};
 pub use outbound::SocketOptions;
 pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
+pub use tunnels::TunnelMessage;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -125,6 +129,7 @@ impl Reactor {
             mailboxes: mailboxes.clone(),
             admission: Arc::new(admission::Admission::new(&setup.limits, setup.descriptors)),
             traffic: Arc::new(traffic::Traffic::new(mailboxes.len())),
+            tunnels: Arc::default(),
         });
         let mut threads = Vec::new();
         for (number, poll) in (0..).zip(polls) {

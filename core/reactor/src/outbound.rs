@@ -8,11 +8,11 @@ use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::{
+    carrier::Carrier,
     connection::{Connection, State},
     control::{Acceptor, Application, Caller},
     observe::Sight,
     shared::Shared,
-    system,
 };
 
 /// How long a connection may take to be made.
@@ -80,8 +80,9 @@ impl Connection {
 
     /// Whether the connection is there now; looks when the socket says that it is writable or has failed.
     pub(crate) fn settle_outbound(&mut self, shared: &mut Shared) {
-        let failed = match self.socket.take_error() {
-            Ok(None) => match self.socket.peer_addr() {
+        let Carrier::Tcp(socket) = &self.carrier else { return };
+        let failed = match socket.take_error() {
+            Ok(None) => match socket.peer_addr() {
                 Ok(_) => None,
                 // A spurious event: it is still on its way.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
@@ -112,7 +113,7 @@ impl Connection {
     fn tune(&mut self, shared: &mut Shared) {
         let Some(owner) = self.owner.clone() else { return };
         if let Some(bytes) = owner.send_buffer {
-            shared.set_send_buffer(&self.socket, bytes);
+            shared.set_send_buffer(&self.carrier, bytes);
         }
         let (ping_interval, command_bytes) = (owner.ping_interval, owner.command_bytes);
         if ping_interval.is_some() || command_bytes.is_some() {
@@ -124,8 +125,8 @@ impl Connection {
     /// acknowledges. One that is there and has no room says so.
     pub(crate) fn is_unheard(&self) -> bool {
         self.outbound
-            && system::unsent(&self.socket).is_ok_and(|bytes| bytes > 0)
-            && system::unheard(&self.socket).is_ok_and(|time| time >= UNHEARD)
+            && self.carrier.unsent().is_ok_and(|bytes| bytes > 0)
+            && self.carrier.unheard().is_ok_and(|time| time >= UNHEARD)
     }
 
     /// The far end is lost.

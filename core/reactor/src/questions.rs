@@ -56,7 +56,9 @@ impl Connection {
     /// Asks the application of the acceptor whether the connection may stay, if it wants to be asked; else the
     /// chain may speak at once.
     pub(crate) fn on_accepted(&mut self, shared: &mut Shared) {
-        let application = shared.routing.find(&self.acceptor.application);
+        // Who only carries others is not its business.
+        let asks = self.acceptor.sessions.is_none();
+        let application = shared.routing.find(&self.acceptor.application).filter(|_| asks);
         let Some(application) = application.filter(|application| application.hooks.accept).cloned() else {
             return self.on_open(shared);
         };
@@ -369,7 +371,7 @@ impl Connection {
                 let agent = self.caller.as_ref().map(|caller| caller.info.agent.clone()).unwrap_or_default();
                 slog::info!(self.log, "connected"; "application" => &*application.name, "agent" => agent);
                 if let Some(bytes) = application.send_buffer {
-                    shared.set_send_buffer(&self.socket, bytes);
+                    shared.set_send_buffer(&self.carrier, bytes);
                 }
                 let (ping_interval, command_bytes) = (application.ping_interval, application.command_bytes);
                 // First: should an order end the connection, its place is given back to its owner.

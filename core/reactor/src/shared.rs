@@ -11,13 +11,11 @@ use std::{
 
 use crtmp_media::{Event, Limits, RequestId, Skipped};
 use crtmp_relay::Relay;
-use mio::net::TcpStream;
 use slog::Logger;
-use socket2::SockRef;
 
 use crate::{
-    admission::Ticket, control::Routing, costly::Costly, gate::Gate, observe::Observer,
-    report::WorkerCounters, traffic::Traffic, worker::ConnectionKey,
+    admission::Ticket, carrier::Carrier, control::Routing, costly::Costly, gate::Gate, observe::Observer,
+    report::WorkerCounters, traffic::Traffic, tunnels::Message, worker::ConnectionKey,
 };
 
 /// Size of the buffer that each worker reads into, in bytes.
@@ -50,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) again: Vec<ConnectionKey>,
     /// Connections that have something to send of their own, each once.
     pub(crate) to_flush: VecDeque<ConnectionKey>,
+    /// What sessions of tunnels and the connections that carry them have said to each other in this turn.
+    pub(crate) tunnelled: VecDeque<Message>,
     unanswered: u32,
     next_stream: Arc<AtomicU64>,
 }
@@ -85,6 +85,7 @@ impl Shared {
             events: VecDeque::new(),
             again: Vec::new(),
             to_flush: VecDeque::new(),
+            tunnelled: VecDeque::new(),
             unanswered: 0,
             next_stream,
         }
@@ -120,8 +121,8 @@ impl Shared {
     }
 
     /// Bounds what the system holds for a slow player.
-    pub(crate) fn set_send_buffer(&self, socket: &TcpStream, bytes: usize) {
-        if let Err(error) = SockRef::from(socket).set_send_buffer_size(bytes) {
+    pub(crate) fn set_send_buffer(&self, carrier: &Carrier, bytes: usize) {
+        if let Err(error) = carrier.set_send_buffer(bytes) {
             slog::warn!(self.log, "the send buffer could not be set"; "bytes" => bytes, "error" => %error);
         }
     }

@@ -24,6 +24,7 @@ use slotmap::SlotMap;
 
 use crate::{
     admission::Admission,
+    carrier::Carrier,
     connection::{Connection, State},
     control::{
         Acceptor, Application, Authenticates, Happened, Hooks, Question, Routing, ToApplication, Verdict, Why,
@@ -158,14 +159,15 @@ impl Stage {
             make_chain: Box::new(|| Err(Error::ours("test", "never asked for"))),
             counted: true,
             counts: Arc::default(),
+            sessions: None,
         };
         let script = Rc::<RefCell<Script>>::default();
         let chain = Chain::new(vec![Box::new(Endpoint(script.clone()))]).unwrap();
         let ticket = Arc::new(Admission::new(&limits, 10)).admit(from.ip(), true).unwrap();
         let key = SlotMap::with_key().insert(());
-        let socket = TcpStream::from_std(socket);
+        let carrier = Carrier::Tcp(TcpStream::from_std(socket));
         let connection =
-            Connection::new(key, ConnectionId(7), socket, from, Arc::new(acceptor), chain, ticket, &shared);
+            Connection::new(key, ConnectionId(7), carrier, from, Arc::new(acceptor), chain, ticket, &shared);
         Self { shared, peer, connection, script, told, application }
     }
 

@@ -1,6 +1,7 @@
 //! A worker: one thread, one poll, its own connections and its own relay.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{
@@ -22,6 +23,7 @@ use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
     admission::{Admission, Ticket},
+    carrier::Carrier,
     connection::{Connection, State},
     control::{Acceptor, Application, Happened, ToWorker, Why, canonical},
     mailbox::Mailbox,
@@ -31,6 +33,7 @@ use crate::{
     sources::Sources,
     system,
     traffic::Traffic,
+    tunnels::Tunnels,
 };
 
 new_key_type! {
@@ -80,21 +83,24 @@ pub(crate) struct Peers {
     pub(crate) next_stream: Arc<AtomicU64>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) traffic: Arc<Traffic>,
+    pub(crate) tunnels: Arc<Tunnels>,
 }
 
 pub(crate) struct Worker {
-    id: WorkerId,
+    pub(crate) id: WorkerId,
     poll: Poll,
     mailbox: Mailbox,
-    peers: Arc<Peers>,
-    connections: SlotMap<ConnectionKey, Connection>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) connections: SlotMap<ConnectionKey, Connection>,
+    /// The connections that are sessions of tunnels, by what nobody can guess.
+    pub(crate) sessions: HashMap<[u8; 16], ConnectionKey>,
     listeners: Vec<Option<Listener>>,
     timers: Wheel<ConnectionKey>,
-    shared: Shared,
+    pub(crate) shared: Shared,
     sources: Sources,
     messages: Vec<ToWorker>,
     newcomers: Vec<(TcpStream, SocketAddr, Arc<Acceptor>)>,
-    stop_at: Option<Instant>,
+    pub(crate) stop_at: Option<Instant>,
     /// The thread's processor time at the end of the last turn.
     measured_to: Duration,
 }
@@ -115,6 +121,7 @@ impl Worker {
             mailbox: peers.mailboxes[usize::from(id.0)].clone(),
             peers,
             connections: SlotMap::with_key(),
+            sessions: HashMap::new(),
             listeners: Vec::new(),
             timers: Wheel::new(shared.now),
             shared,
@@ -144,7 +151,9 @@ impl Worker {
             self.shared.costly.begin(&self.shared.limits);
             self.read_pass(&events);
             self.time_pass();
+            self.tunnel_pass();
             self.flush_pass();
+            self.tunnel_pass();
             let counters = &self.shared.counters;
             self.peers.traffic.tell(usize::from(self.id.0), counters.bytes_in, counters.bytes_out);
             if self.is_done() {
@@ -156,6 +165,7 @@ impl Worker {
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let busy = !self.shared.again.is_empty()
             || !self.shared.to_flush.is_empty()
+            || !self.shared.tunnelled.is_empty()
             || self.shared.relay.is_busy()
             || self
                 .listeners
@@ -332,7 +342,8 @@ impl Worker {
             // The poll forgets a socket that is closed.
             if let Some(mut gone) = self.connections.remove(key) {
                 gone.see_closed(&self.shared);
-                self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
+                self.leave_tunnels(&mut gone);
+                self.give_back();
             }
             return;
         }
@@ -353,6 +364,7 @@ impl Worker {
                 self.shared.relay.on_message(message, self.shared.now);
                 self.tell_connections();
             }
+            ToWorker::Tunnel(message) => self.on_tunnel(*message),
             ToWorker::Answer { connection, request, verdict } => {
                 if let Some(connection) = self.connections.get_mut(key_of(connection)) {
                     connection.on_answer(request, verdict, &mut self.shared);
@@ -443,10 +455,16 @@ impl Worker {
             }
         };
         acceptor.counts.accepted.fetch_add(1, Ordering::Relaxed);
-        let Ok(key) = self.place(socket, peer, acceptor, ticket) else { return };
+        if let Ok(key) = self.place(Carrier::Tcp(socket), peer, acceptor, ticket) {
+            self.welcome(key, "accepted");
+        }
+    }
+
+    /// A connection has come.
+    pub(crate) fn welcome(&mut self, key: ConnectionKey, how: &str) {
         self.shared.counters.adopted += 1;
         let (shared, connection) = (&mut self.shared, &mut self.connections[key]);
-        slog::debug!(connection.log, "accepted");
+        slog::debug!(connection.log, "{how}");
         connection.see_created(shared);
         connection.on_accepted(shared);
         connection.on_readable(shared);
@@ -476,7 +494,7 @@ impl Worker {
                 return done(Err(format!("{} = {} is reached", refused.0, refused.1)));
             }
         };
-        match self.place(socket, address, acceptor, ticket) {
+        match self.place(Carrier::Tcp(socket), address, acceptor, ticket) {
             Ok(key) => {
                 let (shared, connection) = (&mut self.shared, &mut self.connections[key]);
                 connection.begin_outbound(application, done, shared);
@@ -487,10 +505,10 @@ impl Worker {
         }
     }
 
-    /// Makes a connection of a socket, or says why not and gives the place back.
-    fn place(
+    /// Makes a connection, or says why not and gives the place back.
+    pub(crate) fn place(
         &mut self,
-        mut socket: TcpStream,
+        mut carrier: Carrier,
         peer: SocketAddr,
         acceptor: Arc<Acceptor>,
         ticket: Ticket,
@@ -508,9 +526,11 @@ impl Worker {
         let key = self.connections.insert_with_key(|key| {
             let token = Token(usize::try_from(token_of(key)).unwrap_or(usize::MAX));
             let interest = Interest::READABLE | Interest::WRITABLE;
-            failed = registry.register(&mut socket, token, interest).err();
+            if let Carrier::Tcp(socket) = &mut carrier {
+                failed = registry.register(socket, token, interest).err();
+            }
             let connection_id = id_of(key, id);
-            Connection::new(key, connection_id, socket, peer, acceptor, chain, ticket, shared)
+            Connection::new(key, connection_id, carrier, peer, acceptor, chain, ticket, shared)
         });
         // More connections than the number in an id can tell apart: one too many.
         if key_of(id_of(key, id)) != key {
@@ -526,7 +546,7 @@ impl Worker {
     }
 
     /// The connection that this worker was given has not become one of its own.
-    fn give_back(&self) {
+    pub(crate) fn give_back(&self) {
         self.peers.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -568,7 +588,7 @@ impl Worker {
                     Ok((socket, peer)) => {
                         self.shared.counters.accepted += 1;
                         let worker = self.peers.least_loaded();
-                        self.peers.loads[worker].fetch_add(1, Ordering::Relaxed);
+                        self.peers.take_load(worker);
                         let acceptor = listener.acceptor.clone();
                         if worker == usize::from(self.id.0) {
                             self.newcomers.push((socket, peer, acceptor));
@@ -663,7 +683,10 @@ impl Worker {
             let code = "NetConnection.Connect.AppShutdown".to_owned();
             let text = "the server is shutting down".to_owned();
             connection.order(Command::Close { code, text }, &mut self.shared);
-            connection.close("the server is shutting down", &mut self.shared);
+            // One that carries a request for others says their last words first.
+            if connection.carries.is_none() {
+                connection.close("the server is shutting down", &mut self.shared);
+            }
         }
     }
 
@@ -698,6 +721,11 @@ impl Drop for Worker {
 }
 
 impl Peers {
+    /// The worker gets one connection more.
+    pub(crate) fn take_load(&self, worker: usize) {
+        self.loads[worker].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn least_loaded(&self) -> usize {
         let load = |worker: &usize| self.loads[*worker].load(Ordering::Relaxed);
         (0..self.loads.len()).min_by_key(load).unwrap_or_default()
@@ -744,7 +772,7 @@ fn id_of(key: ConnectionKey, worker: WorkerId) -> ConnectionId {
 
 /// The key of a connection; that of none, where the number cannot be an id: versions are odd, and the map would make
 /// any number one of somebody else.
-fn key_of(id: ConnectionId) -> ConnectionKey {
+pub(crate) fn key_of(id: ConnectionId) -> ConnectionKey {
     let (version, index) = (id.0 >> 32, id.0 & 0xff_ffff);
     if version % 2 == 0 {
         return ConnectionKey::null();

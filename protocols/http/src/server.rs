@@ -196,12 +196,14 @@ impl InboundHttp {
             return Err("a request was to go out as a response".to_owned());
         };
         let carriage = Carriage::of_response(status, head.length, request.is_1_1, request.is_head);
-        let close = all(&head.headers, "connection").any(|value| value.eq_ignore_ascii_case("close"));
+        let says =
+            |word: &str| all(&head.headers, "connection").any(|value| value.eq_ignore_ascii_case(word));
+        let close = says("close");
         request.keep_alive &= !close && carriage != Carriage::UntilClose;
         let connection = match (request.keep_alive, request.is_1_1) {
             (false, _) => Connection::Close,
-            (true, true) => Connection::Unsaid,
-            (true, false) => Connection::KeepAlive,
+            (true, true) if !says("keep-alive") => Connection::Unsaid,
+            (true, _) => Connection::KeepAlive,
         };
         let mut bytes = Vec::new();
         write_response(&mut bytes, head, carriage, connection)?;

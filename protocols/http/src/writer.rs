@@ -107,8 +107,8 @@ pub fn write_response(
     write_framing(out, carriage, length);
     match connection {
         Connection::Unsaid => {}
-        Connection::KeepAlive => out.extend_from_slice(b"connection: keep-alive\r\n"),
-        Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
+        Connection::KeepAlive => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Connection::Close => out.extend_from_slice(b"Connection: close\r\n"),
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -178,11 +178,12 @@ fn write_fields(out: &mut Vec<u8>, headers: &[(String, String)]) {
     }
 }
 
+/// The case of these names says nothing to who reads HTTP; there are clients of RTMPT that look for just this one.
 fn write_framing(out: &mut Vec<u8>, carriage: Carriage, length: Option<u64>) {
     if carriage == Carriage::Chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     } else if let Some(length) = length {
-        out.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
+        out.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
     }
 }
 

@@ -14,6 +14,7 @@ use crtmp_rtmp::{
     layer::{InboundRtmp, OutboundRtmp},
     session::SessionSettings,
 };
+use crtmp_rtmpt::server::{self as rtmpt, InboundRtmpt};
 use crtmp_variant::{
     Encoding,
     layer::{HttpVariant, RawVariant},
@@ -27,6 +28,7 @@ pub fn layers() -> Vec<LayerRow> {
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
         row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
         row("outboundrtmp", Port::Bytes, Port::Server, &[], outbound_rtmp),
+        carrying(INBOUND_RTMP, row("rtmpt", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
         row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
         row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
         row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
@@ -41,14 +43,19 @@ pub fn layers() -> Vec<LayerRow> {
             far: Port::Http,
             near: Port::Server,
             keys: httpjsoncli::KEYS,
+            sessions: None,
             make: Box::new(httpjsoncli::layer),
         },
     ]
 }
 
+/// The chain of RTMP, which other chains carry.
+const INBOUND_RTMP: &str = "inboundRtmp";
+
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
 pub const CHAINS: &[(&str, &[&str])] = &[
-    ("inboundRtmp", &["rtmp"]),
+    (INBOUND_RTMP, &["rtmp"]),
+    ("inboundRtmpt", &["http", "rtmpt"]),
     ("outboundRtmp", &["outboundrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
@@ -65,7 +72,6 @@ pub const CHAINS: &[(&str, &[&str])] = &[
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmps", "RTMP over TLS"),
-    ("inboundRtmpt", "RTMP over HTTP"),
     ("inboundRtmpts", "RTMP over HTTPS"),
     ("inboundRtmpe", "encrypted RTMP"),
     ("inboundRtmpte", "encrypted RTMP over HTTP"),
@@ -112,7 +118,16 @@ fn row(
     make: fn(&LayerSettings, Instant) -> Box<dyn Layer>,
 ) -> LayerRow {
     let make = Box::new(move |settings: &LayerSettings, now| Ok(make(settings, now)));
-    LayerRow { name: name.into(), far, near, keys, make }
+    LayerRow { name: name.into(), far, near, keys, sessions: None, make }
+}
+
+/// The same for a layer that carries connections of the chain `sessions`.
+fn carrying(sessions: &'static str, row: LayerRow) -> LayerRow {
+    LayerRow { sessions: Some(sessions.into()), ..row }
+}
+
+fn inbound_rtmpt(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(InboundRtmpt::new(settings, now))
 }
 
 fn inbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
@@ -174,6 +189,15 @@ mod tests {
     fn all_layers_can_be_made() {
         for row in layers() {
             assert!((row.make)(&LayerSettings::default(), Instant::now()).is_ok(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn what_carries_others_carries_a_chain_that_is_there() {
+        let carried: Vec<_> = layers().into_iter().filter_map(|row| row.sessions).collect();
+        assert!(!carried.is_empty());
+        for name in carried {
+            assert!(CHAINS.iter().any(|(known, _)| *known == name), "{name}");
         }
     }
 

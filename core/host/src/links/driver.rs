@@ -204,6 +204,7 @@ impl Driver {
             chain: CHAIN.to_owned(),
             application: application.to_owned(),
             make_chain: Box::new(move || catalogue.build(CHAIN, &settings, Instant::now())),
+            sessions: None,
         };
         self.owners.insert(peer, seen.clone());
         let queue = self.queue.clone();

@@ -14,6 +14,7 @@ mod observe;
 mod reload;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -479,18 +480,27 @@ impl Server {
             instance: self.instance.clone(),
             keys: layer_keys(&wanted.acceptor.keys),
         };
-        let (catalogue, name) = (self.libraries.catalogue.clone(), chain.clone());
+        let catalogue = self.libraries.catalogue.clone();
         // However full the server is, its operator still gets in.
         let commands = chain.ends_with("Cli") && port.address.ip().to_canonical().is_loopback();
-        let acceptor = Acceptor {
-            address: port.address,
-            counted: !commands,
-            counts: port.counts.clone(),
-            chain,
-            application: application.name.clone(),
-            make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+        let sessions = catalogue.sessions_of(&chain);
+        // Of connections and what they carry, only the latter count.
+        let carries = sessions.is_some();
+        let acceptor = |name: Cow<'static, str>, counted, counts, sessions| {
+            let (catalogue, settings) = (catalogue.clone(), settings.clone());
+            Arc::new(Acceptor {
+                address: port.address,
+                counted,
+                counts,
+                chain: chain.clone(),
+                application: application.name.clone(),
+                make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+                sessions,
+            })
         };
-        Ok((listener, Arc::new(acceptor)))
+        let sessions = sessions.map(|name| acceptor(name, !commands, Arc::default(), None));
+        let acceptor = acceptor(chain.clone().into(), !commands && !carries, port.counts.clone(), sessions);
+        Ok((listener, acceptor))
     }
 }
 

@@ -42,7 +42,7 @@ fn heard(peer: &mut Peer) -> String {
 fn response(body: &str) -> String {
     let length = body.len();
     format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n{body}"
+        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -91,11 +91,11 @@ fn other_methods_and_packed_bodies_are_refused() {
         peer.say(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na").as_bytes());
         assert_eq!(
             heard(&mut peer),
-            "HTTP/1.1 405 Method Not Allowed\r\nallow: GET, HEAD, POST, PUT\r\ncontent-length: 0\r\n\r\n"
+            "HTTP/1.1 405 Method Not Allowed\r\nallow: GET, HEAD, POST, PUT\r\nContent-Length: 0\r\n\r\n"
         );
     }
     peer.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\na");
-    assert_eq!(heard(&mut peer), "HTTP/1.1 415 Unsupported Media Type\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(heard(&mut peer), "HTTP/1.1 415 Unsupported Media Type\r\nContent-Length: 0\r\n\r\n");
     peer.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: identity\r\nContent-Length: 1\r\n\r\na");
     assert_eq!(heard(&mut peer), response("a"));
 }

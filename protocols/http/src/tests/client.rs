@@ -49,9 +49,9 @@ fn requests_go_out_with_their_framing() {
     assert_eq!(heard(&mut peer), "GET /a?b HTTP/1.1\r\nhost: c\r\n\r\n");
     let post = |length| HttpHead { length, ..HttpHead::request("POST", "/").with("host", "c") };
     for (length, body, expected) in [
-        (Some(0), "", "content-length: 0\r\n\r\n"),
-        (Some(2), "ab", "content-length: 2\r\n\r\nab"),
-        (None, "ab", "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        (Some(0), "", "Content-Length: 0\r\n\r\n"),
+        (Some(2), "ab", "Content-Length: 2\r\n\r\nab"),
+        (None, "ab", "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
     ] {
         peer.say(b"HTTP/1.1 204 No Content\r\n\r\n");
         let [begin, end] = ask(post(length));
@@ -200,7 +200,7 @@ fn a_nearer_layer_that_errs_is_told_apart_from_the_peer() {
         let mut peer = client(request, Limits::default());
         peer.wait(Duration::from_millis(10));
         assert_eq!(peer.ended.as_ref().map(|error| error.fault), Some(Fault::Ours));
-        assert!(peer.heard.is_empty() || heard(&mut peer).ends_with("content-length: 1\r\n\r\n"));
+        assert!(peer.heard.is_empty() || heard(&mut peer).ends_with("Content-Length: 1\r\n\r\n"));
     }
 }
 

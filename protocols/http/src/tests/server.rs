@@ -46,7 +46,7 @@ fn status(bytes: &[u8], limits: &Limits) -> String {
         let heard = heard(&mut peer);
         let status = heard.split(' ').nth(1).unwrap_or("none").to_owned();
         if status != "200" && status != "none" {
-            assert!(heard.contains("connection: close\r\n") && heard.ends_with("\r\n\r\n"), "{heard}");
+            assert!(heard.contains("Connection: close\r\n") && heard.ends_with("\r\n\r\n"), "{heard}");
             assert_eq!(heard.matches("HTTP/1.1").count(), 1, "{heard}");
             assert_eq!(peer.ended.as_ref().unwrap().fault, Fault::Peer);
             assert!(!got(&peer).contains(&"end".to_owned()));
@@ -185,7 +185,7 @@ fn a_request_comes_as_head_body_and_end_in_any_split() {
         assert_eq!(got(&peer), [head("POST", "/a?b", "None").as_str(), "abcde", "end"]);
         assert_eq!(
             heard(&mut peer),
-            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\n/a?b"
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nContent-Length: 4\r\n\r\n/a?b"
         );
         assert_eq!(peer.ended, None);
     }
@@ -246,10 +246,10 @@ fn a_paused_chain_gets_the_end_when_it_goes_on() {
 fn a_connection_is_kept_as_both_sides_say() {
     for (request, line, ends) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", false),
-        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", "connection: close\r\n", true),
-        ("GET / HTTP/1.0\r\n\r\n", "connection: close\r\n", true),
-        ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "connection: keep-alive\r\n", false),
-        ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", "connection: close\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", "Connection: close\r\n", true),
+        ("GET / HTTP/1.0\r\n\r\n", "Connection: close\r\n", true),
+        ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "Connection: keep-alive\r\n", false),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", "Connection: close\r\n", true),
     ] {
         let mut peer = peer();
         peer.say(request.as_bytes());
@@ -259,11 +259,11 @@ fn a_connection_is_kept_as_both_sides_say() {
         let rest = if ends {
             ""
         } else {
-            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         };
         assert_eq!(
             heard,
-            format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 1\r\n{line}\r\n/{rest}")
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nContent-Length: 1\r\n{line}\r\n/{rest}")
         );
         assert!(peer.ended.is_some());
     }
@@ -271,7 +271,7 @@ fn a_connection_is_kept_as_both_sides_say() {
     peer.say(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
     let response = HttpHead::response(200, "", 0).with("connection", "close");
     peer.order([Piece::Begin(Box::new(response)), Piece::End]);
-    assert_eq!(heard(&mut peer), "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(heard(&mut peer), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert!(peer.ended.is_some(), "the nearer layer may end it too");
 }
 
@@ -281,11 +281,11 @@ fn a_body_of_unknown_length_goes_out_as_the_client_knows_it() {
     for (request, expected) in [
         (
             "GET /chunks HTTP/1.1\r\nHost: a\r\n\r\n",
-            "transfer-encoding: chunked\r\n\r\n7\r\n/chunks\r\n0\r\n\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n7\r\n/chunks\r\n0\r\n\r\n",
         ),
-        ("GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "connection: close\r\n\r\n/chunks"),
+        ("GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "Connection: close\r\n\r\n/chunks"),
         ("HEAD /chunks HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n"),
-        ("HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "content-length: 2\r\n\r\n"),
+        ("HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "Content-Length: 2\r\n\r\n"),
     ] {
         let mut peer = peer();
         peer.say(request.as_bytes());
@@ -333,7 +333,7 @@ fn silence_ends_a_connection_and_slowness_a_request() {
         assert_eq!(slow.ended.as_ref().unwrap().fault, Fault::Timeout);
         assert_eq!(
             heard(&mut slow),
-            "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
     // After a response the silence counts from there.
@@ -407,6 +407,6 @@ fn what_the_nearer_layer_says_of_framing_is_not_passed_on() {
         .with("connection", "upgrade")
         .with("x-a", "b");
     peer.order([Piece::Begin(Box::new(response)), Piece::Owned(b"a".to_vec()), Piece::End]);
-    assert_eq!(heard(&mut peer), "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 1\r\n\r\na");
+    assert_eq!(heard(&mut peer), "HTTP/1.1 200 OK\r\nx-a: b\r\nContent-Length: 1\r\n\r\na");
     assert_eq!(peer.ended, None);
 }

@@ -622,6 +622,7 @@ impl<'a> Run<'a> {
             }
             Event::CallResult { ticket, outcome, args } => self.judge_call(*ticket, *outcome, args),
             Event::Pong { .. } | Event::Skipped(_) => {}
+            Event::Tunnel { .. } => panic!("{event:?}: it carries nobody"),
         }
     }
 

@@ -78,7 +78,7 @@ impl ServerSession {
                     cx.emit(Event::CallResult { ticket, outcome, args: Vec::new() });
                 }
             }
-            Order::Withdraw { .. } => {}
+            Order::Withdraw { .. } | Order::AnswerTunnel { .. } => {}
             Order::Via { slot, via } => {
                 if self.core.kindred && self.core.is(slot, &SlotState::Playing) {
                     let via = Command::call(ON_VIA, 0.0, Value::Null, vec![via.to_value()]);

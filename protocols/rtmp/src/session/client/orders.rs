@@ -96,6 +96,8 @@ impl ClientSession {
             }
             // Nobody asks us to accept a connect, and far ends hear of streams by other words.
             Order::AnswerConnect { .. } | Order::SourceStarted { .. } | Order::Via { .. } => {}
+            // It carries nobody.
+            Order::AnswerTunnel { .. } => {}
         }
         Ok(())
     }

@@ -423,6 +423,7 @@ fn event_line(event: &Event) -> String {
             format!("CallResult {ticket} {outcome:?}{}", args.iter().map(value_text).collect::<String>())
         }
         Event::Pong { rtt_ms } => format!("Pong {rtt_ms}"),
+        Event::Tunnel { .. } => "Tunnel".to_owned(),
         Event::Skipped(what) => format!("Skipped {what:?}"),
     }
 }
