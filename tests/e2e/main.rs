@@ -14,6 +14,7 @@
 //!   networks and name servers that do not answer.
 //! * [`enhanced`]: Enhanced RTMP between programs that know it.
 //! * [`auth`]: who must say who it is before it publishes or plays.
+//! * [`rtmpt`]: RTMP in requests of HTTP: real clients, proxies, and requests of every kind.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
@@ -72,6 +73,7 @@ mod plugins;
 mod process;
 mod processes;
 mod proxypublish;
+mod rtmpt;
 mod scripts;
 mod services;
 mod slow;

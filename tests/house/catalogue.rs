@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 15] = [
+const GROUPS: [(&str, usize); 16] = [
     ("EXE", 5),
     ("HS", 13),
     ("CHK", 25),
@@ -14,6 +14,7 @@ const GROUPS: [(&str, usize); 15] = [
     ("AMF", 15),
     ("CMD", 18),
     ("MED", 19),
+    ("RPT", 8),
     ("SLOW", 5),
     ("ADM", 9),
     ("WEB", 4),
@@ -30,10 +31,11 @@ const SINGLE: [&str; 20] = [
 ];
 
 /// What the beginnings of names stand for.
-const FOLDERS: [(&str, &str); 11] = [
+const FOLDERS: [(&str, &str); 12] = [
     ("rtmp/", "protocols/rtmp/src/"),
     ("relay/", "core/relay/src/"),
     ("media/", "core/media/src/"),
+    ("rtmpt/", "protocols/rtmpt/src/"),
     ("cli/", "protocols/cli/src/"),
     ("admin/", "applications/admin/src/"),
     ("host/", "core/host/src/"),

@@ -10,6 +10,7 @@
 //! * [`flapper`] is a proxy that refuses, hangs up, falls silent and comes back.
 //! * [`upstream`] is an RTMP server that does what a script says, right or wrong.
 //! * [`cli`] runs commands as operators do.
+//! * [`proxies`] stand between clients and server; [`tunnel`] speaks RTMPT request by request, right or wrong.
 //! * [`wire`] speaks RTMP byte by byte, right or wrong; [`Namespace`] is a network that can be cut silently.
 //!
 //! Nothing here sleeps and hopes: a test [waits](wait_for) for an event, up to a deadline.
@@ -25,6 +26,8 @@ pub mod flv;
 pub mod nginx;
 pub mod numbered;
 pub mod players;
+pub mod proxies;
+pub mod tunnel;
 pub mod upstream;
 pub mod wire;
 

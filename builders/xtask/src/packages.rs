@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Package] = &[
     ("gstreamer1.0-plugins-bad", "gstreamer-1.0/libgstrtmp2.so"),
     ("gstreamer1.0-plugins-ugly", "gstreamer-1.0/libgstx264.so"),
     ("gstreamer1.0-libav", "gstreamer-1.0/libgstlibav.so"),
+    ("squid", "/usr/sbin/squid"),
+    ("haproxy", "/usr/sbin/haproxy"),
     ("curl", "/usr/bin/curl"),
     ("netcat-openbsd", "/usr/bin/nc.openbsd|/bin/nc.openbsd"),
     ("chromium", "/usr/bin/chromium"),

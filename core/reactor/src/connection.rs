@@ -21,6 +21,7 @@ use crate::{
     costly::Leave,
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
+    ids::ConnectionKey,
     observe::Sight,
     outbound::Done,
     questions::Contested,
@@ -28,7 +29,6 @@ use crate::{
     streams::{Played, Published},
     taps::Taps,
     tunnels::Carried,
-    worker::ConnectionKey,
 };
 
 /// Reads of one connection in one turn; then the others have theirs.

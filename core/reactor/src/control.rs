@@ -43,7 +43,7 @@ pub struct Acceptor {
     pub counts: Arc<AcceptorCounts>,
     /// What becomes of the connections that its own carry, where they carry others (RTMPT); the application has to do
     /// with those only.
-    pub sessions: Option<Arc<Acceptor>>,
+    pub sessions: Option<Arc<Self>>,
 }
 
 /// How many connections came to an acceptor since it was made.

@@ -20,6 +20,7 @@ mod filtering;
 mod flush;
 mod gate;
 mod guard;
+mod ids;
 mod ingest;
 mod mailbox;
 mod naming;
@@ -121,7 +122,7 @@ impl Reactor {
         let polls = (0..setup.workers.max(1)).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls
             .iter()
-            .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), worker::WAKE)?)))
+            .map(|poll| Ok(Mailbox::new(Waker::new(poll.registry(), ids::WAKE)?)))
             .collect::<io::Result<Vec<_>>>()?;
         let peers = Arc::new(worker::Peers {
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
@@ -319,7 +320,7 @@ impl Workers {
 
     /// Hands a message to the worker of `connection`, or of a source.
     pub fn post_to(&self, connection: ConnectionId, message: ToWorker) {
-        match self.mailboxes.get(usize::from(worker::worker_of(connection).0)) {
+        match self.mailboxes.get(usize::from(ids::worker_of(connection).0)) {
             Some(mailbox) => mailbox.post(message),
             // A number that no connection ever had.
             None => {

@@ -14,8 +14,8 @@ use crtmp_relay::Relay;
 use slog::Logger;
 
 use crate::{
-    admission::Ticket, carrier::Carrier, control::Routing, costly::Costly, gate::Gate, observe::Observer,
-    report::WorkerCounters, traffic::Traffic, tunnels::Message, worker::ConnectionKey,
+    admission::Ticket, carrier::Carrier, control::Routing, costly::Costly, gate::Gate, ids::ConnectionKey,
+    observe::Observer, report::WorkerCounters, traffic::Traffic, tunnels::Message,
 };
 
 /// Size of the buffer that each worker reads into, in bytes.

@@ -169,9 +169,10 @@ impl Tunnel {
             self.answer.append(&[self.order.interval(false)]);
         }
         let body = std::mem::take(&mut self.answer).finish(0);
-        if let Some((exchange, number)) = self.order.answer(body.clone()) {
+        if let Some((exchanges, number)) = self.order.answer(body.clone()) {
             let of = Some((self.id, number));
-            self.ready.push(Message::Answer { exchange, of, status: 200, body });
+            let answer = |exchange| Message::Answer { exchange, of, status: 200, body: body.clone() };
+            self.ready.extend(exchanges.into_iter().map(answer));
         }
     }
 
@@ -218,8 +219,7 @@ impl Connection {
             }
         }
         match tunnel.order.offer(number, request, shared.now) {
-            Offered::Placed(None) => {}
-            Offered::Placed(Some(same)) => tunnel.refuse(same, 400),
+            Offered::Placed => {}
             Offered::Again(exchange, body) => {
                 let of = Some((tunnel.id, number));
                 tunnel.ready.push(Message::Answer { exchange, of, status: 200, body });
@@ -319,5 +319,110 @@ impl Connection {
         let id = tunnel.id();
         self.post_answers(shared);
         Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use super::*;
+    use crate::tunnels::Tunnels;
+
+    fn tunnel(limits: &Limits, now: Instant) -> Tunnel {
+        let (from, local) = (Ipv4Addr::LOCALHOST.into(), (Ipv4Addr::LOCALHOST, 80).into());
+        let place = Arc::<Tunnels>::default().place(from, 1).unwrap();
+        let id = TunnelId { secret: [1; 16], worker: 0 };
+        Tunnel::new(Opening { id, from, local, bind_address: false, place }, limits, now)
+    }
+
+    fn offer(tunnel: &mut Tunnel, number: u32, verb: TunnelVerb, body: &[u8], now: Instant) {
+        let exchange = Exchange { connection: ConnectionId(1), request: RequestId(number) };
+        let request = TunnelRequest { verb, body: body.to_vec(), exchange };
+        assert_eq!(tunnel.order.offer(number, request, now), Offered::Placed);
+    }
+
+    fn read(tunnel: &mut Tunnel, size: usize, now: Instant) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; size];
+        let count = tunnel.read(&mut buffer, now).ok()?;
+        buffer.truncate(count);
+        Some(buffer)
+    }
+
+    /// The answers that have gone: to which request, and what.
+    fn answers(tunnel: &mut Tunnel) -> Vec<(u32, Vec<u8>)> {
+        let answers = tunnel.ready.drain(..).filter_map(|message| match message {
+            Message::Answer { exchange, body, .. } => Some((exchange.request.0, body.to_vec())),
+            _ => None,
+        });
+        answers.collect()
+    }
+
+    #[test]
+    fn a_tunnel_is_read_request_by_request_and_is_empty_between() {
+        let now = Instant::now();
+        let mut tunnel = tunnel(&Limits::default(), now);
+        assert_eq!(read(&mut tunnel, 9, now), None);
+        offer(&mut tunnel, 0, TunnelVerb::Send, b"abcde", now);
+        offer(&mut tunnel, 1, TunnelVerb::Idle, b"\0", now);
+        offer(&mut tunnel, 2, TunnelVerb::Send, b"fg", now);
+        assert_eq!(read(&mut tunnel, 3, now).unwrap(), b"abc");
+        assert_eq!(read(&mut tunnel, 3, now).unwrap(), b"de");
+        assert_eq!(answers(&mut tunnel), [], "the first is present");
+        assert_eq!(read(&mut tunnel, 3, now).unwrap(), b"fg");
+        assert_eq!(answers(&mut tunnel), [(0, vec![1]), (1, vec![3])]);
+        assert_eq!(read(&mut tunnel, 3, now), None);
+        offer(&mut tunnel, 3, TunnelVerb::Close, b"\0", now);
+        assert_eq!(read(&mut tunnel, 3, now).unwrap(), b"", "closed");
+        assert!(tunnel.is_due(true, now));
+    }
+
+    #[test]
+    fn a_tunnel_is_full_unless_somebody_waits_and_at_its_limit() {
+        let now = Instant::now();
+        let limit = 4096;
+        for (size, taken) in [(limit - 1, limit - 1), (limit, limit), (limit + 1, limit)] {
+            let mut tunnel = tunnel(&Limits { rtmpt_answer: limit, ..Limits::default() }, now);
+            assert!(tunnel.write(&[IoSlice::new(b"x")]).is_err(), "nobody waits");
+            offer(&mut tunnel, 0, TunnelVerb::Idle, b"\0", now);
+            assert!(tunnel.write(&[IoSlice::new(b"x")]).is_err(), "it is not the present one yet");
+            read(&mut tunnel, 1, now);
+            let bytes: Vec<u8> = (0..size).map(|at| at as u8).collect();
+            let (first, second) = bytes.split_at(100);
+            assert_eq!(tunnel.write(&[IoSlice::new(first), IoSlice::new(second)]).unwrap(), taken);
+            assert_eq!(tunnel.write(&[IoSlice::new(b"x")]).is_ok(), taken < limit);
+            tunnel.finish_answer();
+            let (_, answer) = answers(&mut tunnel).remove(0);
+            assert_eq!((answer[0], &answer[1..=taken]), (1, &bytes[..taken]));
+            assert!(answer.len() <= limit + 1);
+        }
+    }
+
+    #[test]
+    fn who_brings_something_is_answered_at_once_and_who_asks_when_there_is_something() {
+        let now = Instant::now();
+        let late = now + HOLD;
+        let mut tunnel = tunnel(&Limits::default(), now);
+        offer(&mut tunnel, 0, TunnelVerb::Send, b"ab", now);
+        assert_eq!(read(&mut tunnel, 1, now).unwrap(), b"a");
+        assert!(!tunnel.is_due(false, now), "not all has been read");
+        read(&mut tunnel, 1, now);
+        assert!(tunnel.is_due(false, now));
+        assert!(
+            !tunnel.is_due(true, now) && tunnel.is_due(true, late),
+            "the answer may depend on somebody's"
+        );
+        tunnel.finish_answer();
+        offer(&mut tunnel, 1, TunnelVerb::Idle, b"\0", now);
+        read(&mut tunnel, 1, now);
+        assert!(!tunnel.is_due(false, now) && tunnel.is_due(false, late));
+        assert_eq!(tunnel.poll_timeout(), Some(late));
+        tunnel.write(&[IoSlice::new(b"x")]).unwrap();
+        assert!(tunnel.is_due(false, now));
+        tunnel.finish_answer();
+        offer(&mut tunnel, 2, TunnelVerb::Idle, b"\0", now);
+        read(&mut tunnel, 1, now);
+        offer(&mut tunnel, 3, TunnelVerb::Send, b"x", now);
+        assert!(tunnel.is_due(false, now), "the next has come");
     }
 }

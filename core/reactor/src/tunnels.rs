@@ -16,9 +16,10 @@ use crate::{
     carrier::Carrier,
     connection::{Connection, State},
     control::{Acceptor, ToWorker, canonical},
+    ids::{ConnectionKey, key_of, worker_of},
     shared::Shared,
     tunnel::{Exchange, Opening, Tunnel},
-    worker::{ConnectionKey, Worker, key_of, worker_of},
+    worker::Worker,
 };
 
 /// How long requests for sessions that do not exist are counted together.
@@ -77,7 +78,7 @@ pub(crate) struct Place {
 
 impl Tunnels {
     /// A place for another session of `address`; none where it has `most` already.
-    fn place(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+    pub(crate) fn place(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.get(&address).copied().unwrap_or_default();
         if count >= most {
@@ -189,7 +190,7 @@ impl Worker {
                 let opened = self.open_session(peer, local, acceptor, bind_address);
                 let (status, body) = match opened {
                     Ok(id) => (200, format!("{}\n", id.digits()).into_bytes().into()),
-                    Err(status) => (status, Slice::default()),
+                    Err(_) => (503, Slice::default()),
                 };
                 self.shared.tunnelled.push_back(Message::Answer { exchange, of: None, status, body });
             }
@@ -245,18 +246,18 @@ fn session_of<'a>(
 }
 
 impl Worker {
-    /// Makes a session for whoever came from `peer`; an error is the status that it is refused with.
+    /// Makes a session for whoever came from `peer`, or says why not.
     fn open_session(
         &mut self,
         peer: SocketAddr,
         local: SocketAddr,
         acceptor: Arc<Acceptor>,
         bind_address: bool,
-    ) -> Result<TunnelId, u16> {
+    ) -> Result<TunnelId, String> {
         let from = canonical(peer);
         let (id, place, ticket) = match self.admit_session(from, &acceptor) {
             Ok(admitted) => admitted,
-            Err((status, rule)) => {
+            Err(rule) => {
                 self.give_back();
                 self.shared.counters.refused += 1;
                 acceptor.counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -264,34 +265,30 @@ impl Worker {
                     slog::warn!(self.shared.log, "refused a session: {rule}";
                         "peer" => %peer, "suppressed" => suppressed);
                 }
-                return Err(status);
+                return Err(rule);
             }
         };
         acceptor.counts.accepted.fetch_add(1, Ordering::Relaxed);
         let opening = Opening { id, from, local, bind_address, place };
         let tunnel = Tunnel::new(opening, &self.shared.limits, self.shared.now);
         let carrier = Carrier::Tunnel(Box::new(tunnel));
-        let key = self.place(carrier, peer, acceptor, ticket).map_err(|_| 503_u16)?;
+        let key = self.place(carrier, peer, acceptor, ticket)?;
         self.sessions.insert(id.secret, key);
         self.welcome(key, "opened");
         Ok(id)
     }
 
-    fn admit_session(
-        &self,
-        from: IpAddr,
-        acceptor: &Acceptor,
-    ) -> Result<(TunnelId, Place, Ticket), (u16, String)> {
-        let busy = |refused: Refused| (503, format!("{} = {} is reached", refused.0, refused.1));
+    fn admit_session(&self, from: IpAddr, acceptor: &Acceptor) -> Result<(TunnelId, Place, Ticket), String> {
+        let full = |refused: Refused| format!("{} = {} is reached", refused.0, refused.1);
         if self.stop_at.is_some() {
-            return Err((503, "the server is shutting down".to_owned()));
+            return Err("the server is shutting down".to_owned());
         }
         let most = self.shared.limits.rtmpt_sessions;
         let place = self.peers.tunnels.place(from, most);
-        let place = place.ok_or_else(|| (429, format!("rtmptSessions = {most} is reached")))?;
-        let ticket = self.peers.admission.admit_carried(acceptor.counted).map_err(busy)?;
+        let place = place.ok_or_else(|| full(Refused("rtmptSessions", most)))?;
+        let ticket = self.peers.admission.admit_carried(acceptor.counted).map_err(full)?;
         let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| (503, format!("no random bytes: {error}")))?;
+        getrandom::fill(&mut secret).map_err(|error| format!("no random bytes: {error}"))?;
         Ok((TunnelId { secret, worker: (self.id.0 & 0xff) as u8 }, place, ticket))
     }
 

@@ -7,4 +7,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
+#[doc(hidden)]
+pub mod fuzz;
 pub mod server;

@@ -50,7 +50,7 @@ enum Phase {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+pub(crate) enum Asked {
     /// Whether there is a server.
     Ident,
     Call(TunnelCall),
@@ -83,9 +83,9 @@ impl InboundRtmpt {
         asked
     }
 
-    fn asked_by_path(&self, target: &str) -> Asked {
-        let path = target.split('?').next().unwrap_or_default();
-        let mut parts = path.split('/').skip(1);
+    pub(crate) fn asked_by_path(&self, target: &str) -> Asked {
+        let path = target.split('?').next().and_then(|path| path.strip_prefix('/'));
+        let mut parts = path.unwrap_or_default().split('/');
         let [verb, session, number, more] = std::array::from_fn(|_| parts.next());
         let verb = match (verb, session, number) {
             (Some("fcs"), Some("ident" | "ident2"), None) => return Asked::Ident,

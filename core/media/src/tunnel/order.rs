@@ -7,6 +7,9 @@ use std::{
 
 use crate::{Slice, TunnelVerb};
 
+/// How often the same request may wait: what a proxy repeats before it has had an answer.
+const COPIES: usize = 4;
+
 /// How long requests wait for one that should have come before them.
 const GAP: Duration = Duration::from_secs(2);
 
@@ -31,7 +34,7 @@ pub struct Order<E> {
     next: Option<u32>,
     present: Option<Present<E>>,
     kept: Option<Kept>,
-    early: BTreeMap<u32, TunnelRequest<E>>,
+    early: BTreeMap<u32, Early<E>>,
     early_bytes: usize,
     /// Since when requests wait for one that has not come.
     gap_since: Option<Instant>,
@@ -45,16 +48,23 @@ struct Present<E> {
     number: u32,
     verb: TunnelVerb,
     /// None: whoever waited for the answer has left.
-    exchange: Option<E>,
+    exchanges: Vec<E>,
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Early<E> {
+    verb: TunnelVerb,
+    body: Vec<u8>,
+    exchanges: Vec<E>,
 }
 
 #[derive(Debug)]
 struct Kept {
     number: u32,
     answer: Slice,
-    /// Nobody was there to take it.
-    unheard: bool,
+    /// How many have been sent it and may have heard it.
+    hearers: usize,
 }
 
 /// A request.
@@ -71,12 +81,11 @@ pub struct TunnelRequest<E> {
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offered<E> {
-    /// It has a place, and gets its answer in its turn. Where the same request came before on another exchange, that one
-    /// is returned: nothing else will answer it.
-    Placed(Option<E>),
+    /// It has a place, and gets its answer in its turn.
+    Placed,
     /// It is the newest one that was answered: the same answer again.
     Again(E, Slice),
-    /// It is older than that, and is refused.
+    /// It is older than that, or has been repeated too often, and is refused.
     Stale(E),
     /// It is too far ahead: bytes are missing, and the session cannot go on.
     Broken(E),
@@ -126,16 +135,17 @@ impl<E> Order<E> {
         }
         self.heard_at = now;
         if let Some(same) = self.early.get_mut(&number) {
-            return Offered::Placed(Some(std::mem::replace(&mut same.exchange, request.exchange)));
+            return join(&mut same.exchanges, request.exchange);
         }
         let bytes = self.early_bytes.saturating_add(request.body.len());
         if !self.early.is_empty() && bytes > self.bytes {
             return Offered::Broken(request.exchange);
         }
         self.early_bytes = bytes;
-        self.early.insert(number, request);
+        let TunnelRequest { verb, body, exchange } = request;
+        self.early.insert(number, Early { verb, body, exchanges: vec![exchange] });
         self.look_for_gap(now);
-        Offered::Placed(None)
+        Offered::Placed
     }
 
     fn offer_old(&mut self, number: u32, next: u32, exchange: E, now: Instant) -> Offered<E> {
@@ -144,11 +154,11 @@ impl<E> Order<E> {
         }
         self.heard_at = now;
         if let Some(present) = &mut self.present {
-            return Offered::Placed(present.exchange.replace(exchange));
+            return join(&mut present.exchanges, exchange);
         }
         match &mut self.kept {
             Some(kept) if kept.number == number => {
-                kept.unheard = false;
+                kept.hearers = kept.hearers.saturating_add(1);
                 Offered::Again(exchange, kept.answer.clone())
             }
             _ => Offered::Stale(exchange),
@@ -171,7 +181,7 @@ impl<E> Order<E> {
 
     /// Whether somebody waits for the answer to the present request.
     pub fn is_awaited(&self) -> bool {
-        self.present.as_ref().is_some_and(|present| present.exchange.is_some())
+        self.present.as_ref().is_some_and(|present| !present.exchanges.is_empty())
     }
 
     /// What the present request wants, and since when it is present.
@@ -182,12 +192,12 @@ impl<E> Order<E> {
     /// The next request becomes the present one; nothing where it is not here, or the present one is not answered.
     pub fn take(&mut self, now: Instant) -> Option<Turn> {
         let number = self.next.filter(|_| self.present.is_none())?;
-        let TunnelRequest { verb, body, exchange } = self.early.remove(&number)?;
+        let Early { verb, body, exchanges } = self.early.remove(&number)?;
         self.early_bytes -= body.len();
         self.next = Some(number + 1);
         self.look_for_gap(now);
-        self.present = Some(Present { number, verb, exchange: Some(exchange), since: now });
-        let unheard = self.kept.take().filter(|kept| kept.unheard).map(|kept| kept.answer);
+        self.present = Some(Present { number, verb, exchanges, since: now });
+        let unheard = self.kept.take().filter(|kept| kept.hearers == 0).map(|kept| kept.answer);
         let unheard = unheard.filter(|answer| answer.len() > 1).map(|answer| answer.slice(1..));
         Some(Turn { verb, body, unheard })
     }
@@ -199,33 +209,35 @@ impl<E> Order<E> {
 
     /// Answers the present request: `answer` is the interval and the content. Returns where it goes, if anywhere, and
     /// the number of the request. Where nobody waits for it, its content is not lost.
-    pub fn answer(&mut self, answer: Slice) -> Option<(E, u32)> {
-        let Present { number, exchange, .. } = self.present.take()?;
+    pub fn answer(&mut self, answer: Slice) -> Option<(Vec<E>, u32)> {
+        let Present { number, exchanges, .. } = self.present.take()?;
         self.quiet = if answer.len() > 1 { 0 } else { self.quiet.saturating_add(1) };
-        self.kept = Some(Kept { number, answer, unheard: exchange.is_none() });
-        exchange.map(|exchange| (exchange, number))
+        self.kept = Some(Kept { number, answer, hearers: exchanges.len() });
+        Some((exchanges, number))
     }
 
-    /// Nobody was there to take the answer to this request: unless it is repeated, the next answer brings its content.
+    /// One of those who were sent the answer to this request was not there any more. Where none was, the next answer brings
+    /// its content, unless somebody repeats the request.
     pub fn unheard(&mut self, number: u32) {
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.number == number) {
-            kept.unheard = true;
+            kept.hearers = kept.hearers.saturating_sub(1);
         }
     }
 
-    /// Whoever held the exchange of the present request open waits no more, if it is this one: returns it. The request
-    /// keeps its place: it may be repeated.
+    /// Whoever held this exchange open waits no more; it is returned if it was one of the present request, which keeps its
+    /// place: it may be repeated.
     pub fn leave(&mut self, is_it: impl Fn(&E) -> bool) -> Option<E> {
         let present = self.present.as_mut()?;
-        present.exchange.take_if(|exchange| is_it(exchange))
+        let at = present.exchanges.iter().position(is_it)?;
+        Some(present.exchanges.swap_remove(at))
     }
 
     /// All who wait: whoever waits for the present answer is first.
     pub fn all(&mut self) -> Vec<E> {
-        let present = self.present.take().and_then(|present| present.exchange);
+        let present = self.present.take().map(|present| present.exchanges);
         let early = std::mem::take(&mut self.early);
         self.early_bytes = 0;
-        present.into_iter().chain(early.into_values().map(|request| request.exchange)).collect()
+        present.into_iter().chain(early.into_values().map(|early| early.exchanges)).flatten().collect()
     }
 
     /// When requests have waited too long for one that has not come.
@@ -248,6 +260,14 @@ impl<E> Order<E> {
     }
 }
 
+fn join<E>(exchanges: &mut Vec<E>, exchange: E) -> Offered<E> {
+    if exchanges.len() >= COPIES {
+        return Offered::Stale(exchange);
+    }
+    exchanges.push(exchange);
+    Offered::Placed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,17 +288,17 @@ mod tests {
     fn requests_that_overtake_each_other_are_taken_in_order() {
         let now = Instant::now();
         let mut order = order(now);
-        assert_eq!(order.offer(0, send(10, "a"), now), Offered::Placed(None));
-        assert_eq!(order.offer(2, send(12, "c"), now), Offered::Placed(None));
+        assert_eq!(order.offer(0, send(10, "a"), now), Offered::Placed);
+        assert_eq!(order.offer(2, send(12, "c"), now), Offered::Placed);
         assert_eq!(taken(&mut order, now).as_deref(), Some("a"));
         assert_eq!(taken(&mut order, now), None, "the present one has no answer yet");
-        assert_eq!(order.answer(b"\x01x".to_vec().into()), Some((10, 0)));
+        assert_eq!(order.answer(b"\x01x".to_vec().into()), Some((vec![10], 0)));
         assert!(!order.has_next() && order.gap_ends().is_some());
-        assert_eq!(order.offer(1, send(11, "b"), now), Offered::Placed(None));
+        assert_eq!(order.offer(1, send(11, "b"), now), Offered::Placed);
         assert!(order.has_next() && order.gap_ends().is_none());
         for (body, exchange, number) in [("b", 11, 1), ("c", 12, 2)] {
             assert_eq!(taken(&mut order, now).as_deref(), Some(body));
-            assert_eq!(order.answer([1].into()), Some((exchange, number)));
+            assert_eq!(order.answer([1].into()), Some((vec![exchange], number)));
         }
     }
 
@@ -287,11 +307,7 @@ mod tests {
         let now = Instant::now();
         for (first, good) in [(0, true), (1, true), (2, false), (1 << 31, false), (u32::MAX, false)] {
             let mut order = order(now);
-            assert_eq!(
-                matches!(order.offer(first, send(1, "a"), now), Offered::Placed(None)),
-                good,
-                "{first}"
-            );
+            assert_eq!(matches!(order.offer(first, send(1, "a"), now), Offered::Placed), good, "{first}");
         }
     }
 
@@ -301,10 +317,10 @@ mod tests {
         let mut order = order(now);
         order.offer(1, send(1, "a"), now);
         order.take(now);
-        // Before there is an answer, the newest exchange gets it.
-        assert_eq!(order.offer(1, send(2, "a"), now), Offered::Placed(Some(1)));
+        // Before there is an answer, all who ask for it wait: nobody knows which of them is still there.
+        assert_eq!(order.offer(1, send(2, "a"), now), Offered::Placed);
         let answer = Slice::from(b"\x01content".to_vec());
-        assert_eq!(order.answer(answer.clone()), Some((2, 1)));
+        assert_eq!(order.answer(answer.clone()), Some((vec![1, 2], 1)));
         for exchange in 3..5 {
             assert_eq!(order.offer(1, send(exchange, "z"), now), Offered::Again(exchange, answer.clone()));
         }
@@ -320,9 +336,12 @@ mod tests {
         let now = Instant::now();
         let mut order = order(now);
         order.offer(0, send(1, "a"), now);
-        assert_eq!(order.offer(0, send(2, "a"), now), Offered::Placed(Some(1)));
+        for exchange in 2..=COPIES as u32 {
+            assert_eq!(order.offer(0, send(exchange, "a"), now), Offered::Placed);
+        }
+        assert_eq!(order.offer(0, send(9, "a"), now), Offered::Stale(9));
         order.take(now);
-        assert_eq!(order.answer([1].into()), Some((2, 0)));
+        assert_eq!(order.answer([1].into()), Some((vec![1, 2, 3, 4], 0)));
     }
 
     #[test]
@@ -331,7 +350,7 @@ mod tests {
         let mut order = order(now);
         order.offer(0, send(0, "123456789"), now);
         order.take(now);
-        assert_eq!(order.offer(4, send(4, "1234567"), now), Offered::Placed(None), "one may bring any size");
+        assert_eq!(order.offer(4, send(4, "1234567"), now), Offered::Placed, "one may bring any size");
         assert_eq!(order.offer(5, send(5, ""), now), Offered::Broken(5));
         assert_eq!(order.offer(3, send(3, "8"), now), Offered::Broken(3));
         let mut last = self::order(now);
@@ -344,11 +363,13 @@ mod tests {
         let now = Instant::now();
         let mut order = order(now);
         let answer = Slice::from(b"\x01content".to_vec());
-        for (number, repeated) in [(0, false), (2, true)] {
-            order.offer(number, send(1, "a"), now);
+        for (number, copies, repeated) in [(0, 1, false), (2, 2, false), (4, 1, true)] {
+            for exchange in 0..copies {
+                order.offer(number, send(exchange, "a"), now);
+            }
             order.take(now);
             order.answer(answer.clone());
-            order.unheard(number);
+            (0..copies).for_each(|_| order.unheard(number));
             if repeated {
                 assert_eq!(order.offer(number, send(2, "a"), now), Offered::Again(2, answer.clone()));
             }
@@ -357,6 +378,14 @@ mod tests {
             assert_eq!(unheard.as_deref(), (!repeated).then_some(&b"content"[..]));
             order.answer([1].into());
         }
+        // One of two has had it.
+        order.offer(6, send(1, "a"), now);
+        order.offer(6, send(2, "a"), now);
+        order.take(now);
+        order.answer(answer);
+        order.unheard(6);
+        order.offer(7, send(3, "b"), now);
+        assert_eq!(order.take(now).unwrap().unheard, None);
     }
 
     #[test]
@@ -368,10 +397,10 @@ mod tests {
         assert_eq!(order.leave(|exchange| *exchange == 2), None);
         assert_eq!(order.leave(|exchange| *exchange == 1), Some(1));
         assert!(order.present().is_some() && !order.is_awaited());
-        assert_eq!(order.offer(0, send(3, "a"), now), Offered::Placed(None), "it comes again");
+        assert_eq!(order.offer(0, send(3, "a"), now), Offered::Placed, "it comes again");
         assert!(order.is_awaited());
         order.leave(|_| true);
-        assert_eq!(order.answer(b"\x01c".to_vec().into()), None);
+        assert_eq!(order.answer(b"\x01c".to_vec().into()), Some((Vec::new(), 0)));
         order.offer(1, send(4, "b"), now);
         assert_eq!(order.take(now).unwrap().unheard.as_deref(), Some(&b"c"[..]));
     }
