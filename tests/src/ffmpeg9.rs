@@ -201,7 +201,8 @@ fn declaring(launch: Launch, declares: &str) -> Launch {
     if declares.is_empty() { launch } else { launch.args("-rtmp_enhanced_codecs").arg(declares) }
 }
 
-fn ffmpeg(level: &str) -> Launch {
+/// The program, which says what is at least as important as `level`.
+pub fn ffmpeg(level: &str) -> Launch {
     Launch::new(binary()).args("-nostdin -nostats -v").arg(level)
 }
 

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use crtmp_tests::{Launch, ffmpeg, fixture, players};
+use crtmp_tests::{Launch, ffmpeg, ffmpeg9, fixture, players};
 
 /// A client that we did not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     /// FFmpeg as Debian has it.
     Ffmpeg,
+    /// FFmpeg of 2026.
+    Ffmpeg9,
     /// librtmp's own program.
     Rtmpdump,
     /// GStreamer's own RTMP.
@@ -21,6 +23,7 @@ impl Client {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Ffmpeg => "ffmpeg 5.1",
+            Self::Ffmpeg9 => "ffmpeg 9",
             Self::Rtmpdump => "rtmpdump 2.4",
             Self::Rtmp2 => "GStreamer 1.22 `rtmp2sink`, `rtmp2src`",
             Self::Librtmp => "GStreamer 1.22 `rtmpsink`, `rtmpsrc` (librtmp)",
@@ -36,6 +39,9 @@ impl Client {
     pub(super) fn publish(self, url: &str) -> Launch {
         match self {
             Self::Ffmpeg => ffmpeg::publish_film(url),
+            Self::Ffmpeg9 => unverified(ffmpeg9::ffmpeg("error").args("-re -i").arg(fixture::film()), url)
+                .args("-c copy -f flv")
+                .arg(url),
             Self::Rtmp2 => gstreamer_film("rtmp2sink", url),
             Self::Librtmp => gstreamer_film("rtmpsink", &format!("{url} live=1")),
             Self::Rtmpdump => unreachable!("it only plays"),
@@ -46,11 +52,21 @@ impl Client {
     pub(super) fn play(self, url: &str, file: &Path) -> Launch {
         match self {
             Self::Ffmpeg => ffmpeg::record_all(url, file),
+            Self::Ffmpeg9 => unverified(ffmpeg9::ffmpeg("warning").args("-rw_timeout 20000000"), url)
+                .arg("-i")
+                .arg(url)
+                .args("-c copy -flush_packets 1 -y")
+                .arg(file),
             Self::Rtmpdump => players::rtmpdump(url, file),
             Self::Rtmp2 => gstreamer_file("rtmp2src", url, file),
             Self::Librtmp => gstreamer_file("rtmpsrc", &format!("{url} live=1"), file),
         }
     }
+}
+
+/// The certificate of a test is nobody's.
+fn unverified(launch: Launch, url: &str) -> Launch {
+    if url.starts_with("rtmps:") { launch.args("-tls_verify 0") } else { launch }
 }
 
 fn gstreamer_film(sink: &str, location: &str) -> Launch {

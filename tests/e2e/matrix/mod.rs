@@ -26,6 +26,11 @@ fn ffmpeg_of_debian() {
 }
 
 #[test]
+fn ffmpeg_9() {
+    all_cells_of(Client::Ffmpeg9);
+}
+
+#[test]
 fn rtmpdump() {
     all_cells_of(Client::Rtmpdump);
 }

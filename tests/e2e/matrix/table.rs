@@ -17,7 +17,8 @@ pub(super) enum Way {
     Play,
 }
 
-pub(super) const CLIENTS: [Client; 4] = [Client::Ffmpeg, Client::Rtmpdump, Client::Rtmp2, Client::Librtmp];
+pub(super) const CLIENTS: [Client; 5] =
+    [Client::Ffmpeg, Client::Ffmpeg9, Client::Rtmpdump, Client::Rtmp2, Client::Librtmp];
 
 /// What stands before the table in the document.
 pub(super) const BEFORE: &str = "\
