@@ -6,9 +6,10 @@ use super::client::Client;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
     Rtmp,
+    Rtmpt,
 }
 
-pub(super) const SCHEMES: [Scheme; 1] = [Scheme::Rtmp];
+pub(super) const SCHEMES: [Scheme; 2] = [Scheme::Rtmp, Scheme::Rtmpt];
 
 /// The direction of the stream, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,10 @@ sent, packet by packet (`tests/e2e/matrix`); this page is made from the table of
 ";
 
 /// Whether the client can do it; otherwise why not.
-pub(super) fn verdict(client: Client, _scheme: Scheme, way: Way) -> Result<(), &'static str> {
-    match (client, way) {
-        (Client::Rtmpdump, Way::Publish) => Err("rtmpdump only plays."),
+pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), &'static str> {
+    match (client, scheme, way) {
+        (Client::Rtmpdump, _, Way::Publish) => Err("rtmpdump only plays."),
+        (Client::Rtmp2, Scheme::Rtmpt, _) => Err("These elements know `rtmp` and `rtmps` only."),
         _ => Ok(()),
     }
 }
@@ -40,6 +42,7 @@ impl Scheme {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Rtmp => "rtmp",
+            Self::Rtmpt => "rtmpt",
         }
     }
 
@@ -47,6 +50,7 @@ impl Scheme {
     pub(super) const fn chain(self) -> &'static str {
         match self {
             Self::Rtmp => "inboundRtmp",
+            Self::Rtmpt => "inboundRtmpt",
         }
     }
 
