@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::ffmpeg9::{self, Film, Tracks};
-use crtmp_tests::{Config, NodeMediaServer, Server};
+use crtmp_tests::{Config, NodeMediaServer, Program, Server};
 use serde_json::{Value, json};
 
 /// How long players play.
@@ -98,4 +98,42 @@ fn node_media_server_takes_and_gives_what_it_knows() {
         assert_film(&server.url(&there), film);
     }
     server.stop();
+}
+
+/// ERT-08: players get what they have declared, those who have declared nothing what the configuration says, and where
+/// nothing is left they are told why.
+#[test]
+fn players_get_what_they_have_declared() {
+    for (policy, silent) in [
+        ("asDeclared", &["aac", "h264", "hevc", "opus"][..]),
+        ("declaredOnly", &["aac", "h264"]),
+        ("all", &["aac", "h264", "hevc", "opus"]),
+    ] {
+        let server = Server::start(&config().application("enhancedRtmp", &format!("{policy:?}")));
+        let films = [Film::Tracks, Film::Av1].map(|film| {
+            let name = format!("{film:?}");
+            let publisher = ffmpeg9::publish(film, &server.url(&name), "").start();
+            server.wait_for_publisher(&name);
+            (publisher, server.url(&name))
+        });
+        let [tracks, av1] = films.each_ref().map(|(_, url)| url);
+        let play = |url: &str, declares: &str| ffmpeg9::read(url, WATCHED, declares).start();
+        let (some, none, never) = (play(tracks, "hvc1"), play(tracks, ""), play(av1, "hvc1"));
+        let read = |player: Program| Tracks::parse(&player.wait(Duration::from_secs(60)).success().stdout);
+        // ffmpeg declares nothing of several tracks: with "declaredOnly" it gets one of each kind.
+        let declared = match policy {
+            "asDeclared" => &["aac", "h264", "hevc"][..],
+            "declaredOnly" => &["aac", "h264"],
+            _ => silent,
+        };
+        read(some).assert_are(declared, Film::Tracks, LEAST);
+        read(none).assert_are(silent, Film::Tracks, LEAST);
+        let outcome = never.wait(Duration::from_secs(60));
+        if policy == "all" {
+            Tracks::parse(&outcome.success().stdout).assert_part_of(Film::Av1, LEAST);
+        } else {
+            assert!(outcome.stderr.contains("no codec that the player has declared"), "{}", outcome.stderr);
+        }
+        server.stop();
+    }
 }

@@ -114,14 +114,23 @@ impl Tracks {
         self.0.keys().map(String::as_str).collect()
     }
 
-    /// Demands that these are parts of a film: of each of its tracks, and of no other, so many packets at least, none
-    /// missing between the first and the last, with the same bytes and the same distances in time.
+    /// Demands that these are parts of a film, with all of its tracks; see [`assert_are`](Self::assert_are).
     ///
     /// # Panics
     ///
     /// If that is not so.
     pub fn assert_part_of(&self, film: Film, least: usize) {
-        assert_eq!(self.codecs(), film.codecs());
+        self.assert_are(film.codecs(), film, least);
+    }
+
+    /// Demands that these are parts of a film: of the tracks with these codecs, and of no other, so many packets at least,
+    /// none missing between the first and the last, with the same bytes and the same distances in time.
+    ///
+    /// # Panics
+    ///
+    /// If that is not so.
+    pub fn assert_are(&self, codecs: &[&str], film: Film, least: usize) {
+        assert_eq!(self.codecs(), codecs);
         for (codec, got) in &self.0 {
             assert!(got.len() >= least, "only {} packets of {codec}", got.len());
             let all = &film.tracks().0[codec];

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Format, Frame, MakeEncoder, Slice, TunnelCall, Value, Via};
+use crate::{Declared, Format, Frame, MakeEncoder, Slice, TunnelCall, Value, Via};
 
 /// Names a request of a peer until it is answered; unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +25,8 @@ pub struct ConnectInfo {
     pub swf_url: String,
     /// `pageUrl`.
     pub page_url: String,
+    /// What it has declared of Enhanced RTMP.
+    pub declared: Declared,
     /// All members of the command object, these included.
     pub members: Vec<(String, Value)>,
     /// What followed the command object.

@@ -14,6 +14,7 @@
 pub mod ahead;
 mod chain;
 mod codec;
+mod declared;
 mod event;
 mod frame;
 mod http;
@@ -33,6 +34,7 @@ mod wheel;
 
 pub use chain::{Chain, Env};
 pub use codec::Codec;
+pub use declared::{CAPS_EX, Codecs, Declared, EnhancedRtmp};
 pub use event::{
     Answer, CallOutcome, Command, ConnectInfo, Error, Event, Fault, Join, PlayRequest, PublishKind, Pull,
     Push, RequestId, Skipped, StreamSlot,
@@ -43,7 +45,7 @@ pub use layer::{Alone, Cx, Layer, LayerSettings, Neighbour};
 pub use limits::{LimitError, Limits, Seconds};
 pub use name::{NameError, StreamName, split_query};
 pub use out_queue::{OutQueue, Piece};
-pub use packet::{Encoder, Format, Head, MakeEncoder, Packet, Retimed};
+pub use packet::{Encoder, Format, Head, MakeEncoder, Packet, Retimed, View};
 pub use references::References;
 pub use slice::{Slice, SliceWriter};
 pub use table::{ChainRow, KeyKind, KeyRow, LayerRow, MakeLayer, Port};

@@ -157,6 +157,11 @@ limits! {
     /// Bytes of the codec configurations, colours and channels of a stream that are kept for newcomers; what is beyond goes
     /// to those who are there alone.
     header_bytes: usize = 1024 * 1024, 64 * 1024..=64 * 1024 * 1024;
+    /// Codecs that a peer may declare in each list of its connect (`fourCcList` and the like); more are not looked at.
+    four_ccs: usize = 64, 1..=4096;
+    /// Forms in which one worker keeps a stream for players that have declared what they can be sent: each declares a list,
+    /// and those with equal ones share a form. A play that would need one more is refused.
+    stream_views: usize = 16, 1..=1024;
     /// Calls to a peer that may wait for its answer.
     open_calls: usize = 64, 1..=10_000;
     /// Time in which a peer must answer a call.

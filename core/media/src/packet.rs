@@ -1,6 +1,6 @@
 //! Packets: frames encoded for one wire format.
 
-use crate::{Frame, MediaKind, Role, Slice};
+use crate::{Codecs, Frame, MediaKind, Role, Slice};
 
 /// Which encoding a packet has. Players with equal formats share packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,24 @@ pub struct Format {
     pub variant: u32,
     /// The size at which the format splits its payload, in bytes; for RTMP the outgoing chunk size.
     pub chunk_size: u32,
+    /// What of a stream its players are sent.
+    pub view: View,
+}
+
+/// What a player is sent of what only Enhanced RTMP can name; everything else it is sent in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// The video codecs.
+    pub video: Codecs,
+    /// The audio codecs.
+    pub audio: Codecs,
+    /// Whether it is sent several tracks; otherwise the default one of each kind, without its id.
+    pub tracks: bool,
+}
+
+impl View {
+    /// Everything.
+    pub const ALL: Self = Self { video: Codecs::ALL, audio: Codecs::ALL, tracks: true };
 }
 
 /// A frame encoded for one wire format: one contiguous buffer, the same for all its

@@ -27,6 +27,7 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crtmp_media::{
     Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role, Slice, StreamName, StreamSlot,
+    View,
 };
 use crtmp_relay::{
     ConnectionId, Directory, DuplicatePublisher, Flush, HomeId, Play, PlayOptions, PlayerId, Relay,
@@ -130,7 +131,7 @@ impl Worker {
             key: shared.key(1 - number),
             connection: ConnectionId(2),
             slot: StreamSlot(1),
-            format: Format { family: "bench", variant: 1, chunk_size: 0 },
+            format: Format { family: "bench", variant: 1, chunk_size: 0, view: View::ALL },
             encoder: |_| Box::new(Bare),
             options,
         };

@@ -12,8 +12,8 @@ use std::{
 };
 
 use crtmp_media::{
-    CallOutcome, Chain, Command, ConnectInfo, Error, Frame, MediaKind, PublishKind, RequestId, StreamSlot,
-    Value,
+    CallOutcome, Chain, Command, ConnectInfo, EnhancedRtmp, Error, Frame, MediaKind, PublishKind, RequestId,
+    StreamSlot, Value,
 };
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
@@ -112,6 +112,8 @@ pub struct Application {
     pub publisher_return: Duration,
     /// How long players wait for a publisher that has never come; zero: they are refused.
     pub play_wait: Duration,
+    /// What players are sent of what only Enhanced RTMP can name.
+    pub enhanced_rtmp: EnhancedRtmp,
     /// The socket send buffer in bytes; none: the system's choice.
     pub send_buffer: Option<usize>,
     /// How often peers are pinged; none: when they are silent.

@@ -514,6 +514,20 @@ impl Connection {
             self.never_began(play.slot, Wish::Play, name, Why::Server);
             return self.reject(answer, NOT_FOUND, &text, shared);
         }
+        let mut play = play;
+        // What we bring to others they have to judge.
+        if !self.outbound
+            && let Some(caller) = &self.caller
+        {
+            play.format.view = owner.enhanced_rtmp.view(&caller.info.declared);
+        }
+        if !shared.relay.has_room(&key, play.format) {
+            let most = shared.limits.stream_views;
+            let text =
+                format!("the stream is played in streamViews = {most} forms by declared codecs already");
+            self.never_began(play.slot, Wish::Play, name, Why::Server);
+            return self.reject(answer, PLAY_FAILED, &text, shared);
+        }
         self.order(answer(Answer::Accept), shared);
         if self.state != State::Open {
             // What the peer had sent meanwhile was wrong.

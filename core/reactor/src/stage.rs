@@ -14,8 +14,8 @@ use std::{
 };
 
 use crtmp_media::{
-    Chain, Command, ConnectInfo, Cx, Error, Format, Layer, Limits, PlayRequest, PublishKind, RequestId,
-    StreamName, StreamSlot, Via,
+    Chain, Command, ConnectInfo, Cx, EnhancedRtmp, Error, Format, Layer, Limits, PlayRequest, PublishKind,
+    RequestId, StreamName, StreamSlot, Via, View,
 };
 use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, StreamKey, WorkerId};
 use mio::net::TcpStream;
@@ -89,6 +89,7 @@ fn application(
         duplicate_publisher: DuplicatePublisher::ReplaceIfIdle,
         publisher_return: Duration::ZERO,
         play_wait: Duration::ZERO,
+        enhanced_rtmp: EnhancedRtmp::default(),
         send_buffer: None,
         ping_interval: None,
         command_bytes: None,
@@ -499,7 +500,7 @@ fn a_play_that_was_given_up_ends_when_it_is_allowed() {
         name: "news".to_owned(),
         start_ms: -2000,
         duration_ms: -1,
-        format: Format { family: "test", variant: 1, chunk_size: 128 },
+        format: Format { family: "test", variant: 1, chunk_size: 128, view: View::ALL },
         encoder: |_| panic!("nothing is played"),
         join: crtmp_media::Join::Policy,
     };

@@ -53,6 +53,9 @@ const FLUSHES_PER_TURN: usize = 256;
 /// of a stream.
 const BYTES_PER_TURN: u64 = 16 * 1024 * 1024;
 
+/// What a player is told that has declared none of the codecs of its stream.
+const UNPLAYABLE: &str = "The stream has no codec that the player has declared when it connected.";
+
 /// Messages that the mailbox keeps room for when it is empty.
 const MESSAGES_KEPT: usize = 256;
 
@@ -640,6 +643,14 @@ impl Worker {
                         let name = connection.played_name(slot).unwrap_or_else(|| key.name.to_string());
                         connection.unplay(slot, Why::Source, shared);
                         connection.command(Command::SourceMissing { slot, name }, shared);
+                    }
+                }
+                Notice::Unplayable { connection, slot } => {
+                    if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                        connection.unplay(slot, Why::Server, shared);
+                        let code = "NetStream.Play.Failed".to_owned();
+                        let text = UNPLAYABLE.to_owned();
+                        connection.command(Command::StopPlay { slot, code, text }, shared);
                     }
                 }
                 Notice::Evicted { connection, slot, key } => {

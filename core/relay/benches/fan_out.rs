@@ -32,7 +32,7 @@ use std::{
 use criterion::{Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crtmp_media::{
     Codec, Encoder, Format, Frame, Head, Limits, MediaKind, Packet, Retimed, Role, Slice, StreamName,
-    StreamSlot,
+    StreamSlot, View,
 };
 use crtmp_relay::{
     ConnectionId, Delivery, Directory, DuplicatePublisher, Flush, HomeId, Merge, Play, PlayOptions, PlayerId,
@@ -51,7 +51,7 @@ const STEP: i64 = 40;
 /// Bytes that one player may be sent in one turn.
 const BUDGET: usize = 256 * 1024;
 
-const FORMAT: Format = Format { family: "bench", variant: 1, chunk_size: 60_000 };
+const FORMAT: Format = Format { family: "bench", variant: 1, chunk_size: 60_000, view: View::ALL };
 
 /// One full header of twelve bytes before each body: the work of RTMP where a body is one chunk.
 struct Whole;

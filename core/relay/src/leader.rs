@@ -29,6 +29,11 @@ impl Leader {
         }
         leads || self.track.is_none()
     }
+
+    /// The default track, once there is one.
+    pub(crate) const fn track(self) -> Option<u8> {
+        self.track
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod home;
 mod ids;
 mod lag;
 mod leader;
+mod lens;
 mod log;
 mod members;
 mod merge;

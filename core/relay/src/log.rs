@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role, ahead};
+use crtmp_media::{Codec, Encoder, Frame, Limits, MediaKind, Packet, Retimed, Role, View, ahead};
 
-use crate::{Start, gop::make_room, lag::Rate};
+use crate::{Start, gop::make_room, lag::Rate, lens::Lens};
 
 /// A video stream that has sent no picture for this long is treated as audio for those who join.
 const VIDEO_GONE: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ pub(crate) type Headers = Rc<[Packet]>;
 /// allow, whatever the source sends.
 pub(crate) struct Log {
     encoder: Box<dyn Encoder>,
+    /// Where its players are not sent everything.
+    lens: Option<Box<Lens>>,
     entries: VecDeque<Entry>,
     /// Offset and arrival of the first entry, which lies in memory that nothing else touches.
     first: Option<(u64, Moment)>,
@@ -113,9 +115,10 @@ impl Moment {
 }
 
 impl Log {
-    pub(crate) fn new(encoder: Box<dyn Encoder>) -> Self {
+    pub(crate) fn new(encoder: Box<dyn Encoder>, view: View) -> Self {
         Self {
             encoder,
+            lens: Lens::new(view),
             entries: VecDeque::new(),
             first: None,
             gathered: Gathered::default(),
@@ -148,6 +151,22 @@ impl Log {
         now: Instant,
         limits: &Limits,
     ) -> bool {
+        let Some(lens) = &mut self.lens else { return self.append(frame, dts, headers, now, limits) };
+        let shown = lens.show(frame, dts, now, &*self.encoder);
+        let headers = if frame.role.is_header() { lens.headers(headers) } else { Vec::new() };
+        let mut any = false;
+        for frame in &shown {
+            any |= self.append(frame, dts, &headers, now, limits);
+        }
+        any
+    }
+
+    /// Whether its players are sent nothing of what comes, and have been for a while.
+    pub(crate) fn is_dark(&self, now: Instant) -> bool {
+        self.lens.as_ref().is_some_and(|lens| lens.is_dark(now))
+    }
+
+    fn append(&mut self, frame: &Frame, dts: i64, headers: &[Frame], now: Instant, limits: &Limits) -> bool {
         if frame.kind == MediaKind::Video && matches!(frame.role, Role::Key | Role::Delta | Role::Disposable)
         {
             self.last_video = Some(now);
@@ -462,7 +481,7 @@ mod tests {
 
     fn log(frames: &[Frame], limits: &Limits) -> (Log, Instant) {
         let start = Instant::now();
-        let mut log = Log::new(Box::new(Plain));
+        let mut log = Log::new(Box::new(Plain), View::ALL);
         let mut headers = Vec::new();
         for frame in frames {
             if frame.role.is_header() {

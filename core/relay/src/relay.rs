@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Via, Wheel, ahead};
+use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Via, View, Wheel, ahead};
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
@@ -62,6 +62,13 @@ pub enum Notice {
         slot: StreamSlot,
         /// What it waited for.
         key: StreamKey,
+    },
+    /// Nothing of the stream may be sent to the player, by what it has declared; the player is gone.
+    Unplayable {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// Its message stream.
+        slot: StreamSlot,
     },
     /// Another publisher has taken the name; the publish is gone.
     Evicted {
@@ -242,8 +249,35 @@ impl Relay {
             if self.dirty.last() != Some(&id) {
                 self.dirty.push(id);
             }
+            let is_dark = !replica.dark.is_empty();
+            home.keep(frame, &self.limits);
+            if is_dark {
+                self.end_dark(id, now);
+            }
+            return;
         }
         home.keep(frame, &self.limits);
+    }
+
+    /// Ends the plays that can be sent nothing of what comes.
+    fn end_dark(&mut self, id: ReplicaId, now: Instant) {
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        let dark = std::mem::take(&mut replica.dark);
+        let logs = replica.logs.iter().filter(|log| dark.contains(&log.format));
+        let players: Vec<PlayerId> = logs.flat_map(|log| log.players.all()).copied().collect();
+        for player in players {
+            if let Some(Player { connection, slot, .. }) = self.players.get(player) {
+                self.notices.push(Notice::Unplayable { connection: *connection, slot: *slot });
+            }
+            self.unplay(player, now);
+        }
+    }
+
+    /// Whether one more player of this format may come: see `streamViews`.
+    pub fn has_room(&self, key: &StreamKey, format: Format) -> bool {
+        let replica = self.replica_of.get(key).and_then(|id| self.replicas.get(*id));
+        format.view == View::ALL
+            || replica.is_none_or(|replica| replica.has_log(format) || replica.has_room(&self.limits))
     }
 
     /// Asks for the memory that a frame of this publisher will need.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind, Role, ahead};
+use crtmp_media::{Encoder, Format, Frame, Limits, MediaKind, Role, View, ahead};
 
 use crate::{
     ConnectionId, Delivery, Generation, Start, StreamKey,
@@ -28,6 +28,8 @@ pub(crate) struct Replica {
     /// Headers, and the present group unless the home keeps it on this very worker.
     pub(crate) gop: Gop,
     at_home: bool,
+    /// Logs whose players can be sent nothing of what comes.
+    pub(crate) dark: Vec<Format>,
     /// The newest time that players have been given, in ms: later publishers do not go behind it.
     dts: i64,
     floor: i64,
@@ -85,6 +87,7 @@ impl Replica {
             logs: Vec::new(),
             gop: Gop::default(),
             at_home: false,
+            dark: Vec::new(),
             dts: i64::MIN,
             floor: i64::MIN,
         }
@@ -160,6 +163,8 @@ impl Replica {
         for format in &mut self.logs {
             if format.log.push(frame, dts, self.gop.headers(), now, limits) {
                 format.note(frame, now);
+            } else if format.log.is_dark(now) {
+                self.dark.push(format.format);
             }
         }
     }
@@ -172,6 +177,11 @@ impl Replica {
             2 => self.logs.iter().for_each(FormatLog::fetch),
             _ => {}
         }
+    }
+
+    /// Whether there is room for one more log for players that are not sent everything.
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.logs.iter().filter(|log| log.format.view != View::ALL).count() < limits.stream_views
     }
 
     /// Whether there is a log of `format`.
@@ -191,7 +201,7 @@ impl Replica {
         if let Some(index) = self.logs.iter().position(|log| log.format == format) {
             return index;
         }
-        let mut log = Log::new(encoder());
+        let mut log = Log::new(encoder(), format.view);
         for frame in group {
             log.push(frame, frame.dts.max(self.floor), self.gop.headers(), now, limits);
         }

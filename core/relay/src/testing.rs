@@ -6,7 +6,7 @@ use std::{
 };
 
 use crtmp_media::Slice;
-use crtmp_media::{Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role};
+use crtmp_media::{Codec, Encoder, Format, Frame, Limits, MediaKind, Packet, Retimed, Role, View};
 
 use crate::{
     Delivery, Flush, Start,
@@ -51,7 +51,7 @@ pub(crate) fn audio(dts: i64) -> Frame {
     frame(MediaKind::Audio, Role::Key, dts, format!("a{dts:>7}").as_bytes())
 }
 
-pub(crate) const FORMAT: Format = Format { family: "test", variant: 1, chunk_size: 0 };
+pub(crate) const FORMAT: Format = Format { family: "test", variant: 1, chunk_size: 0, view: View::ALL };
 
 /// Packets that say what they are: body and time.
 pub(crate) struct Plain;
@@ -107,7 +107,7 @@ impl Rig {
     pub(crate) fn with(encoder: Box<dyn Encoder>, start: Start, limits: Limits) -> Self {
         let now = Instant::now();
         Self {
-            log: Log::new(encoder),
+            log: Log::new(encoder, View::ALL),
             headers: Vec::new(),
             limits,
             delivery: Delivery { start, ..Delivery::default() },

@@ -1,6 +1,6 @@
 //! Frames as RTMP messages.
 
-use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed, Role, Slice};
+use crtmp_media::{Encoder, Format, Frame, Head, MediaKind, Packet, Retimed, Role, Slice, View};
 
 use crate::{
     chunk::{ROOM, encode_message},
@@ -41,12 +41,12 @@ impl RtmpEncoder {
 
     /// The format of media on message stream `stream` at chunk size `chunk_size`.
     pub const fn format(stream: u32, chunk_size: u32) -> Format {
-        Format { family: Self::FAMILY, variant: stream, chunk_size }
+        Format { family: Self::FAMILY, variant: stream, chunk_size, view: View::ALL }
     }
 
     /// As [`Self::format`], for a client that publishes: metadata are an instruction to the server.
     pub const fn publishing(stream: u32, chunk_size: u32) -> Format {
-        Format { family: Self::PUBLISHING, variant: stream, chunk_size }
+        Format { family: Self::PUBLISHING, variant: stream, chunk_size, view: View::ALL }
     }
 
     /// The encoder of a format that [`Self::format`] or [`Self::publishing`] made.

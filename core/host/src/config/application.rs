@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crtmp_media::Seconds;
+use crtmp_media::{EnhancedRtmp, Seconds};
 use crtmp_relay::{Delivery, Merge, Start};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
@@ -66,6 +66,8 @@ pub struct Application {
     pub start_lag: Seconds,
     /// Seconds that a player may be behind live; then it skips to the next key frame.
     pub max_lag: Seconds,
+    /// What players are sent of what only Enhanced RTMP can name.
+    pub enhanced_rtmp: EnhancedRtmp,
     /// Seconds between two pings of a peer, whether or not it is silent; without it, only silent peers are pinged.
     pub ping_interval: Option<Seconds>,
     /// Connections that the application may have; without it, as many as the server.
@@ -172,6 +174,7 @@ impl Default for Application {
             start_policy: StartPolicy::Auto,
             start_lag: Seconds(Duration::from_millis(700)),
             max_lag: Seconds::new(10),
+            enhanced_rtmp: EnhancedRtmp::AsDeclared,
             ping_interval: None,
             max_connections: None,
             max_command_bytes: None,

@@ -392,6 +392,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "pingInterval",
     "maxConnections",
     "maxCommandBytes",
+    "enhancedRtmp",
     "hasStreamAliases",
     "hasIngestPoints",
     "authentication",

@@ -261,6 +261,7 @@ impl Driver {
             duplicate_publisher: theirs.duplicate_publisher,
             publisher_return: theirs.publisher_return,
             play_wait: Duration::ZERO,
+            enhanced_rtmp: theirs.enhanced_rtmp,
             send_buffer: theirs.send_buffer,
             ping_interval: theirs.ping_interval,
             command_bytes: theirs.command_bytes,

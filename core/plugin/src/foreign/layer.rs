@@ -171,7 +171,7 @@ impl ForeignLayer {
                         .iter()
                         .map(|(key, value)| (key.clone(), values::from_json(value)))
                         .collect(),
-                    args: Vec::new(),
+                    ..ConnectInfo::default()
                 };
                 self.ask(request, Asked::Connect)?;
                 cx.emit(Event::Connect { request, info: Box::new(info) });

@@ -66,7 +66,11 @@ impl Relay {
                 for frame in &frames {
                     replica.frame(frame, now, &self.limits);
                 }
+                let is_dark = !replica.dark.is_empty();
                 self.mark(id);
+                if is_dark {
+                    self.end_dark(id, now);
+                }
             }
             RelayMessage::Stopped { replica, generation } => {
                 let id = replica_id(replica);

@@ -1,6 +1,6 @@
 //! Streams of several tracks.
 
-use crtmp_media::{Codec, MediaKind, Slice, tag};
+use crtmp_media::{Codec, Codecs, MediaKind, Slice, View, tag};
 
 use super::*;
 use crate::TrackReport;
@@ -113,4 +113,87 @@ fn tracks_keep_their_times_while_a_player_catches_up() {
         }
         assert!(times.chunks(2).collect::<Vec<_>>().windows(2).all(|pair| pair[0][0] < pair[1][0]));
     }
+}
+
+/// What is sent to players of a view.
+fn seen(world: &mut World, worker: usize, connection: u64, view: View) -> PlayerId {
+    world.play_as(worker, connection, 60, Format { view, ..FORMAT }).0
+}
+
+fn only(codecs: &[Codec], tracks: bool) -> View {
+    let video = codecs.iter().fold(Codecs::default(), |all, codec| all.with(*codec));
+    View { video, audio: video, tracks }
+}
+
+/// ERT-08: who has not declared multitrack gets the default track without its id, and whatever is not declared is not sent;
+/// also to who comes later, and on another worker. Nobody else gets anything else because of that.
+#[test]
+fn players_get_what_they_have_declared() {
+    for worker in [0, 1] {
+        let mut world = World::new(2);
+        let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+        let configs = b"\x96\x20hvc1\x01\x00\x00\x02c1av01\x02\x00\x00\x02c2";
+        let pair = |key: bool, dts, name: &[u8]| {
+            let first = if key { 0x96 } else { 0xa6 };
+            let tracks = [&b"hvc1\x01\x00\x00\x02"[..], name, b"av01\x02\x00\x00\x02", name].concat();
+            video(dts, &[&[first, 0x23][..], &tracks].concat())
+        };
+        world.frames(0, home, [video(0, configs), pair(true, 0, b"K0")]);
+        let all = seen(&mut world, worker, 1, View::ALL);
+        let plain = seen(&mut world, worker, 2, only(&[Codec::Hevc, Codec::Av1], false));
+        let av1 = seen(&mut world, worker, 3, only(&[Codec::Av1], true));
+        let single = seen(&mut world, worker, 4, only(&[Codec::Av1], false));
+        world.turn();
+        let first: Vec<String> = [plain, av1, single].map(|player| world.text(worker, player)).to_vec();
+        assert_eq!(first, ["hvc1c1@0;hvc1K0@0;", "av01c2@0;av01K0@0;", "av01c2@0;av01K0@0;"]);
+        world.frames(0, home, [pair(false, 40, b"d1"), pair(true, 80, b"K2")]);
+        assert_eq!(world.text(worker, all).matches("K2").count(), 2);
+        assert_eq!(world.text(worker, plain), "hvc1d1@40;hvc1K2@80;");
+        assert_eq!(world.text(worker, av1), "av01d1@40;av01K2@80;");
+        assert_eq!(world.text(worker, single), "av01d1@40;av01K2@80;");
+        let late = seen(&mut world, worker, 5, only(&[Codec::Hevc, Codec::Av1], false));
+        world.turn();
+        assert_eq!(world.text(worker, late), "hvc1c1@80;hvc1K2@80;");
+    }
+}
+
+/// ERT-08: where nothing may be sent the player is told, not at once, for something may still come; and who may be sent
+/// sound stays.
+#[test]
+fn who_can_be_sent_nothing_is_told() {
+    let mut world = World::new(1);
+    let home = world.publish(0, DuplicatePublisher::Reject).unwrap();
+    seen(&mut world, 0, 7, only(&[Codec::Hevc], false));
+    let deaf = View { audio: Codecs::ALL, ..only(&[], false) };
+    seen(&mut world, 0, 8, deaf);
+    let mut told = Vec::new();
+    for second in 0..4 {
+        world.frames(0, home, [picture(true, 0, second * 1000), audio(second * 1000)]);
+        told.extend(world.workers[0].take_notices().into_iter().map(|notice| (second, notice)));
+        world.wait(1);
+    }
+    assert_eq!(told.len(), 0, "{told:?}");
+    for second in 4..8 {
+        world.frames(0, home, [picture(true, 0, second * 1000)]);
+        told.extend(world.workers[0].take_notices().into_iter().map(|notice| (second, notice)));
+        world.wait(1);
+    }
+    let unplayable =
+        |connection| Notice::Unplayable { connection: ConnectionId(connection), slot: StreamSlot(1) };
+    assert_eq!(told, [(6, unplayable(7)), (6, unplayable(8))], "sound without a FourCC is for everybody");
+    assert!(world.workers[0].is_live(&name()));
+}
+
+/// `streamViews` at −1, 0 and +1; who is sent everything is never refused.
+#[test]
+fn forms_of_a_stream_are_bounded() {
+    let mut world = World::with(1, Limits { stream_views: 2, ..Limits::default() });
+    let views =
+        [Codec::Hevc, Codec::Av1, Codec::Vp9].map(|codec| Format { view: only(&[codec], true), ..FORMAT });
+    for (number, view) in (0..).zip(views) {
+        assert_eq!(world.workers[0].has_room(&name(), view), number < 2, "{number}");
+        world.play_as(0, number, 60, view);
+    }
+    assert!(world.workers[0].has_room(&name(), FORMAT));
+    assert!(world.workers[0].has_room(&name(), views[0]), "it is there");
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crtmp_media::{
-    CallOutcome, ConnectInfo, Cx, Error, Event, Join, PlayRequest, PublishKind, Skipped, StreamName, Value,
-    split_query,
+    CallOutcome, ConnectInfo, Cx, Declared, Error, Event, Join, PlayRequest, PublishKind, Skipped,
+    StreamName, Value, split_query,
 };
 
 use super::{
@@ -88,6 +88,8 @@ impl ServerSession {
         self.core.amf3 = object.get("objectEncoding").and_then(Value::as_f64) == Some(AMF3);
         let agent = text("flashVer");
         self.core.reader.set_flash_like(is_flash(&agent));
+        let members = object.members().unwrap_or_default();
+        let declared = Declared::read(members, &self.core.settings.limits);
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]
             .iter()
             .any(|key| object.get(key).is_some());
@@ -97,7 +99,8 @@ impl ServerSession {
             agent,
             swf_url: text("swfUrl"),
             page_url: text("pageUrl"),
-            members: object.members().unwrap_or_default().to_vec(),
+            declared,
+            members: members.to_vec(),
             args,
         };
         let request = self.core.request(Pending::Connect { transaction, enhanced });

@@ -1,6 +1,6 @@
 //! What the server orders: answers to requests, news of streams, the end.
 
-use crtmp_media::{Answer, CallOutcome, Command as Order, Cx, Error, Event, StreamSlot, Value};
+use crtmp_media::{Answer, CAPS_EX, CallOutcome, Command as Order, Cx, Error, Event, StreamSlot, Value};
 
 use super::{AMF0, AMF3, INSTANCE, ON_VIA, Pending, Phase, ServerSession, Side, Slot, SlotState};
 use crate::{
@@ -188,12 +188,14 @@ impl ServerSession {
         let mut status = Status::new("NetConnection.Connect.Success", "Connection succeeded.")
             .with("objectEncoding", encoding);
         if enhanced {
-            // Whatever the codec, it is forwarded (Enhanced RTMP, "connect" parameters): 4.
+            // Whatever the codec, it is forwarded (Enhanced RTMP, "connect" parameters): 4. The server "should" say so; who
+            // has asked nothing of the kind may be older than these members, and is told nothing.
             let forward = || Value::Object(vec![("*".to_owned(), 4.0.into())]);
             status = status
                 .with("fourCcList", Value::StrictArray(vec!["*".into()]))
                 .with("videoFourCcInfoMap", forward())
-                .with("audioFourCcInfoMap", forward());
+                .with("audioFourCcInfoMap", forward())
+                .with("capsEx", f64::from(CAPS_EX));
         }
         self.core.send_command(0, &Command::result(transaction, server, vec![status.into()]), cx);
         self.core.send_command(0, &Command::call("onBWDone", 0.0, Value::Null, Vec::new()), cx);

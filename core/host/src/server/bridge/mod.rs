@@ -205,6 +205,7 @@ fn seen(
         duplicate_publisher,
         publisher_return: application.publisher_return.get(),
         play_wait: application.play_wait.get(),
+        enhanced_rtmp: application.enhanced_rtmp,
         send_buffer: application.send_buffer,
         ping_interval: application.ping_interval.map(crtmp_media::Seconds::get),
         command_bytes: application.max_command_bytes,

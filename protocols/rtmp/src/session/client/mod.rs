@@ -14,7 +14,7 @@ mod orders;
 
 use std::time::Instant;
 
-use crtmp_media::{CallOutcome, Cx, Error, Event, Value};
+use crtmp_media::{CAPS_EX, CallOutcome, Cx, Error, Event, Value};
 
 use self::links::Links;
 use super::{Core, PROTOCOL, Phase, SessionSettings, Side, calls::Step};
@@ -150,6 +150,7 @@ impl ClientSession {
             ("fourCcList", Value::StrictArray(vec!["*".into()])),
             ("videoFourCcInfoMap", forward()),
             ("audioFourCcInfoMap", forward()),
+            ("capsEx", f64::from(CAPS_EX).into()),
         ];
         for (name, value) in usual {
             if !members.iter().any(|(known, _)| known == name) {

@@ -1,5 +1,7 @@
 //! The handshake and `connect`.
 
+use crtmp_media::{Codec, Codecs};
+
 use super::*;
 use crate::handshake::{PACKET, Scheme};
 
@@ -129,9 +131,27 @@ fn codecs_beyond_flv_are_promised_to_those_who_ask() {
     let list = Value::StrictArray(vec!["hvc1".into()]);
     for key in ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"] {
         let answer = welcome(&[(key, list.clone())]);
-        for promised in ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap"] {
+        for promised in ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"] {
             assert!(answer.contains(promised), "{key}: {promised}");
         }
+    }
+}
+
+/// What a peer has declared is read; what is odd about it is not.
+#[test]
+fn the_server_is_told_what_the_peer_has_declared() {
+    for (list, caps, codecs, reconnects) in [
+        (Value::StrictArray(vec!["av01".into()]), 1.0.into(), Some(Codecs::default().with(Codec::Av1)), true),
+        (Value::StrictArray(vec!["*".into(); 1000]), 6.0.into(), Some(Codecs::ALL), false),
+        ("av01".into(), "1".into(), None, false),
+    ] {
+        let mut peer = Peer::shaken(Limits::default());
+        let members = [("app", "live".into()), ("fourCcList", list), ("capsEx", caps)];
+        let bytes = peer.chunks(&command(0, &Command::call("connect", 1.0, object(&members), vec![])));
+        peer.with_chain(|chain, env| chain.on_data(&bytes, env)).unwrap();
+        let Some(Event::Connect { info, .. }) = peer.chain.poll_event() else { panic!("no connect") };
+        assert_eq!((info.declared.video, info.declared.audio), (codecs, codecs));
+        assert_eq!(info.declared.can_reconnect(), reconnects);
     }
 }
 
