@@ -73,6 +73,7 @@ mod plugins;
 mod process;
 mod processes;
 mod proxypublish;
+mod rtmpe;
 mod rtmpt;
 mod scripts;
 mod services;

@@ -16,8 +16,10 @@ const CORE: &[(&str, &[&str])] = &[
 
 /// What the crates that are of use without the server may need, features included: all of it small, and none of it
 /// does I/O.
-const LIBRARY: &[(&str, &[&str])] =
-    &[("crtmp-media", &["arrayvec", "serde"]), ("crtmp-rtmp", &["crtmp-media", "hmac", "sha2"])];
+const LIBRARY: &[(&str, &[&str])] = &[
+    ("crtmp-media", &["arrayvec", "serde"]),
+    ("crtmp-rtmp", &["crtmp-media", "crypto-bigint", "hmac", "rc4", "sha2"]),
+];
 
 /// A package of the workspace.
 struct Package {

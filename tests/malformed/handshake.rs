@@ -6,6 +6,8 @@ use crtmp_tests::{
     Config,
     wire::{Client, connect},
 };
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 
 use crate::{
     call,
@@ -114,6 +116,78 @@ fn handshakes_that_are_late_wrong_or_something_else() {
             client.write(&hello(version));
             stage.ends(client, &format!("RTMPE not enabled (handshake version {version})"));
         }
+    });
+    stage.end();
+}
+
+/// C0 and C1 of RTMPE, signed as Flash Player 10 does it, with this public key.
+fn encrypted_hello(key: &[u8; 128]) -> Vec<u8> {
+    let mut hello = hello(6);
+    let packet = &mut hello[1..];
+    packet[4..8].copy_from_slice(&[128, 0, 3, 2]);
+    let offset =
+        |packet: &[u8], at: usize| packet[at..at + 4].iter().map(|byte| usize::from(*byte)).sum::<usize>();
+    let key_at = 8 + offset(packet, 768) % 632;
+    packet[key_at..key_at + 128].copy_from_slice(key);
+    let digest_at = 776 + offset(packet, 772) % 728;
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"Genuine Adobe Flash Player 001").expect("any key");
+    mac.update(&packet[..digest_at]);
+    mac.update(&packet[digest_at + 32..]);
+    let digest = mac.finalize().into_bytes();
+    packet[digest_at..digest_at + 32].copy_from_slice(&digest);
+    hello
+}
+
+#[test]
+fn encrypted_handshakes_that_are_late_wrong_or_something_else() {
+    let config = Config::new()
+        .limit("handshakeTimeout", "1")
+        .limit("connectTimeout", "1")
+        .acceptor("protocol = \"inboundRtmpe\"");
+    let stage = Stage::start(&config);
+    let address = stage.server.address_of("inboundRtmpe");
+
+    stage.case("HS-08 keys with which everybody knows the secret", || {
+        let (mut one, mut two, ones) = ([0; 128], [0; 128], [0xFF; 128]);
+        (one[127], two[127]) = (1, 2);
+        for key in [[0; 128], one, ones] {
+            let mut client = stage.open_at(address);
+            client.write(&encrypted_hello(&key));
+            stage.ends(client, "handshake: the public key of RTMPE is weak or out of range");
+        }
+        let mut client = stage.open_at(address);
+        client.write(&encrypted_hello(&two));
+        assert_eq!(client.take(1 + 2 * 1536)[0], 8);
+    });
+    stage.case("HS-01, HS-03 nothing, and not everything", || {
+        stage.ends(stage.open_at(address), LATE);
+        let mut client = stage.open_at(address);
+        client.write(&encrypted_hello(&[7; 128])[..1536]);
+        stage.ends(client, LATE);
+    });
+    stage.case("HS-06 a digest that is none", || {
+        let mut client = stage.open_at(address);
+        client.write(&hello(6));
+        stage.ends(client, "handshake: RTMPE without a valid digest");
+    });
+    stage.case("HS-13 RTMP where only RTMPE is taken", || {
+        let mut client = stage.open_at(address);
+        client.write(&hello(3));
+        stage.ends(client, "not encrypted (handshake version 3), where only RTMPE is taken");
+        let mut client = stage.open_at(address);
+        client.write(&[9]);
+        stage.ends(client, "RTMPE of version 9 is not served, versions 6 and 8 are");
+    });
+    stage.case("CHK-22 noise after a good handshake", || {
+        let mut two = [0; 128];
+        two[127] = 2;
+        let mut client = stage.open_at(address);
+        client.write(&encrypted_hello(&two));
+        let answer = client.take(1 + 2 * 1536);
+        // An echo, then bytes that no key stream makes sense of.
+        client.write(&answer[1..=1536]);
+        client.write(&[0x5A; 4096]);
+        stage.ends(client, "chunk stream");
     });
     stage.end();
 }

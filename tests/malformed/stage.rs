@@ -95,19 +95,20 @@ impl Stage {
 
     /// A client that has come from an address of its own, and says nothing yet.
     pub(crate) fn open(&self) -> Client {
+        self.open_at(self.address())
+    }
+
+    /// [`Self::open`] to another acceptor.
+    pub(crate) fn open_at(&self, to: SocketAddr) -> Client {
         let number = self.source.get() + 1;
         self.source.set(number);
         let [high, low] = number.to_be_bytes();
-        self.open_from(Ipv4Addr::new(127, 1, high, low))
+        open_between(Ipv4Addr::new(127, 1, high, low), to)
     }
 
     /// A client that comes from `source`.
     pub(crate) fn open_from(&self, source: Ipv4Addr) -> Client {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        let from = SocketAddr::new(IpAddr::V4(source), 0);
-        socket.bind(&from.into()).expect("all of 127.0.0.0/8 is this machine");
-        socket.connect_timeout(&self.address().into(), SOON).expect("the server listens");
-        Client::over(TcpStream::from(socket))
+        open_between(source, self.address())
     }
 
     /// [`Self::open`], after the handshake.
@@ -223,6 +224,15 @@ impl Stage {
         let thrice = self.resident();
         assert!(thrice <= once + 2048, "{once} KiB after once, {thrice} KiB after three times");
     }
+}
+
+/// A client at `to` that comes from `source`.
+fn open_between(source: Ipv4Addr, to: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from = SocketAddr::new(IpAddr::V4(source), 0);
+    socket.bind(&from.into()).expect("all of 127.0.0.0/8 is this machine");
+    socket.connect_timeout(&to.into(), SOON).expect("the server listens");
+    Client::over(TcpStream::from(socket))
 }
 
 impl Footprint {

@@ -85,7 +85,7 @@ fn is_origin(text: &str) -> bool {
     if text.len() > ADDRESS || text.contains(odd) {
         return false;
     }
-    let Some(("rtmp", rest)) = text.split_once("://") else { return false };
+    let Some(("rtmp" | "rtmpe", rest)) = text.split_once("://") else { return false };
     let (authority, application) = rest.split_once('/').unwrap_or((rest, ""));
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     let (is_host, port) = match place.strip_prefix('[').map(|inner| inner.split_once(']')) {

@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for Targets {
 /// Host with port, without user, and what follows them, of an address of RTMP.
 fn host_of(uri: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = uri.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("rtmp") {
+    if !["rtmp", "rtmpe"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return None;
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
 use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
-use crtmp_media::{KeyRow, Layer, LayerRow, LayerSettings, Port};
+use crtmp_media::{KeyKind, KeyRow, Layer, LayerRow, LayerSettings, Port};
 use crtmp_rtmp::{
     layer::{InboundRtmp, OutboundRtmp},
+    rtmpe::{InboundRtmpe, OutboundRtmpe},
     session::SessionSettings,
 };
 use crtmp_rtmpt::server::{self as rtmpt, InboundRtmpt};
@@ -26,9 +27,13 @@ pub fn layers() -> Vec<LayerRow> {
         row("http", Port::Bytes, Port::Http, &[], inbound_http),
         row("httpbody", Port::Http, Port::Bytes, &[], http_body),
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
-        row("rtmp", Port::Bytes, Port::Server, &[], inbound_rtmp),
+        row("rtmp", Port::Bytes, Port::Server, RTMP_KEYS, inbound_rtmp),
         row("outboundrtmp", Port::Bytes, Port::Server, &[], outbound_rtmp),
         carrying(INBOUND_RTMP, row("rtmpt", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
+        row("rtmpe", Port::Bytes, Port::Bytes, &[], inbound_rtmpe),
+        row("outboundrtmpe", Port::Bytes, Port::Bytes, &[], outbound_rtmpe),
+        row("innerrtmp", Port::Bytes, Port::Server, &[], inner_rtmp),
+        row("outboundinnerrtmp", Port::Bytes, Port::Server, &[], outbound_inner_rtmp),
         row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
         row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
         row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
@@ -55,8 +60,10 @@ const INBOUND_RTMP: &str = "inboundRtmp";
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
 pub const CHAINS: &[(&str, &[&str])] = &[
     (INBOUND_RTMP, &["rtmp"]),
+    ("inboundRtmpe", &["rtmpe", "innerrtmp"]),
     ("inboundRtmpt", &["http", "rtmpt"]),
     ("outboundRtmp", &["outboundrtmp"]),
+    ("outboundRtmpe", &["outboundrtmpe", "outboundinnerrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
@@ -69,14 +76,15 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundHttpJsonCli", &["http", "httpjsoncli"]),
 ];
 
+/// What acceptors say to RTMP: whether encrypted peers are taken, too.
+const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
+
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmps", "RTMP over TLS"),
     ("inboundRtmpts", "RTMP over HTTPS"),
-    ("inboundRtmpe", "encrypted RTMP"),
     ("inboundRtmpte", "encrypted RTMP over HTTP"),
     ("inboundRtmpAny", "RTMP of every kind on one port"),
-    ("outboundRtmpe", "pulling and pushing"),
     ("outboundRtmps", "pulling and pushing"),
     ("outboundRtmpt", "pulling and pushing"),
     ("inboundTcpTs", "MPEG-TS"),
@@ -143,7 +151,26 @@ fn outbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
 }
 
 fn inbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    if settings.flag("rtmpe") {
+        return Box::new(InboundRtmp::plain_or_encrypted(rtmp_settings(settings), now));
+    }
     Box::new(InboundRtmp::new(rtmp_settings(settings), now))
+}
+
+fn inbound_rtmpe(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(InboundRtmpe::new(settings.limits.clone(), settings.validate_handshake, now))
+}
+
+fn outbound_rtmpe(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(OutboundRtmpe::new(settings.limits.clone(), now))
+}
+
+fn inner_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(InboundRtmp::inner(rtmp_settings(settings), now))
+}
+
+fn outbound_inner_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(OutboundRtmp::inner(rtmp_settings(settings), now))
 }
 
 fn outbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {

@@ -113,12 +113,14 @@
 //! - [`aggregate`]: several messages in one.
 //! - [`wire`]: all of these together, as one side of a connection.
 //! - [`session`]: both sides of a connection, from handshake to end. [`layer`] puts them into a chain.
+//! - `rtmpe`: the layers that encrypt what lies between the handshake and the end.
 //! - [`encoder`]: frames on their way out, encoded once for all players of a stream.
 //!
 //! # Features
 //!
 //! - `digest` (on unless switched off): the handshake of Flash Player 9 and later, by way of `hmac` and `sha2`. Without it
 //!   there is only the simple handshake, which nearly all peers of our days are content with.
+//! - `rtmpe` (on unless switched off, and with it `digest`): RTMPE, by way of `crypto-bigint` and `rc4`.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
@@ -135,6 +137,8 @@ pub mod fuzz;
 pub mod handshake;
 pub mod layer;
 pub mod message;
+#[cfg(feature = "rtmpe")]
+pub mod rtmpe;
 pub mod session;
 pub mod time;
 pub mod wire;

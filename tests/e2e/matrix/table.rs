@@ -6,10 +6,11 @@ use super::client::Client;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
     Rtmp,
+    Rtmpe,
     Rtmpt,
 }
 
-pub(super) const SCHEMES: [Scheme; 2] = [Scheme::Rtmp, Scheme::Rtmpt];
+pub(super) const SCHEMES: [Scheme; 3] = [Scheme::Rtmp, Scheme::Rtmpe, Scheme::Rtmpt];
 
 /// The direction of the stream, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,10 @@ sent, packet by packet (`tests/e2e/matrix`); this page is made from the table of
 pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), &'static str> {
     match (client, scheme, way) {
         (Client::Rtmpdump, _, Way::Publish) => Err("rtmpdump only plays."),
-        (Client::Rtmp2, Scheme::Rtmpt, _) => Err("These elements know `rtmp` and `rtmps` only."),
+        (Client::Ffmpeg, Scheme::Rtmpe, _) => Err("Debian's ffmpeg is built without RTMPE."),
+        (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt, _) => {
+            Err("These elements know `rtmp` and `rtmps` only.")
+        }
         _ => Ok(()),
     }
 }
@@ -42,6 +46,7 @@ impl Scheme {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Rtmp => "rtmp",
+            Self::Rtmpe => "rtmpe",
             Self::Rtmpt => "rtmpt",
         }
     }
@@ -50,6 +55,7 @@ impl Scheme {
     pub(super) const fn chain(self) -> &'static str {
         match self {
             Self::Rtmp => "inboundRtmp",
+            Self::Rtmpe => "inboundRtmpe",
             Self::Rtmpt => "inboundRtmpt",
         }
     }

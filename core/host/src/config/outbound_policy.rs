@@ -29,7 +29,7 @@ pub struct OutboundPolicy {
 
 impl OutboundPolicy {
     /// The schemes that there are.
-    pub const SCHEMES: [&str; 3] = ["http", "https", "rtmp"];
+    pub const SCHEMES: [&str; 4] = ["http", "https", "rtmp", "rtmpe"];
     /// The longest of its lists, in entries.
     pub const ENTRIES: usize = 256;
 

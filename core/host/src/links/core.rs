@@ -71,7 +71,14 @@ pub(super) enum Action {
     /// Find the addresses of a peer: answered by [`Input::Found`].
     Find { peer: u64, origin: Origin, scheme: &'static str, host_and_port: String },
     /// Connect to a peer: answered by [`Input::Made`].
-    Connect { peer: u64, address: SocketAddr, application: String, options: SocketOptions, own_chunks: bool },
+    Connect {
+        peer: u64,
+        scheme: &'static str,
+        address: SocketAddr,
+        application: String,
+        options: SocketOptions,
+        own_chunks: bool,
+    },
     /// Order something from the connection of a peer: answered by [`Input::Result`], [`Input::Missed`], or the
     /// connection's end.
     Order { peer: u64, connection: u64, order: Command },
@@ -413,8 +420,8 @@ impl Core {
         };
         let Some(address) = next else { return self.fail_peer(peer, cause) };
         found.address = Some(address);
-        let Key { application, options, own_chunks, .. } = found.key.clone();
-        self.actions.push(Action::Connect { peer, address, application, options, own_chunks });
+        let Key { scheme, application, options, own_chunks, .. } = found.key.clone();
+        self.actions.push(Action::Connect { peer, scheme, address, application, options, own_chunks });
     }
 
     fn on_made(&mut self, peer: u64, made: Result<u64, String>) {

@@ -23,14 +23,12 @@ use super::{
     Message, Surroundings, Views,
     core::{Action, Core, Input},
     lock,
+    uri::chain_of,
 };
 use crate::{
     chains::Catalogue,
     outbound::{IN_LINE, LOOK_UP_TIMEOUT, Origin, Patience},
 };
-
-/// The chain of a pull or push.
-const CHAIN: &str = "outboundRtmp";
 
 /// What is taken in before what follows from it is done.
 const BATCH: usize = 256;
@@ -137,8 +135,9 @@ impl Driver {
             Action::Find { peer, origin, scheme, host_and_port } => {
                 self.find(peer, origin, scheme, &host_and_port);
             }
-            Action::Connect { peer, address, application, options, own_chunks } => {
-                if let Err(cause) = self.connect(peer, address, &application, options, own_chunks) {
+            Action::Connect { peer, scheme, address, application, options, own_chunks } => {
+                let chain = chain_of(scheme);
+                if let Err(cause) = self.connect(peer, chain, address, &application, options, own_chunks) {
                     post(&self.queue, Input::Made(peer, Err(cause)));
                 }
             }
@@ -183,6 +182,7 @@ impl Driver {
     fn connect(
         &mut self,
         peer: u64,
+        chain: &'static str,
         address: SocketAddr,
         application: &str,
         options: SocketOptions,
@@ -201,9 +201,9 @@ impl Driver {
             address,
             counted: true,
             counts: Arc::default(),
-            chain: CHAIN.to_owned(),
+            chain: chain.to_owned(),
             application: application.to_owned(),
-            make_chain: Box::new(move || catalogue.build(CHAIN, &settings, Instant::now())),
+            make_chain: Box::new(move || catalogue.build(chain, &settings, Instant::now())),
             sessions: None,
         };
         self.owners.insert(peer, seen.clone());

@@ -5,8 +5,8 @@ use std::net::Ipv6Addr;
 use super::adobe::Login;
 use crate::secrets::MASK;
 
-/// The port of RTMP.
-const PORT: u16 = 1935;
+/// The schemes that are served, each with its port and the chain of its connections.
+const SERVED: &[(&str, u16, &str)] = &[("rtmp", 1935, "outboundRtmp"), ("rtmpe", 1935, "outboundRtmpe")];
 
 /// Bytes of an address.
 pub(super) const URI: usize = 4096;
@@ -16,7 +16,6 @@ const LATER: &[(&str, &str)] = &[
     ("rtmps", "RTMP over TLS"),
     ("rtmpt", "RTMP over HTTP"),
     ("rtmpts", "RTMP over HTTPS"),
-    ("rtmpe", "encrypted RTMP"),
     ("rtmpte", "encrypted RTMP over HTTP"),
     ("rtsp", "RTSP"),
     ("rtp", "RTP"),
@@ -64,9 +63,8 @@ impl Uri {
         if let Some((scheme, feature)) = LATER.iter().find(|(later, _)| *later == scheme) {
             return Err(format!("an address of {scheme}://, which is not supported yet ({feature})"));
         }
-        if scheme != "rtmp" {
-            return Err("an address of another scheme".to_owned());
-        }
+        let served = SERVED.iter().find(|(served, ..)| *served == scheme);
+        let &(scheme, usual, _) = served.ok_or("an address of another scheme")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let (login, place) = match authority.rsplit_once('@') {
@@ -75,7 +73,7 @@ impl Uri {
         };
         let (host, port) = place_of(place)?;
         let path = path.trim_matches('/').to_owned();
-        Ok(Self { scheme: "rtmp", host, port, login, path })
+        Ok(Self { scheme, host, port: port.unwrap_or(usual), login, path })
     }
 
     /// Address and port, as a resolver takes them.
@@ -86,7 +84,7 @@ impl Uri {
     /// What is connected to when it is said to have this application: `tcUrl`.
     pub(super) fn tc_url(&self, app: &str) -> String {
         let Self { scheme, host, port, .. } = self;
-        if *port == PORT {
+        if SERVED.iter().any(|(served, usual, _)| served == scheme && usual == port) {
             format!("{scheme}://{host}/{app}")
         } else {
             format!("{scheme}://{host}:{port}/{app}")
@@ -150,7 +148,13 @@ pub(super) fn without_user(text: &str) -> String {
     }
 }
 
-fn place_of(place: &str) -> Result<(String, u16), String> {
+/// The chain of the connections of a scheme that [`Uri::parse`] has given.
+pub(super) fn chain_of(scheme: &str) -> &'static str {
+    let served = SERVED.iter().find(|(served, ..)| *served == scheme);
+    served.map_or("", |(_, _, chain)| chain)
+}
+
+fn place_of(place: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let (inner, rest) = rest.split_once(']').ok_or("an IPv6 address whose `]` is missing")?;
         let address: Ipv6Addr = inner.parse().map_err(|_| "brackets without an IPv6 address in them")?;
@@ -170,15 +174,10 @@ fn place_of(place: &str) -> Result<(String, u16), String> {
         }
         (host.to_ascii_lowercase(), port)
     };
-    let port = match port {
-        None => PORT,
-        Some(port) => {
-            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-            let port = port.parse().ok().filter(|port| digits && *port != 0);
-            port.ok_or("an address with a port that is not from 1 to 65535")?
-        }
-    };
-    Ok((host, port))
+    let Some(port) = port else { return Ok((host, None)) };
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| digits && *port != 0);
+    Ok((host, Some(port.ok_or("an address with a port that is not from 1 to 65535")?)))
 }
 
 #[cfg(test)]
@@ -194,6 +193,7 @@ mod tests {
             ("rtmp://h/app?token=x/stream", "h:1935", "app?token=x", "stream"),
             ("rtmp://u:p@w@[2001:db8::1]:99/app/stream", "[2001:db8::1]:99", "app", "stream"),
             ("rtmp://192.0.2.1/app//stream", "192.0.2.1:1935", "app", "stream"),
+            ("Rtmpe://host/app/stream", "host:1935", "app", "stream"),
         ] {
             let uri = Uri::parse(text).unwrap();
             let target = uri.with_stream().unwrap();
@@ -205,6 +205,10 @@ mod tests {
         assert_eq!(uri.of_app("cam"), Some(uri.target("live", "cam")));
         assert_eq!(uri.tc_url("live"), "rtmp://h/live");
         assert_eq!(Uri::parse("rtmp://h:1/live/").unwrap().tc_url("live"), "rtmp://h:1/live");
+        assert_eq!(Uri::parse("RTMPE://h/live").unwrap().tc_url("live"), "rtmpe://h/live");
+        for (scheme, _, chain) in SERVED {
+            assert_eq!(chain_of(Uri::parse(&format!("{scheme}://h")).unwrap().scheme), *chain);
+        }
         for without in ["rtmp://h", "rtmp://h/", "rtmp://h/live", "rtmp://h/live/", "rtmp://h/live/?a=b"] {
             assert_eq!(Uri::parse(without).unwrap().with_stream(), None, "{without}");
         }

@@ -185,7 +185,10 @@ fn a_refusal_says_what_and_why_and_what_to_do() {
     assert_eq!(
         told,
         [
-            "the scheme \"gopher\\n\" is not one of outboundPolicy.schemes (http, https, rtmp)",
+            &*format!(
+                "the scheme \"gopher\\n\" is not one of outboundPolicy.schemes ({})",
+                OutboundPolicy::SCHEMES.join(", ")
+            ),
             "port 8080 is not one of outboundPolicy.ports; add it there if the server shall connect to it",
             "port 22 is one of outboundPolicy.denyPorts, which no request may lead to; set denyPorts without it to \
              allow that",

@@ -3,9 +3,13 @@
 //! The tests run them over `testdata/corpus/<target>/`; a fuzzer calls them with what it makes up.
 
 mod client_order;
+#[cfg(feature = "rtmpe")]
+mod encrypted;
 mod session_order;
 
 pub use client_order::client_order;
+#[cfg(all(feature = "rtmpe", test))]
+pub(crate) use encrypted::seeds as encrypted_seeds;
 pub use session_order::session_order;
 
 use crtmp_media::{Limits, MediaKind, Value, tag as header};
@@ -18,8 +22,11 @@ use crate::handshake::{HandshakeError, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::kind;
 use crate::wire::{Received, Wire, WireError};
 
-/// The server's handshake: the split of the input changes nothing, and nothing after C2 is taken.
+/// The server's handshake, and both sides of that of RTMPE: the split of the input changes nothing, and nothing after C2
+/// or S2 is taken.
 pub fn handshake(data: &[u8]) {
+    #[cfg(feature = "rtmpe")]
+    encrypted::handshake(data);
     let whole = run_handshake(&[data]);
     let (first, second) = data.split_at(split_point(data));
     assert_eq!(whole, run_handshake(&[first, second]));

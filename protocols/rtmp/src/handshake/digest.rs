@@ -8,7 +8,8 @@ use super::{PACKET, Packet};
 /// Where the digest of C1 and S1 lies.
 ///
 /// The 1528 bytes after time and version are two blocks of 764 bytes, a digest block and a key block. A digest
-/// block is 4 offset bytes, then 760 bytes with the digest at the sum of the offset bytes modulo 728.
+/// block is 4 offset bytes, then 760 bytes with the digest at the sum of the offset bytes modulo 728. A key block is
+/// 760 bytes with the key of RTMPE at the sum of the offset bytes modulo 632, then these 4 offset bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Key block, then digest block.
@@ -29,6 +30,18 @@ impl Scheme {
         };
         let sum: usize = packet[offset_at..offset_at + 4].iter().map(|&byte| usize::from(byte)).sum();
         offset_at + 4 + sum % 728
+    }
+
+    /// Where in `packet` this scheme has the public key of RTMPE: at most 1403, so that 128 bytes always fit, and never
+    /// in the digest.
+    #[cfg(feature = "rtmpe")]
+    pub(super) fn key_at(self, packet: &Packet) -> usize {
+        let block_at = match self {
+            Self::KeyFirst => 8,
+            Self::DigestFirst => 772,
+        };
+        let sum: usize = packet[block_at + 760..block_at + 764].iter().map(|&byte| usize::from(byte)).sum();
+        block_at + sum % 632
     }
 }
 
@@ -76,8 +89,12 @@ impl Maker {
 
     /// The last 32 bytes of a C2 or S2 that begins with `packet` and answers the digest `of_peer`.
     pub(super) fn answer(self, packet: &[u8; PACKET - DIGEST], of_peer: &Digest) -> Digest {
-        let key = hmac(&[self.name(), &SUFFIX].concat(), &[of_peer]);
-        hmac(&key, &[packet])
+        hmac(&self.answer_key(of_peer), &[packet])
+    }
+
+    /// What answers to the digest `of_peer` are signed with.
+    pub(super) fn answer_key(self, of_peer: &Digest) -> Digest {
+        hmac(&[self.name(), &SUFFIX].concat(), &[of_peer])
     }
 
     /// A C2 or S2 that answers `peer`, whose digest is `of_peer`.
@@ -104,7 +121,7 @@ const SUFFIX: [u8; 32] = [
     0xEC, 0x5D, 0x2D, 0x29, 0x80, 0x6F, 0xAB, 0x93, 0xB8, 0xE6, 0x36, 0xCF, 0xEB, 0x31, 0xAE,
 ];
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> Digest {
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);

@@ -4,11 +4,15 @@
 //! other's (C2, S2): Adobe's RTMP specification 1.0, section 5.2. Flash Player 9 and later hide a digest in C1;
 //! that form is in no specification, and [`Scheme`] says where the digest lies. Without the feature `digest` there is
 //! no scheme: a server answers such a C1 like any other, and all but a few old players are content with that.
+//!
+//! RTMPE is that form with a key exchange (feature `rtmpe`): [`EncryptedServer`], [`EncryptedClient`].
 
 use std::fmt;
 
 pub use client::ClientHandshake;
 pub use digest::Scheme;
+#[cfg(feature = "rtmpe")]
+pub use rtmpe::{Ciphers, EXPONENT, EncryptedClient, EncryptedServer};
 pub use server::ServerHandshake;
 
 mod client;
@@ -17,6 +21,8 @@ mod digest;
 #[cfg(not(feature = "digest"))]
 #[path = "no_digest.rs"]
 mod digest;
+#[cfg(feature = "rtmpe")]
+mod rtmpe;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -46,14 +52,33 @@ pub enum HandshakeError {
     NotRtmp(u8),
     /// C2 does not sign the digest of S1 although C1 had a digest, and such answers are checked.
     WrongAnswer,
+    /// The peer does not encrypt where only RTMPE is taken; with its version byte.
+    NotEncrypted(u8),
+    /// The peer wants RTMPE of version 9, whose signatures are enciphered with Blowfish.
+    Blowfish,
+    /// C1 or S1 of RTMPE has no valid digest, so that nobody knows where its public key is.
+    NoDigest,
+    /// The public key of the peer is one with which everybody knows the secret, or is out of range.
+    WeakKey,
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Encrypted(version) => write!(f, "RTMPE not enabled (handshake version {version})"),
+            Self::Encrypted(version) => {
+                write!(
+                    f,
+                    "RTMPE not enabled (handshake version {version}); acceptors take it with `rtmpe = true`"
+                )
+            }
             Self::NotRtmp(byte) => write!(f, "not RTMP: the first byte is 0x{byte:02X}"),
             Self::WrongAnswer => f.write_str("the digest in C2 does not answer the digest in S1"),
+            Self::NotEncrypted(version) => {
+                write!(f, "not encrypted (handshake version {version}), where only RTMPE is taken")
+            }
+            Self::Blowfish => f.write_str("RTMPE of version 9 is not served, versions 6 and 8 are"),
+            Self::NoDigest => f.write_str("RTMPE without a valid digest"),
+            Self::WeakKey => f.write_str("the public key of RTMPE is weak or out of range"),
         }
     }
 }
@@ -63,16 +88,24 @@ impl std::error::Error for HandshakeError {}
 /// The version byte that both sides send.
 const VERSION: u8 = 3;
 
+/// The version in S1 of the digest form; clients only ask that it is not zero.
+const SERVER_VERSION: [u8; 4] = [4, 5, 0, 1];
+
 /// One of C1, C2, S1 and S2.
 type Packet = [u8; PACKET];
 
 /// What a TLS connection begins with: a record of type handshake.
 const TLS: u8 = 0x16;
 
+/// Whether the first byte of a client asks for RTMPE.
+pub const fn is_encrypted(byte: u8) -> bool {
+    matches!(byte, 6 | 8 | 9)
+}
+
 /// Judges the first byte of a peer. Versions that never came to be (0 to 31) are answered like 3.
 fn check_version(byte: u8) -> Result<(), HandshakeError> {
     match byte {
-        6 | 8 | 9 => Err(HandshakeError::Encrypted(byte)),
+        _ if is_encrypted(byte) => Err(HandshakeError::Encrypted(byte)),
         TLS => Err(HandshakeError::NotRtmp(byte)),
         0..32 => Ok(()),
         _ => Err(HandshakeError::NotRtmp(byte)),

@@ -2,7 +2,8 @@
 
 use super::digest::{Digest, Maker};
 use super::{
-    HandshakeError, HandshakeKind, PACKET, Packet, RANDOM, VERSION, check_version, fill, new_packet,
+    HandshakeError, HandshakeKind, PACKET, Packet, RANDOM, SERVER_VERSION, VERSION, check_version, fill,
+    new_packet,
 };
 
 /// Answers a client's handshake.
@@ -113,6 +114,3 @@ enum State {
     C2(Option<Digest>),
     Done,
 }
-
-/// The version in S1 of the digest form; clients only ask that it is not zero.
-const SERVER_VERSION: [u8; 4] = [4, 5, 0, 1];

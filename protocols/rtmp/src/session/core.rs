@@ -15,6 +15,7 @@ use crate::{
     ack::{PeerAcks, Window},
     chunk::{ChunkReader, ChunkWriter, MAX_MESSAGE, Message, ReadLimits},
     few::Few,
+    handshake::PACKET,
     message::{Command, Control, Data, Status, UserControl, kind},
     time::Unwrapper,
 };
@@ -70,6 +71,8 @@ pub(super) struct Core {
     pub(super) is_client: bool,
     /// The peer reads AMF3.
     pub(super) amf3: bool,
+    /// A farther layer does the handshake, and opens this one when it is done.
+    pub(super) is_inner: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +251,18 @@ impl Core {
             kindred: false,
             is_client: false,
             amf3: false,
+            is_inner: false,
+        }
+    }
+
+    /// The farther layer that does the handshake has done it.
+    pub(super) fn handed_over(&mut self, now: Instant) {
+        // It may have been closed meanwhile.
+        if self.phase == Phase::Handshake {
+            // By common practice the handshake counts among the bytes that are acknowledged.
+            self.window.receive(1 + 2 * PACKET);
+            self.phase = Phase::Fresh;
+            self.clock.shaken(now);
         }
     }
 

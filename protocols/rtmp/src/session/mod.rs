@@ -56,6 +56,21 @@ impl ServerSession {
         Self { core: Core::new(settings, now), handshake: None }
     }
 
+    /// A session with a peer that has come at `now` and whose handshake a farther layer does: nothing is read before
+    /// that opens it by [`Self::on_open`].
+    pub fn inner(settings: SessionSettings, now: Instant) -> Self {
+        let mut session = Self::new(settings, now);
+        session.core.is_inner = true;
+        session
+    }
+
+    /// The farther layer is ready.
+    pub fn on_open(&mut self, cx: &Cx<'_>) {
+        if self.core.is_inner {
+            self.core.handed_over(cx.now());
+        }
+    }
+
     /// Takes bytes of the peer; returns how many: all, unless the chain was paused meanwhile.
     ///
     /// # Errors
@@ -96,6 +111,11 @@ impl ServerSession {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "rtmpe")]
+    pub(crate) const fn settings(&self) -> &SessionSettings {
+        &self.core.settings
     }
 
     pub(crate) fn fetch(&self) {

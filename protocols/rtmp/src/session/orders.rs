@@ -177,7 +177,11 @@ impl ServerSession {
         let limit = BandwidthLimit::Dynamic;
         self.core.send_control(Control::PeerBandwidth { window: OUR_WINDOW, limit }, cx);
         self.core.send_control(Control::User(UserControl::StreamBegin(0)), cx);
-        self.core.send_chunk_size(cx);
+        // FFmpeg tells a server that it publishes to the same size, and by RTMPE enciphers it where it then reads it: it
+        // takes noise for the size. Only players need to know ours.
+        if !self.core.is_inner {
+            self.core.send_chunk_size(cx);
+        }
         let mut server =
             vec![("fmsVer".to_owned(), FMS_VERSION.into()), ("capabilities".to_owned(), CAPABILITIES.into())];
         if self.core.kindred {
@@ -233,6 +237,9 @@ impl ServerSession {
             return self.core.set(slot, SlotState::Idle, cx);
         }
         self.core.authorised = true;
+        if self.core.writer.chunk_size() != self.core.settings.chunk_size {
+            self.core.send_chunk_size(cx);
+        }
         self.core.send_control(Control::User(UserControl::StreamBegin(slot)), cx);
         if reset {
             let text = format!("The stream {name:?} is reset.");

@@ -156,6 +156,8 @@ impl Core {
         let limits: &Limits = &self.settings.limits;
         let clock = &self.clock;
         match self.phase {
+            // It is the farther layer's, and so is its time.
+            Phase::Handshake if self.is_inner => None,
             Phase::Handshake => at(clock.opened, limits.handshake_timeout.get(), Due::Handshake),
             _ if self.is_client => self.next_due_of_client(),
             Phase::Fresh => at(clock.shaken, limits.connect_timeout.get(), Due::Connect),

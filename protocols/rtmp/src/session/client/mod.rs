@@ -49,8 +49,21 @@ impl ClientSession {
         Self { core: Core::client(settings, now), handshake: None, connect: None, links: Links::default() }
     }
 
+    /// A session of a connection that is being made, at `now`, and whose handshake a farther layer does: nothing is said
+    /// before that opens it by [`Self::on_open`].
+    pub fn inner(settings: SessionSettings, now: Instant) -> Self {
+        let mut session = Self::new(settings, now);
+        session.core.is_inner = true;
+        session
+    }
+
     /// The connection is there: begins the handshake. Once, before anything else.
     pub fn on_open(&mut self, cx: &mut Cx<'_>) {
+        if self.core.is_inner {
+            self.core.clock.open(cx.now());
+            self.core.handed_over(cx.now());
+            return self.say_connect(cx);
+        }
         let mut random = [0; RANDOM];
         cx.random(&mut random);
         // Flash Player's kind, where it is built in: some servers send H.264 to no other.
@@ -83,9 +96,7 @@ impl ClientSession {
             self.handshake = None;
             self.core.phase = Phase::Fresh;
             self.core.clock.shaken(cx.now());
-            if let Some(connect) = self.connect.take() {
-                self.send_connect(connect, cx);
-            }
+            self.say_connect(cx);
         }
         used += self.read(&data[used..], cx)?;
         Ok(used)
@@ -118,6 +129,13 @@ impl ClientSession {
 
     pub(crate) fn fetch(&self) {
         self.core.fetch();
+    }
+
+    /// Says what was to be said after the handshake.
+    fn say_connect(&mut self, cx: &mut Cx<'_>) {
+        if let Some(connect) = self.connect.take() {
+            self.send_connect(connect, cx);
+        }
     }
 
     fn send_connect(&mut self, connect: Connect, cx: &mut Cx<'_>) {

@@ -29,7 +29,7 @@ fn what_is_not_rtmp_is_told_apart_by_its_first_byte() {
         (0x16, "handshake: not RTMP: the first byte is 0x16"),
         (0x80, "handshake: not RTMP: the first byte is 0x80"),
         (0xFF, "handshake: not RTMP: the first byte is 0xFF"),
-        (6, "handshake: RTMPE not enabled (handshake version 6)"),
+        (6, "handshake: RTMPE not enabled (handshake version 6); acceptors take it with `rtmpe = true`"),
     ] {
         let mut peer = Peer::new(Limits::default());
         assert_eq!(peer.bytes(&[byte]).unwrap_err().rule, rule);

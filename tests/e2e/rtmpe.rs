@@ -1,0 +1,74 @@
+//! RTMPE: media by way of librtmp, which did not learn it from us, and between two servers of ours.
+
+use std::fs;
+
+use crtmp_tests::cli::{Session, administrator};
+use crtmp_tests::{Config, Recording, Server, ffmpeg, fixture, players, wait_for};
+
+use crate::{SOON, assert_film, file};
+
+fn config() -> Config {
+    Config::new()
+        .whole_groups()
+        .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }")
+        .acceptor("protocol = \"inboundRtmpe\"")
+        .block(&administrator())
+}
+
+/// A port that takes plain and encrypted peers serves both the same film.
+#[test]
+fn one_port_takes_plain_and_encrypted_players() {
+    let server = Server::start(&config().acceptor("protocol = \"inboundRtmp\", rtmpe = true"));
+    let _publisher = ffmpeg::publish_film(&server.url("one")).start();
+    server.wait_for_publisher("one");
+    let both = server.services().iter().rfind(|service| service.chain == "inboundRtmp").expect("two").address;
+    assert_ne!(both, server.address());
+    let (_folder, out) = file("dump.flv");
+    let mut dump = players::rtmpdump(&format!("rtmpe://{both}/live/one"), &out).start();
+    wait_for("a file of rtmpdump's", SOON, || {
+        assert!(dump.runs(), "rtmpdump was ended: {}", dump.stderr());
+        fs::metadata(&out).is_ok_and(|file| file.len() > 200_000).then_some(())
+    });
+    assert_film(&format!("rtmp://{both}/live/one"), 3);
+    dump.interrupt();
+    let recording = Recording::of_growing_file(&out);
+    recording.assert_part_of(fixture::packets());
+    recording.assert_no_gap();
+    let (_folder, out) = file("refused.flv");
+    players::rtmpdump(&server.url("one").replace("rtmp:", "rtmpe:"), &out).run();
+    server.wait_for_log("RTMPE not enabled (handshake version 6); acceptors take it with `rtmpe = true`");
+    server.stop();
+}
+
+/// A stream that goes to another server and comes back, encrypted both times, is the film.
+#[test]
+fn pulls_and_pushes_go_encrypted() {
+    let (near, far) = (Server::start(&config()), Server::start(&config()));
+    let _publisher = ffmpeg::publish_film(&near.url("one")).start();
+    near.wait_for_publisher("one");
+    let place = format!("rtmpe://{}/live", far.address_of("inboundRtmpe"));
+    let mut session = Session::operator(&near);
+    session.done(&format!("pushStream uri={place} localStreamName=one targetStreamName=there"));
+    far.wait_for_publisher("there");
+    session.done(&format!("pullStream uri={place}/there localStreamName=back"));
+    near.wait_for_publisher("back");
+    assert_film(&near.url("back"), 4);
+    near.wait_for_log("outboundRtmpe");
+    far.stop();
+    near.stop();
+}
+
+/// What an edge fetches for its players may come encrypted.
+#[test]
+fn an_edge_fetches_encrypted() {
+    let origin = Server::start(&config());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let address = origin.address_of("inboundRtmpe");
+    let edge =
+        format!("{{ name = \"edge\", startPolicy = \"key\", origins = {{ \"rtmpe://{address}/live\" }} }}");
+    let server = Server::start(&Config::new().whole_groups().block(&edge));
+    assert_film(&format!("rtmp://{}/edge/one", server.address()), 4);
+    server.stop();
+    origin.stop();
+}
