@@ -30,6 +30,7 @@ pub fn layers() -> Vec<LayerRow> {
         row("rtmp", Port::Bytes, Port::Server, RTMP_KEYS, inbound_rtmp),
         row("outboundrtmp", Port::Bytes, Port::Server, &[], outbound_rtmp),
         carrying(INBOUND_RTMP, row("rtmpt", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
+        carrying(INBOUND_RTMPE, row("rtmpte", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
         row("rtmpe", Port::Bytes, Port::Bytes, &[], inbound_rtmpe),
         row("outboundrtmpe", Port::Bytes, Port::Bytes, &[], outbound_rtmpe),
         row("innerrtmp", Port::Bytes, Port::Server, &[], inner_rtmp),
@@ -57,11 +58,15 @@ pub fn layers() -> Vec<LayerRow> {
 /// The chain of RTMP, which other chains carry.
 const INBOUND_RTMP: &str = "inboundRtmp";
 
+/// The chain of encrypted RTMP, likewise.
+const INBOUND_RTMPE: &str = "inboundRtmpe";
+
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
 pub const CHAINS: &[(&str, &[&str])] = &[
     (INBOUND_RTMP, &["rtmp"]),
-    ("inboundRtmpe", &["rtmpe", "innerrtmp"]),
+    (INBOUND_RTMPE, &["rtmpe", "innerrtmp"]),
     ("inboundRtmpt", &["http", "rtmpt"]),
+    ("inboundRtmpte", &["http", "rtmpte"]),
     ("outboundRtmp", &["outboundrtmp"]),
     ("outboundRtmpe", &["outboundrtmpe", "outboundinnerrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
@@ -83,7 +88,6 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmps", "RTMP over TLS"),
     ("inboundRtmpts", "RTMP over HTTPS"),
-    ("inboundRtmpte", "encrypted RTMP over HTTP"),
     ("inboundRtmpAny", "RTMP of every kind on one port"),
     ("outboundRtmps", "pulling and pushing"),
     ("outboundRtmpt", "pulling and pushing"),

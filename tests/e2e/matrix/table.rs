@@ -8,9 +8,10 @@ pub(super) enum Scheme {
     Rtmp,
     Rtmpe,
     Rtmpt,
+    Rtmpte,
 }
 
-pub(super) const SCHEMES: [Scheme; 3] = [Scheme::Rtmp, Scheme::Rtmpe, Scheme::Rtmpt];
+pub(super) const SCHEMES: [Scheme; 4] = [Scheme::Rtmp, Scheme::Rtmpe, Scheme::Rtmpt, Scheme::Rtmpte];
 
 /// The direction of the stream, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,8 @@ sent, packet by packet (`tests/e2e/matrix`); this page is made from the table of
 pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), &'static str> {
     match (client, scheme, way) {
         (Client::Rtmpdump, _, Way::Publish) => Err("rtmpdump only plays."),
-        (Client::Ffmpeg, Scheme::Rtmpe, _) => Err("Debian's ffmpeg is built without RTMPE."),
-        (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt, _) => {
+        (Client::Ffmpeg, Scheme::Rtmpe | Scheme::Rtmpte, _) => Err("Debian's ffmpeg is built without RTMPE."),
+        (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt | Scheme::Rtmpte, _) => {
             Err("These elements know `rtmp` and `rtmps` only.")
         }
         _ => Ok(()),
@@ -48,6 +49,7 @@ impl Scheme {
             Self::Rtmp => "rtmp",
             Self::Rtmpe => "rtmpe",
             Self::Rtmpt => "rtmpt",
+            Self::Rtmpte => "rtmpte",
         }
     }
 
@@ -57,6 +59,7 @@ impl Scheme {
             Self::Rtmp => "inboundRtmp",
             Self::Rtmpe => "inboundRtmpe",
             Self::Rtmpt => "inboundRtmpt",
+            Self::Rtmpte => "inboundRtmpte",
         }
     }
 
