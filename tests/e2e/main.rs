@@ -21,6 +21,7 @@
 //! * [`faces`]: the same data through every face.
 //! * [`services`]: ports that commands open and close.
 //! * [`operators`]: command lines under attack and under load.
+//! * [`tls`]: certificates, their exchange and their end; what comes to the wrong port; floods of handshakes.
 //! * [`browser`]: a page in Chromium that tries to run commands.
 //! * [`process`]: signals, reload, daemon mode, the command line.
 //! * [`processes`]: programs that commands launch, and timers.
@@ -81,6 +82,7 @@ mod slow;
 mod start;
 mod stresstest;
 mod takeover;
+mod tls;
 mod uplinks;
 mod upstreams;
 mod valgrind;

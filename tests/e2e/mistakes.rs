@@ -98,7 +98,7 @@ fn no_or_two_applications_are_the_default() {
 #[test]
 fn a_chain_is_unknown_or_comes_later() {
     insta::assert_snapshot!(spoiled("inboundRtmp", "inboundRmtp"));
-    insta::assert_snapshot!(spoiled("inboundRtmp", "inboundRtmps"));
+    insta::assert_snapshot!(spoiled("inboundRtmp", "inboundRtsp"));
     insta::assert_snapshot!(spoiled("inboundRtmp", "outboundRtmp"));
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 16] = [
+const GROUPS: [(&str, usize); 17] = [
     ("EXE", 5),
     ("HS", 13),
     ("CHK", 25),
@@ -22,6 +22,7 @@ const GROUPS: [(&str, usize); 16] = [
     ("HOOK", 5),
     ("SSRF", 3),
     ("CFG", 5),
+    ("TLS", 8),
 ];
 
 /// Cases of groups that are not all here.
@@ -32,8 +33,9 @@ const SINGLE: [&str; 22] = [
 ];
 
 /// What the beginnings of names stand for.
-const FOLDERS: [(&str, &str); 12] = [
+const FOLDERS: [(&str, &str); 13] = [
     ("rtmp/", "protocols/rtmp/src/"),
+    ("tls/", "protocols/tls/src/"),
     ("relay/", "core/relay/src/"),
     ("media/", "core/media/src/"),
     ("rtmpt/", "protocols/rtmpt/src/"),

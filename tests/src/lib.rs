@@ -6,6 +6,7 @@
 //! * [`Canary`] is a healthy stream beside a hostile test: it must not notice anything.
 //! * [`numbered`] is a stream of numbered pictures that needs no codec: its publisher, and what a player missed.
 //! * [`ffmpeg9`] is ffmpeg 9, which knows Enhanced RTMP, with films of its codecs.
+//! * [`Certificates`] are made by a test, and go with it.
 //! * [`nginx`] and [`NodeMediaServer`] are other servers, [`ffmpeg`] can be one too: peers of our client side.
 //! * [`flapper`] is a proxy that refuses, hangs up, falls silent and comes back.
 //! * [`upstream`] is an RTMP server that does what a script says, right or wrong.
@@ -32,6 +33,7 @@ pub mod upstream;
 pub mod wire;
 
 mod canary;
+mod certificates;
 mod chunks;
 mod config;
 mod counters;
@@ -46,6 +48,7 @@ mod value;
 mod wait;
 
 pub use canary::Canary;
+pub use certificates::Certificates;
 pub use config::Config;
 pub use counters::{Connection, Counters, Usage};
 pub use namespace::Namespace;

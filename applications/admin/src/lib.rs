@@ -1,6 +1,6 @@
 //! The command line interfaces: takes commands from sessions and has the server run them, as far as a session may.
 //!
-//! The chains `inboundTxtCli`, `inboundJsonCli`, `inboundAsciiCli` and `inboundHttpJsonCli` read and write;
+//! The chains `inboundTxtCli`, `inboundJsonCli`, `inboundAsciiCli` and `inboundHttp(s)JsonCli` read and write;
 //! who may do what is decided here:
 //!
 //! | session | no secret is set | a secret is set, not shown | shown |
@@ -52,7 +52,8 @@ const AUTH: &str = "auth";
 const SECRET: &str = "secret";
 
 /// Whether the command line interfaces of a session's chain are ours.
-const CHAINS: [&str; 4] = ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli"];
+const CHAINS: [&str; 5] =
+    ["inboundTxtCli", "inboundJsonCli", "inboundAsciiCli", "inboundHttpJsonCli", "inboundHttpsJsonCli"];
 
 /// The settings of the application.
 #[derive(Deserialize)]

@@ -21,6 +21,8 @@ pub(crate) const TESTS: &[Package] = &[
     ("squid", "/usr/sbin/squid"),
     ("haproxy", "/usr/sbin/haproxy"),
     ("curl", "/usr/bin/curl"),
+    ("openssl", "/usr/bin/openssl"),
+    ("stunnel4", "/usr/bin/stunnel4"),
     ("netcat-openbsd", "/usr/bin/nc.openbsd|/bin/nc.openbsd"),
     ("chromium", "/usr/bin/chromium"),
     ("vlc-bin", "/usr/bin/cvlc"),

@@ -2,10 +2,15 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
-use crtmp_media::{Chain, ChainRow, Error, KeyKind, KeyRow, LayerRow, LayerSettings, Port};
+use crtmp_media::{
+    Chain, ChainRow, Error, KeyKind, KeyRow, LayerRow, LayerSettings, Outside, Port, Prepared,
+};
 use serde_json::{Map, Value};
 
 use crate::config::{Acceptor, ConfigError, Configuration, did_you_mean, quoted};
+
+/// What the layers of a chain have prepared for all connections with the same keys.
+pub type Preparations = Arc<[Arc<dyn Prepared>]>;
 
 /// All layers and chains by name.
 #[derive(Clone, Default)]
@@ -94,6 +99,36 @@ impl Catalogue {
         Chain::new(row.layers.iter().map(layer).collect::<Result<_, _>>()?)
     }
 
+    /// Has the layers of a chain prepare what all connections with these keys share; `path` is where the keys stand. A
+    /// chain that is not there prepares nothing.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the keys, and what they name.
+    pub fn prepare(
+        &self,
+        path: &str,
+        chain: &str,
+        keys: &Map<String, Value>,
+        outside: &Outside<'_>,
+    ) -> Result<Preparations, Vec<ConfigError>> {
+        let settings = LayerSettings { keys: layer_keys(keys), ..LayerSettings::default() };
+        let (mut prepared, mut errors) = (Vec::new(), Vec::new());
+        let sessions = self.sessions_of(chain);
+        let names = self.layers_of(chain).chain(sessions.iter().flat_map(|name| self.layers_of(name)));
+        for prepare in
+            names.filter_map(|name| self.layers.get(name)).filter_map(|layer| layer.prepare.as_ref())
+        {
+            match prepare(&settings, outside) {
+                Ok(made) => prepared.push(made),
+                Err(wrong) => errors.extend(wrong.into_iter().map(|unfit| {
+                    ConfigError::new(format!("{path}.{}", unfit.key), unfit.found, unfit.expected)
+                })),
+            }
+        }
+        if errors.is_empty() { Ok(prepared.into()) } else { Err(errors) }
+    }
+
     /// Checks that the chains of all acceptors exist and take the keys that stand there.
     pub fn check(&self, configuration: &Configuration) -> Vec<ConfigError> {
         let mut errors = Vec::new();
@@ -152,7 +187,9 @@ impl Catalogue {
             (layer.make)(&settings, Instant::now()).err()
         };
         let mut errors = Vec::new();
-        for layer in row.layers.iter().filter_map(|name| self.layers.get(name)) {
+        // Those that prepare say it then.
+        let layers = row.layers.iter().filter_map(|name| self.layers.get(name));
+        for layer in layers.filter(|layer| layer.prepare.is_none()) {
             let mut given =
                 keys.iter().filter(|(key, _)| layer.keys.iter().any(|row| row.name == key.as_str()));
             if given.clone().next().is_none() {
@@ -217,6 +254,15 @@ fn check_key(path: &str, kind: KeyKind, value: &Value) -> Option<ConfigError> {
             let texts = value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
             (texts, "a list of strings".to_owned())
         }
+        KeyKind::Tables(keys) => {
+            let fits = |entry: &Value| {
+                let table = entry.as_object().filter(|table| table.len() == keys.len());
+                table
+                    .is_some_and(|table| keys.iter().all(|key| table.get(*key).is_some_and(Value::is_string)))
+            };
+            let tables = value.as_array().is_some_and(|list| list.iter().all(fits));
+            (tables, format!("a list of tables, each with strings as `{}`", keys.join("` and `")))
+        }
         KeyKind::Whole(from, to) => (
             value.as_u64().is_some_and(|number| (from..=to).contains(&number)),
             format!("a whole number from {from} to {to}"),
@@ -235,7 +281,7 @@ fn port_name(port: Port) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crtmp_media::{Cx, Layer};
+    use crtmp_media::{Cx, Layer, Term, Unfit};
     use serde_json::json;
 
     use super::*;
@@ -253,6 +299,7 @@ mod tests {
         KeyRow { name: "loud", kind: KeyKind::Flag },
         KeyRow { name: "hosts", kind: KeyKind::Texts },
         KeyRow { name: "size", kind: KeyKind::Whole(1, 9) },
+        KeyRow { name: "pairs", kind: KeyKind::Tables(&["cert", "key"]) },
     ];
 
     fn layer(name: &'static str, far: Port, near: Port) -> LayerRow {
@@ -263,7 +310,8 @@ mod tests {
             }
             _ => Ok(Box::new(Quiet) as Box<dyn Layer>),
         };
-        LayerRow { name: name.into(), far, near, keys: KEYS, sessions: None, make: Box::new(make) }
+        let make = Box::new(make);
+        LayerRow { name: name.into(), far, near, keys: KEYS, sessions: None, prepare: None, make }
     }
 
     fn chain(name: &'static str, layers: &[&'static str]) -> ChainRow {
@@ -312,9 +360,57 @@ mod tests {
         assert!(near[0].contains("did you mean \"inboundRtsp\"?"), "{near:?}");
     }
 
+    /// What it was made of; it says its name as what it holds.
+    #[derive(Debug)]
+    struct Made(String);
+
+    impl Prepared for Made {
+        fn renew(&self, _: &Outside<'_>) -> Result<(), Vec<Unfit>> {
+            Ok(())
+        }
+
+        fn terms(&self) -> Vec<Term> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn layers_prepare_once_what_they_are_made_with() {
+        let mut catalogue = catalogue();
+        let row = LayerRow {
+            prepare: Some(Box::new(|settings, outside| {
+                let file = settings.key("file").and_then(crtmp_media::Value::as_str).unwrap_or_default();
+                let wrong = |found| vec![Unfit::new("file", found, "a file")];
+                let text = (outside.read)(file).map_err(wrong)?;
+                Ok(Arc::new(Made(String::from_utf8_lossy(&text).into_owned())))
+            })),
+            make: Box::new(|settings, _| match settings.prepared::<Made>() {
+                Some(made) if made.0 == "text" => Ok(Box::new(Quiet) as Box<dyn Layer>),
+                other => Err(format!("{other:?}")),
+            }),
+            ..layer("ready", Port::Bytes, Port::Bytes)
+        };
+        catalogue.add_layer(row).unwrap();
+        catalogue.add_chain(chain("inboundReady", &["ready", "rtmp"])).unwrap();
+        let read = |name: &str| if name == "a" { Ok(b"text".to_vec()) } else { Err("nothing".to_owned()) };
+        let outside = Outside { read: &read, roots: &Vec::new };
+        let prepare = |chain: &str, file: &str| {
+            let keys = Map::from_iter([("file".to_owned(), json!(file))]);
+            catalogue.prepare("here", chain, &keys, &outside)
+        };
+        let prepared = prepare("inboundReady", "a").unwrap();
+        let settings = LayerSettings { prepared, ..LayerSettings::default() };
+        assert!(catalogue.build("inboundReady", &settings, Instant::now()).is_ok());
+        assert!(catalogue.build("inboundReady", &LayerSettings::default(), Instant::now()).is_err());
+        let wrong = prepare("inboundReady", "b").unwrap_err();
+        assert_eq!(wrong[0].to_string(), "here.file: found nothing, expected a file");
+        assert!(prepare("inboundRtmp", "b").unwrap().is_empty() && prepare("none", "b").unwrap().is_empty());
+    }
+
     #[test]
     fn keys_must_be_known_and_of_their_kind() {
         assert_eq!(mistakes("inboundRtmp", json!({ "loud": true, "hosts": ["a"], "size": 9 })), [""; 0]);
+        assert_eq!(mistakes("inboundRtmp", json!({ "pairs": [{ "cert": "a", "key": "b" }] })), [""; 0]);
         assert_eq!(
             mistakes("inboundRtmp", json!({ "loud": true, "size": 8 })),
             [""; 0],
@@ -326,6 +422,10 @@ mod tests {
             (json!({ "loud": 1 }), "true or false"),
             (json!({ "hosts": [1] }), "a list of strings"),
             (json!({ "size": 0 }), "a whole number from 1 to 9"),
+            (json!({ "pairs": ["a"] }), "a list of tables, each with strings as `cert` and `key`"),
+            (json!({ "pairs": [{ "cert": "a" }] }), "a list of tables"),
+            (json!({ "pairs": [{ "cert": "a", "key": 1 }] }), "a list of tables"),
+            (json!({ "pairs": [{ "cert": "a", "key": "b", "more": "c" }] }), "a list of tables"),
             (json!({ "size": 10 }), "a whole number from 1 to 9"),
             (json!({ "loud": true, "size": 7 }), "acceptors[1].size: found 7, expected another number"),
         ] {

@@ -24,6 +24,7 @@ pub mod events;
 pub mod fuzz;
 mod links;
 pub mod outbound;
+mod outside;
 pub mod plugins;
 mod processes;
 pub mod secrets;

@@ -281,6 +281,11 @@ impl Chain {
         self.state.closing.as_ref()
     }
 
+    /// Whether a layer has said that the far side will send no more ([`Cx::end`]).
+    pub fn has_ended(&self) -> bool {
+        self.state.ended
+    }
+
     /// Whether a layer still owes the far side something, as [`Layer::owes`] says.
     pub fn owes(&self) -> bool {
         self.links.iter().any(|link| link.layer.owes())
@@ -314,6 +319,23 @@ impl Chain {
             Some(far) => Ok(&mut far.out),
             None => Err(Error::ours("chain", "a chain needs at least one layer")),
         }
+    }
+
+    /// The connection is being closed: moves all bytes outward, with the last words of each layer behind them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn close(&mut self) -> Result<(), Error> {
+        for index in (0..self.links.len()).rev() {
+            let (farther, nearer) = self.links.split_at_mut(index);
+            let Some(near) = nearer.first_mut() else { continue };
+            near.layer.on_close(&mut near.out);
+            if let Some(far) = farther.last_mut() {
+                far.layer.on_send(&mut near.out, &mut far.out)?;
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that wait between the layers and for the carrier.
@@ -377,6 +399,38 @@ mod tests {
             near.advance(near.len());
             Ok(())
         }
+    }
+
+    /// Says good-bye, and that nothing more comes when it is told so.
+    struct Polite(u8);
+
+    impl Layer for Polite {
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            let end = data.iter().position(|byte| *byte == b'.');
+            if end.is_some() {
+                cx.end();
+            }
+            cx.deliver(&data[..end.unwrap_or(data.len())])?;
+            Ok(data.len())
+        }
+
+        fn on_close(&mut self, far: &mut OutQueue) {
+            far.write_with(|out| out.push(self.0));
+        }
+    }
+
+    #[test]
+    fn last_words_follow_all_that_was_said_nearest_first() {
+        let layers: Vec<Box<dyn Layer>> =
+            vec![Box::new(Polite(b'2')), Box::new(Shift), Box::new(Polite(b'1')), Box::new(Echo)];
+        let mut chain = Chain::new(layers).unwrap();
+        env(|env| chain.on_data(b"ab", env)).unwrap();
+        assert!(!chain.has_ended());
+        env(|env| chain.on_data(b"c.d", env)).unwrap();
+        assert!(chain.has_ended());
+        chain.close().unwrap();
+        // The one behind the shift is shifted.
+        assert_eq!(sent(&mut chain), "abc02");
     }
 
     /// Echoes bytes; `?` pauses until a command comes, `!` closes.

@@ -1,9 +1,9 @@
 //! The contract of a protocol within a chain.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
+use std::{any::Any, collections::VecDeque, fmt, sync::Arc, time::Instant};
 
 use crate::{
-    Command, Error, Event, HttpHead, Limits, OutQueue, Value,
+    Command, Error, Event, HttpHead, Limits, OutQueue, Prepared, Value,
     chain::{Carried, Link},
 };
 
@@ -72,6 +72,11 @@ pub trait Layer {
         Ok(())
     }
 
+    /// The connection is being closed, and all that nearer layers have said lies in `far`: the last words.
+    fn on_close(&mut self, far: &mut OutQueue) {
+        let _ = far;
+    }
+
     /// Called at or after the time that [`Layer::poll_timeout`] named.
     ///
     /// # Errors
@@ -111,12 +116,26 @@ pub struct LayerSettings {
     /// The keys of the acceptor (or connector) that are for the layers of its chain, checked against
     /// [`LayerRow::keys`](crate::LayerRow::keys).
     pub keys: Arc<[(String, Value)]>,
+    /// What layers of the chain have prepared ([`LayerRow::prepare`](crate::LayerRow::prepare)).
+    pub prepared: Arc<[Arc<dyn Prepared>]>,
+    /// The name or address by which the server looks for the far end of a connection that it makes; empty: the far end
+    /// has come by itself.
+    pub host: Arc<str>,
 }
 
 impl LayerSettings {
     /// The value of a key, where it was given.
     pub fn key(&self, name: &str) -> Option<&Value> {
         self.keys.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// What a layer has prepared, if it is of this type.
+    pub fn prepared<T: Prepared>(&self) -> Option<Arc<T>> {
+        let typed = |prepared: &Arc<dyn Prepared>| {
+            let any: Arc<dyn Any + Send + Sync> = prepared.clone();
+            any.downcast().ok()
+        };
+        self.prepared.iter().find_map(typed)
     }
 
     /// Whether the key was given and is true.
@@ -133,6 +152,8 @@ impl Default for LayerSettings {
             chunk_size: 60_000,
             instance: Arc::from(""),
             keys: Arc::default(),
+            prepared: Arc::from([]),
+            host: Arc::from(""),
         }
     }
 }
@@ -220,6 +241,7 @@ pub(crate) struct ChainState {
     pub(crate) paused: bool,
     pub(crate) unread: bool,
     pub(crate) closing: Option<Error>,
+    pub(crate) ended: bool,
     /// What the near-most layer wants in its place.
     pub(crate) replacement: Option<Vec<Box<dyn Layer>>>,
     /// How many times costly work may be done yet.
@@ -235,6 +257,7 @@ impl Default for ChainState {
             paused: false,
             unread: false,
             closing: None,
+            ended: false,
             replacement: None,
             grants: usize::MAX,
             denied: false,
@@ -249,6 +272,7 @@ impl fmt::Debug for ChainState {
             .field("paused", &self.paused)
             .field("unread", &self.unread)
             .field("closing", &self.closing)
+            .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
 }
@@ -422,6 +446,12 @@ impl Cx<'_> {
     /// Ends the connection once everything sent so far has gone out; the first reason counts.
     pub fn close(&mut self, reason: Error) {
         self.state.closing.get_or_insert(reason);
+    }
+
+    /// Says that the far side will send no more, as far as this layer is concerned: the carrier takes it like the end of
+    /// its own input.
+    pub fn end(&mut self) {
+        self.state.ended = true;
     }
 
     /// Whether the connection is to be closed.

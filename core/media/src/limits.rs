@@ -166,6 +166,8 @@ limits! {
     open_calls: usize = 64, 1..=10_000;
     /// Time in which a peer must answer a call.
     call_timeout: Seconds = Seconds::new(30), 0.05..=3600.0;
+    /// Bytes of TLS in a row that bring no content: handshakes, key updates, empty records.
+    tls_empty_bytes: usize = 128 * 1024, 32 * 1024..=16 * 1024 * 1024;
     /// Bytes of the start line and the header fields of an HTTP message.
     http_head: usize = 16 * 1024, 1024..=1024 * 1024;
     /// Header fields of an HTTP message.

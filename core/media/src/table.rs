@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Instant};
 
-use crate::{Layer, LayerSettings};
+use crate::{Layer, LayerSettings, Prepare};
 
 /// What a layer hands to its nearer neighbour, or expects of its farther one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub struct LayerRow {
     pub keys: &'static [KeyRow],
     /// The chain of the connections that it carries, for an endpoint that carries others (a tunnel).
     pub sessions: Option<Cow<'static, str>>,
+    /// Makes of the keys, once and not on a worker, what all its connections share: what it reads from files, above
+    /// all. It is handed to `make` in [`LayerSettings::prepared`].
+    pub prepare: Option<Box<Prepare>>,
     /// Makes the layer of a connection that came at the given time.
     pub make: Box<MakeLayer>,
 }
@@ -61,6 +64,8 @@ pub enum KeyKind {
     Text,
     /// A list of texts.
     Texts,
+    /// A list of tables, each with all of these keys and no others; their values are texts.
+    Tables(&'static [&'static str]),
     /// A whole number between these.
     Whole(u64, u64),
 }

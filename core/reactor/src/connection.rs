@@ -401,6 +401,7 @@ impl Connection {
             let reason = self.chain.closing().map(ToString::to_string).unwrap_or_default();
             self.close(&reason, shared);
         }
+        self.ended |= self.chain.has_ended();
         if self.ended && self.state == State::Open && !self.chain.owes() {
             self.close("closed by the peer", shared);
         }
@@ -418,6 +419,11 @@ impl Connection {
             return self.give_up(done, reason, shared);
         }
         self.leave(reason, shared);
+        if !self.poisoned && !self.chain.is_direct() {
+            let chain = &mut self.chain;
+            // Without their last words the connection ends all the same.
+            self.poisoned = guarded(|| chain.close()).is_err();
+        }
         self.state = State::Flushing(shared.now + LINGER);
         self.wants_flush(shared);
     }

@@ -209,7 +209,7 @@ impl Start<'_> {
             Some(path) => Some(PidFile::create(&self.folder.join(path)).map_err(Failed)?),
             None => None,
         };
-        let bound = server::bind(&self.configuration).map_err(named)?;
+        let bound = server::bind(&self.configuration, &self.catalogue, &self.folder).map_err(named)?;
         if let Some(identity) = &self.identity {
             identity.assume().map_err(Failed)?;
         }

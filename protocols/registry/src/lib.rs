@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
 use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
-use crtmp_media::{KeyKind, KeyRow, Layer, LayerRow, LayerSettings, Port};
+use crtmp_media::{KeyKind, KeyRow, Layer, LayerRow, LayerSettings, Port, Prepare};
 use crtmp_rtmp::{
     layer::{InboundRtmp, OutboundRtmp},
     rtmpe::{InboundRtmpe, OutboundRtmpe},
     session::SessionSettings,
 };
 use crtmp_rtmpt::server::{self as rtmpt, InboundRtmpt};
+use crtmp_tls::{layer::Tls, server, server::ServerKeys};
 use crtmp_variant::{
     Encoding,
     layer::{HttpVariant, RawVariant},
@@ -50,8 +51,10 @@ pub fn layers() -> Vec<LayerRow> {
             near: Port::Server,
             keys: httpjsoncli::KEYS,
             sessions: None,
+            prepare: None,
             make: Box::new(httpjsoncli::layer),
         },
+        tls("tls", server::KEYS, Box::new(ServerKeys::prepare), Tls::inbound),
     ]
 }
 
@@ -69,16 +72,22 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundRtmpte", &["http", "rtmpte"]),
     ("outboundRtmp", &["outboundrtmp"]),
     ("outboundRtmpe", &["outboundrtmpe", "outboundinnerrtmp"]),
+    ("inboundRtmps", &["tls", "rtmp"]),
+    ("inboundRtmpts", &["tls", "http", "rtmpt"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
     ("inboundHttpXmlVariant", &["http", "httpxmlvariant"]),
     ("inboundHttpBinVariant", &["http", "httpbinvariant"]),
     ("inboundHttpJsonVariant", &["http", "httpjsonvariant"]),
+    ("inboundHttpsXmlVariant", &["tls", "http", "httpxmlvariant"]),
+    ("inboundHttpsBinVariant", &["tls", "http", "httpbinvariant"]),
+    ("inboundHttpsJsonVariant", &["tls", "http", "httpjsonvariant"]),
     ("inboundTxtCli", &["txtcli"]),
     ("inboundJsonCli", &["jsoncli"]),
     ("inboundAsciiCli", &["asciicli"]),
     ("inboundHttpJsonCli", &["http", "httpjsoncli"]),
+    ("inboundHttpsJsonCli", &["tls", "http", "httpjsoncli"]),
 ];
 
 /// What acceptors say to RTMP: whether encrypted peers are taken, too.
@@ -86,8 +95,6 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
-    ("inboundRtmps", "RTMP over TLS"),
-    ("inboundRtmpts", "RTMP over HTTPS"),
     ("inboundRtmpAny", "RTMP of every kind on one port"),
     ("outboundRtmps", "pulling and pushing"),
     ("outboundRtmpt", "pulling and pushing"),
@@ -111,9 +118,6 @@ pub const LATER: &[(&str, &str)] = &[
     ("outboundHttpXmlVariant", "the variant protocols"),
     ("outboundHttpBinVariant", "the variant protocols"),
     ("outboundHttpJsonVariant", "the variant protocols"),
-    ("inboundHttpsXmlVariant", "the variant protocols"),
-    ("inboundHttpsBinVariant", "the variant protocols"),
-    ("inboundHttpsJsonVariant", "the variant protocols"),
     ("outboundHttpsXmlVariant", "the variant protocols"),
     ("outboundHttpsBinVariant", "the variant protocols"),
     ("outboundHttpsJsonVariant", "the variant protocols"),
@@ -130,7 +134,7 @@ fn row(
     make: fn(&LayerSettings, Instant) -> Box<dyn Layer>,
 ) -> LayerRow {
     let make = Box::new(move |settings: &LayerSettings, now| Ok(make(settings, now)));
-    LayerRow { name: name.into(), far, near, keys, sessions: None, make }
+    LayerRow { name: name.into(), far, near, keys, sessions: None, prepare: None, make }
 }
 
 /// The same for a layer that carries connections of the chain `sessions`.
@@ -140,6 +144,26 @@ fn carrying(sessions: &'static str, row: LayerRow) -> LayerRow {
 
 fn inbound_rtmpt(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
     Box::new(InboundRtmpt::new(settings, now))
+}
+
+fn tls(
+    name: &'static str,
+    keys: &'static [KeyRow],
+    prepare: Box<Prepare>,
+    make: fn(&LayerSettings, Instant) -> Result<Tls, String>,
+) -> LayerRow {
+    let make = Box::new(move |settings: &LayerSettings, now| {
+        make(settings, now).map(|layer| Box::new(layer) as Box<dyn Layer>)
+    });
+    LayerRow {
+        name: name.into(),
+        far: Port::Bytes,
+        near: Port::Bytes,
+        keys,
+        sessions: None,
+        prepare: Some(prepare),
+        make,
+    }
 }
 
 fn inbound_http(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
@@ -219,7 +243,9 @@ mod tests {
     #[test]
     fn all_layers_can_be_made() {
         for row in layers() {
-            assert!((row.make)(&LayerSettings::default(), Instant::now()).is_ok(), "{}", row.name);
+            // Without what it has prepared, or would, a layer is not made.
+            let made = (row.make)(&LayerSettings::default(), Instant::now());
+            assert_eq!(made.is_ok(), row.prepare.is_none(), "{}", row.name);
         }
     }
 

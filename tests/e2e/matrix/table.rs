@@ -1,5 +1,9 @@
 //! The cells.
 
+use std::sync::LazyLock;
+
+use crtmp_tests::Certificates;
+
 use super::client::Client;
 
 /// What a URL begins with.
@@ -9,9 +13,12 @@ pub(super) enum Scheme {
     Rtmpe,
     Rtmpt,
     Rtmpte,
+    Rtmps,
+    Rtmpts,
 }
 
-pub(super) const SCHEMES: [Scheme; 4] = [Scheme::Rtmp, Scheme::Rtmpe, Scheme::Rtmpt, Scheme::Rtmpte];
+pub(super) const SCHEMES: [Scheme; 6] =
+    [Scheme::Rtmp, Scheme::Rtmpe, Scheme::Rtmpt, Scheme::Rtmpte, Scheme::Rtmps, Scheme::Rtmpts];
 
 /// The direction of the stream, seen from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +43,13 @@ pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), &'
     match (client, scheme, way) {
         (Client::Rtmpdump, _, Way::Publish) => Err("rtmpdump only plays."),
         (Client::Ffmpeg, Scheme::Rtmpe | Scheme::Rtmpte, _) => Err("Debian's ffmpeg is built without RTMPE."),
-        (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt | Scheme::Rtmpte, _) => {
+        (Client::Rtmpdump | Client::Librtmp, Scheme::Rtmpts, _) => {
+            Err("librtmp 2.4 crashes where TLS meets HTTP.")
+        }
+        (Client::Ffmpeg9, Scheme::Rtmpts, _) => {
+            Err("ffmpeg 9 wants a certificate of an authority that the system trusts.")
+        }
+        (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt | Scheme::Rtmpte | Scheme::Rtmpts, _) => {
             Err("These elements know `rtmp` and `rtmps` only.")
         }
         _ => Ok(()),
@@ -50,6 +63,8 @@ impl Scheme {
             Self::Rtmpe => "rtmpe",
             Self::Rtmpt => "rtmpt",
             Self::Rtmpte => "rtmpte",
+            Self::Rtmps => "rtmps",
+            Self::Rtmpts => "rtmpts",
         }
     }
 
@@ -60,12 +75,19 @@ impl Scheme {
             Self::Rtmpe => "inboundRtmpe",
             Self::Rtmpt => "inboundRtmpt",
             Self::Rtmpte => "inboundRtmpte",
+            Self::Rtmps => "inboundRtmps",
+            Self::Rtmpts => "inboundRtmpts",
         }
     }
 
     /// What the configuration says of its port, but for the address.
     pub(super) fn acceptor(self) -> String {
-        format!("protocol = {:?}", self.chain())
+        static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(Certificates::new);
+        let protocol = format!("protocol = {:?}", self.chain());
+        match self {
+            Self::Rtmp | Self::Rtmpe | Self::Rtmpt | Self::Rtmpte => protocol,
+            Self::Rtmps | Self::Rtmpts => format!("{protocol}, {}", CERTIFICATES.keys("server")),
+        }
     }
 }
 

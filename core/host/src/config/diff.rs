@@ -146,7 +146,8 @@ fn acceptors(
     (removed, added)
 }
 
-fn all_acceptors(configuration: &Configuration) -> Vec<ApplicationAcceptor> {
+/// The acceptors of all applications, in the order of the configuration.
+pub fn all_acceptors(configuration: &Configuration) -> Vec<ApplicationAcceptor> {
     let of = |application: &Application| {
         let name = application.name.clone();
         let acceptors = application.acceptors.clone().into_iter();

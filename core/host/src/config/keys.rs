@@ -50,7 +50,6 @@ pub struct RefusedKey {
 
 const VOD: Refusal = Refusal::Later("playing files (video on demand)");
 const RTSP: Refusal = Refusal::Later("RTSP");
-const TLS: Refusal = Refusal::Later("TLS (RTMPS)");
 
 const fn refused(scope: Scope, key: &'static str, refusal: Refusal, off: Off) -> RefusedKey {
     RefusedKey { scope, key, refusal, off }
@@ -125,9 +124,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
         Off::Nothing,
     ),
     refused(Scope::Authentication, "rtsp", RTSP, Off::Nothing),
-    refused(Scope::Acceptor, "sslKey", TLS, Off::Nothing),
-    refused(Scope::Acceptor, "sslCert", TLS, Off::Nothing),
-    refused(Scope::Acceptor, "cipherSuite", TLS, Off::Nothing),
     refused(
         Scope::Acceptor,
         "localStreamName",

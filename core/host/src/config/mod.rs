@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use appender::{Appender, AppenderKind};
 pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, StartPolicy};
 pub use authentication::{Authentication, AuthenticationScheme, RtmpAuthentication};
-pub use diff::{ApplicationAcceptor, Diff, RestartChange, diff};
+pub use diff::{ApplicationAcceptor, Diff, RestartChange, all_acceptors, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
 pub use keys::{Off, REFUSED_KEYS, Refusal, RefusedKey, Scope, refused_key};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 const DAY: u64 = 86_400;
 
 /// `2026-01-31T23:59:59.123Z`.
-pub(super) fn iso(time: SystemTime) -> String {
+pub(crate) fn iso(time: SystemTime) -> String {
     let (year, month, day, hour, minute, second) = civil(time);
     let milli = since(time).subsec_millis();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")

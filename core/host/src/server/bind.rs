@@ -1,8 +1,17 @@
 //! Opening ports.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+};
 
-use crate::config::{ApplicationAcceptor, ConfigError, Configuration};
+use crtmp_media::{ChainRow, Outside};
+
+use crate::{
+    chains::{Catalogue, Preparations},
+    config::{ApplicationAcceptor, ConfigError, Configuration},
+    outside::with_outside,
+};
 
 /// A port that is open and not yet served.
 #[derive(Debug)]
@@ -13,14 +22,28 @@ pub struct Bound {
     pub address: SocketAddr,
     /// The socket.
     pub listener: TcpListener,
+    /// What the layers of its chain have prepared; none: nobody has asked them yet.
+    pub prepared: Option<Preparations>,
 }
 
-/// Opens the ports of all acceptors.
+/// Opens the ports of all acceptors, and reads their certificates: like low ports, private keys are often for root only.
+/// Chains of plugins are not known yet; what those need is read at the start of the server. Relative names of files start
+/// at `folder`.
 ///
 /// # Errors
 ///
-/// Every port that cannot be opened; those that could are closed again.
-pub fn bind(configuration: &Configuration) -> Result<Vec<Bound>, Vec<ConfigError>> {
+/// Every port that cannot be opened, and every certificate that does not fit; ports that could be opened are closed again.
+pub fn bind(
+    configuration: &Configuration,
+    catalogue: &Catalogue,
+    folder: &Path,
+) -> Result<Vec<Bound>, Vec<ConfigError>> {
+    let mut catalogue = catalogue.clone();
+    for (name, layers) in &configuration.chains {
+        let layers = layers.iter().map(|layer| layer.clone().into()).collect();
+        // What is wrong with it is said when the plugins are there.
+        let _ = catalogue.add_chain(ChainRow { name: name.clone().into(), layers });
+    }
     let mut bound = Vec::new();
     let mut errors = Vec::new();
     for (index, application) in configuration.applications.list.iter().enumerate() {
@@ -28,8 +51,16 @@ pub fn bind(configuration: &Configuration) -> Result<Vec<Bound>, Vec<ConfigError
             let path = format!("configuration.applications[{}].acceptors[{}]", index + 1, number + 1);
             let wanted =
                 ApplicationAcceptor { application: application.name.clone(), acceptor: acceptor.clone() };
+            let known = catalogue.layers_of(&acceptor.protocol).next().is_some();
+            let prepare =
+                |outside: &Outside<'_>| catalogue.prepare(&path, &acceptor.protocol, &acceptor.keys, outside);
+            let prepared = known.then(|| with_outside(folder, prepare)).transpose();
+            let prepared = prepared.unwrap_or_else(|wrong| {
+                errors.extend(wrong);
+                None
+            });
             match bind_one(wanted, &path) {
-                Ok(one) => bound.push(one),
+                Ok(one) => bound.push(Bound { prepared, ..one }),
                 Err(error) => errors.push(*error),
             }
         }
@@ -42,7 +73,7 @@ pub(super) fn bind_one(wanted: ApplicationAcceptor, path: &str) -> Result<Bound,
     let address = wanted.acceptor.address();
     let opened = crtmp_reactor::bind(address).and_then(|listener| Ok((listener.local_addr()?, listener)));
     match opened {
-        Ok((address, listener)) => Ok(Bound { wanted, address, listener }),
+        Ok((address, listener)) => Ok(Bound { wanted, address, listener, prepared: None }),
         Err(error) => {
             let (key, suggestion) = match error.kind() {
                 std::io::ErrorKind::AddrInUse => (
@@ -62,4 +93,14 @@ pub(super) fn bind_one(wanted: ApplicationAcceptor, path: &str) -> Result<Bound,
             Err(Box::new(ConfigError::new(format!("{path}.{key}"), found, expected).suggest(suggestion)))
         }
     }
+}
+
+/// The place of an acceptor in the configuration.
+pub(super) fn path_of_acceptor(configuration: &Configuration, wanted: &ApplicationAcceptor) -> String {
+    let list = &configuration.applications.list;
+    let application = list.iter().position(|other| other.name == wanted.application);
+    let acceptor =
+        application.and_then(|at| list[at].acceptors.iter().position(|other| *other == wanted.acceptor));
+    let number = |index: Option<usize>| index.map_or(0, |index| index + 1);
+    format!("configuration.applications[{}].acceptors[{}]", number(application), number(acceptor))
 }

@@ -142,7 +142,7 @@ impl Server {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let sweep = (!self.retired.is_empty()).then(|| self.swept + super::SWEEP);
         let upkeep = self.upkeep_at();
-        [self.gathering.until, sweep, upkeep].into_iter().flatten().min()
+        [self.gathering.until, sweep, upkeep, self.terms_at()].into_iter().flatten().min()
     }
 
     /// The time may have come for something.
@@ -155,6 +155,9 @@ impl Server {
         if self.swept + super::SWEEP <= now {
             self.swept = now;
             self.sweep();
+        }
+        if self.terms_at().is_some_and(|at| at <= now) {
+            self.look_at_terms();
         }
         self.upkeep(now);
         wishes

@@ -49,6 +49,7 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
         "applications": applications.collect::<Vec<_>>(),
         "retiredApplications": server.retired.len(),
         "services": services.collect::<Vec<_>>(),
+        "certificates": server.certificates(),
         "workers": reports.iter().map(worker_json).collect::<Vec<_>>(),
         // A worker that does not answer in time is missing from the lists above.
         "silentWorkers": server.workers.count() - reports.len(),

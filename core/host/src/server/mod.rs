@@ -5,6 +5,7 @@
 
 mod bind;
 mod bridge;
+mod certificates;
 mod commands;
 mod control;
 mod counters;
@@ -38,9 +39,9 @@ pub use crate::auth::ReadUsers;
 use crate::{
     apps::Watchdog,
     auth::{self, Guard},
-    chains::{Catalogue, layer_keys},
+    chains::{Catalogue, Preparations, layer_keys},
     commands::{Control, Tell},
-    config::{Application, ApplicationAcceptor, ConfigError, Configuration},
+    config::{Application, ApplicationAcceptor, ConfigError, Configuration, all_acceptors},
     events::{Event, Events, Kind},
     links::{self, Links},
     outbound::Outbound,
@@ -123,6 +124,8 @@ pub struct Server {
     aliases: Arc<Aliases>,
     ingest_points: Arc<IngestPoints>,
     state: commands::State,
+    /// When it is looked at again how long certificates hold.
+    terms_at: Option<Instant>,
     /// By which servers recognise each other: another one at each start.
     instance: Arc<str>,
     started: Instant,
@@ -139,6 +142,8 @@ struct Port {
     address: SocketAddr,
     /// Kept so that another application or chain can take over the port without closing it.
     listener: TcpListener,
+    /// What the layers of its chain have prepared.
+    prepared: Preparations,
     counts: Arc<AcceptorCounts>,
 }
 
@@ -168,6 +173,12 @@ impl Server {
             environment.program_folder.as_deref(),
             &[],
         )?;
+        let mut bound = bound;
+        for bound in bound.iter_mut().filter(|bound| bound.prepared.is_none()) {
+            let path = bind::path_of_acceptor(&configuration, &bound.wanted);
+            bound.prepared =
+                certificates::prepare(&libraries, &bound.wanted, &path, &environment.folder).map(Some)?;
+        }
         let state = commands::State::load(configuration.state_file.as_deref())?;
         let allowed = commands::processes::allowed(&configuration)?;
         let limits = Arc::new(configuration.limits.clone());
@@ -229,6 +240,7 @@ impl Server {
             aliases: Arc::new(Aliases::new(limits.stream_aliases)),
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
             state,
+            terms_at: None,
             instance,
             limits,
             reactor,
@@ -253,6 +265,7 @@ impl Server {
         for bound in bound {
             server.open_bound(bound, false);
         }
+        server.look_at_terms();
         server.configure_processes(allowed);
         server.resume_links();
         server.tell(Kind::ServerStarted, banner());
@@ -445,9 +458,10 @@ impl Server {
     }
 
     fn open_bound(&mut self, bound: Bound, created: bool) {
-        let Bound { wanted, address, listener } = bound;
-        let id = self.state.next_id();
-        self.open(Port { id, enabled: true, created, wanted, address, listener, counts: Arc::default() });
+        let Bound { wanted, address, listener, prepared } = bound;
+        let (id, prepared) = (self.state.next_id(), prepared.unwrap_or_else(|| Arc::from([])));
+        let counts = Arc::default();
+        self.open(Port { id, enabled: true, created, wanted, address, listener, prepared, counts });
     }
 
     /// Adds a port and has the workers accept there. Where that fails it is there all the same, and not enabled.
@@ -479,6 +493,8 @@ impl Server {
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
             instance: self.instance.clone(),
             keys: layer_keys(&wanted.acceptor.keys),
+            prepared: port.prepared.clone(),
+            host: Arc::from(""),
         };
         let catalogue = self.libraries.catalogue.clone();
         // However full the server is, its operator still gets in.
@@ -518,6 +534,7 @@ pub fn check(
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let libraries = Libraries::load(configuration, catalogue, program_folder, &[])?;
+    certificates::check(&libraries, configuration, &all_acceptors(configuration), folder)?;
     check_with(&libraries, configuration, folder, read_users, log)
 }
 

@@ -5,7 +5,12 @@ use std::{net::SocketAddr, path::PathBuf};
 use crtmp_reactor::{ConnectionReport, WorkerReport};
 
 use super::{
-    Port, Server, bind::bind_one, bridge::Running, commands::services::may_stay, libraries::Libraries,
+    Port, Server,
+    bind::{Bound, bind_one, path_of_acceptor},
+    bridge::Running,
+    certificates,
+    commands::services::may_stay,
+    libraries::Libraries,
     tell_application,
 };
 use crate::{
@@ -128,6 +133,7 @@ impl Server {
         let libraries = Libraries::load(new, &environment.catalogue, program_folder, &keep_loaded)?;
         super::check_with(&libraries, new, &environment.folder, &environment.read_users, &environment.log)?;
         let mut diff = diff(&self.configuration, new);
+        certificates::check(&libraries, new, &diff.added_acceptors, &environment.folder)?;
         self.libraries.add_replaced(&libraries, new, &mut diff);
         let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
             format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
@@ -261,10 +267,22 @@ impl Server {
         let allowed = super::commands::processes::allowed(&new)?;
         let mut errors = Vec::new();
         for acceptor in fresh {
-            let path = path_of(&new, &acceptor);
+            let path = path_of_acceptor(&new, &acceptor);
+            let prepared = certificates::prepare(&libraries, &acceptor, &path, &environment.folder);
+            let prepared = prepared.map_err(|wrong| errors.extend(wrong)).ok();
             match bind_one(acceptor, &path) {
-                Ok(one) => bound.push(one),
+                Ok(one) => bound.push(Bound { prepared, ..one }),
                 Err(error) => errors.push(*error),
+            }
+        }
+        let mut prepared_anew = Vec::new();
+        let others =
+            self.ports.iter().filter(|port| !given_up(port) && self.has_other_layers(port, &libraries));
+        for wanted in taken_over.iter().chain(others.map(|port| &port.wanted)) {
+            let path = path_of_acceptor(&new, wanted);
+            match certificates::prepare(&libraries, wanted, &path, &environment.folder) {
+                Ok(prepared) => prepared_anew.push((wanted.clone(), prepared)),
+                Err(wrong) => errors.extend(wrong),
             }
         }
         if !errors.is_empty() {
@@ -343,13 +361,22 @@ impl Server {
             kept.push(self.close_port(at));
             reloaded.closed += 1;
         }
+        self.renew_preparations();
+        let preparations = |wanted: &ApplicationAcceptor| {
+            let made = prepared_anew.iter().find(|(other, _)| other == wanted);
+            made.map(|(_, prepared)| prepared.clone())
+        };
+        for port in &mut self.ports {
+            port.prepared = preparations(&port.wanted).unwrap_or_else(|| port.prepared.clone());
+        }
         for wanted in taken_over {
+            let prepared = preparations(&wanted).unwrap_or_default();
             let address = wanted.acceptor.address();
             if let Some(at) = kept.iter().position(|port| port.address == address) {
                 let port = kept.swap_remove(at);
                 // A command may have closed a port of the configuration for a while; that goes on.
                 let enabled = port.enabled || port.created;
-                self.open(Port { wanted, enabled, created: false, ..port });
+                self.open(Port { wanted, enabled, created: false, prepared, ..port });
             }
         }
         for bound in bound {
@@ -359,10 +386,17 @@ impl Server {
         if diff.chains || !reloaded.started.is_empty() {
             self.reopen_ports();
         }
+        self.look_at_terms();
         self.resume_links();
         self.guard.read_again();
         self.sweep();
         Ok(reloaded)
+    }
+
+    /// Whether the chain of a port, which goes by the same name, will be of other layers.
+    fn has_other_layers(&self, port: &Port, new: &Libraries) -> bool {
+        let chain = &port.wanted.acceptor.protocol;
+        !self.libraries.catalogue.layers_of(chain).eq(new.catalogue.layers_of(chain))
     }
 
     /// Who waits to be accepted goes on waiting at the same socket.
@@ -422,15 +456,6 @@ fn has_some(sessions: &Sessions) -> bool {
 fn came_by(local: SocketAddr, address: SocketAddr) -> bool {
     let every = address.ip().is_unspecified();
     local.port() == address.port() && (every || local.ip().to_canonical() == address.ip().to_canonical())
-}
-
-fn path_of(configuration: &Configuration, wanted: &ApplicationAcceptor) -> String {
-    let list = &configuration.applications.list;
-    let application = list.iter().position(|other| other.name == wanted.application);
-    let acceptor =
-        application.and_then(|at| list[at].acceptors.iter().position(|other| *other == wanted.acceptor));
-    let number = |index: Option<usize>| index.map_or(0, |index| index + 1);
-    format!("configuration.applications[{}].acceptors[{}]", number(application), number(acceptor))
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ pub(super) fn row(table: &LayerTable) -> Result<LayerRow, String> {
         let layer = ForeignLayer::new(table, settings, keys, now).map_err(|failure| failure.to_string())?;
         Ok(Box::new(layer) as Box<dyn Layer>)
     };
-    Ok(LayerRow { name: owned(table.name).into(), far, near, keys, sessions: None, make: Box::new(make) })
+    let name = owned(table.name).into();
+    Ok(LayerRow { name, far, near, keys, sessions: None, prepare: None, make: Box::new(make) })
 }
 
 /// Reads the keys of a layer. They live as long as the library: for ever.

@@ -175,9 +175,9 @@ fn no_default_or_two() {
 #[test]
 fn keys_that_are_not_served() {
     insta::assert_snapshot!(
-        said(with("acceptors = {\n{ ip = \"::\", port = 1, protocol = \"inboundRtmp\", sslKey = \"a\" } },\nmediaStorage = { mediaFolder = \"x\" },\nenableCheckBandwidth = true,\nmaxRtmpOutBuffer = 1") + "\nconfiguration.instancesCount = 8"),
+        said(with("acceptors = {\n{ ip = \"::\", port = 1, protocol = \"inboundRtmp\", localStreamName = \"a\" } },\nmediaStorage = { mediaFolder = \"x\" },\nenableCheckBandwidth = true,\nmaxRtmpOutBuffer = 1") + "\nconfiguration.instancesCount = 8"),
         @"
-    test.lua:5: configuration.applications[1].acceptors[1].sslKey: found a key of TLS (RTMPS), which is not supported yet, expected no such key
+    test.lua:5: configuration.applications[1].acceptors[1].localStreamName: found a key of MPEG-TS and live FLV input (`inboundTcpTs`, `inboundUdpTs`, `inboundLiveFlv`), which is not supported yet, expected no such key
     test.lua:6: configuration.applications[1].mediaStorage: found a key of playing files (video on demand), which is not supported yet, expected no such key, or an empty table
     test.lua:7: configuration.applications[1].enableCheckBandwidth: found a key of the bandwidth check (`checkBandwidth`), which is not supported yet, expected no such key, or false
     test.lua:8: configuration.applications[1].maxRtmpOutBuffer: found a key that is not supported, expected no such key; `limits.playerQueueBytes` and `maxLag` bound how far a player may be behind

@@ -71,6 +71,7 @@ impl fmt::Display for HandshakeError {
                     "RTMPE not enabled (handshake version {version}); acceptors take it with `rtmpe = true`"
                 )
             }
+            Self::NotRtmp(TLS) => f.write_str("not RTMP but TLS: this port is for rtmp://"),
             Self::NotRtmp(byte) => write!(f, "not RTMP: the first byte is 0x{byte:02X}"),
             Self::WrongAnswer => f.write_str("the digest in C2 does not answer the digest in S1"),
             Self::NotEncrypted(version) => {

@@ -5,7 +5,12 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{Port, bind::bind_one, bridge::Running},
+    super::{
+        Port,
+        bind::{Bound, bind_one},
+        bridge::Running,
+        certificates,
+    },
     Builtin, Outcome, Run, Server, State,
 };
 use crate::{
@@ -139,8 +144,12 @@ fn try_create(server: &mut Server, run: &Run<'_>) -> Result<Value, String> {
         ));
     }
     let wanted = ApplicationAcceptor { application: application.name.clone(), acceptor };
+    let folder = &server.environment.folder;
+    let prepared = certificates::prepare(&server.libraries, &wanted, "service", folder)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let bound = bind_one(wanted, "service").map_err(|error| error.to_string())?;
-    server.open_bound(bound, true);
+    server.open_bound(Bound { prepared: Some(prepared), ..bound }, true);
+    server.look_at_terms();
     let port = server.ports.pop_if(|port| !port.enabled);
     match (port, server.ports.last()) {
         (None, Some(port)) => Ok(service(port, &mut server.state)),

@@ -57,6 +57,7 @@ metrics! {
     COMMANDS = Counter "commands" Count "Commands called";
     LEFT_BEHIND = Gauge "threads_left_behind" Count "Threads of applications that did not end";
     RETIRED = Gauge "applications_retired" Count "Replaced applications that still have connections";
+    CERTIFICATE = Gauge "certificate_expiry" Seconds "Time for which a certificate holds yet; negative: since it has expired";
     APP_CONNECTIONS = Gauge "application_connections" Count "Connections of an application";
     APP_PUBLISHERS = Gauge "application_publishers" Count "Streams of an application that are published";
     APP_PLAYERS = Gauge "application_players" Count "Plays of an application";
@@ -88,6 +89,8 @@ struct Facts {
     left_behind: usize,
     retired: usize,
     applications: Vec<ApplicationFacts>,
+    /// Files of certificates, and the seconds for which they hold yet.
+    certificates: Vec<(String, f64)>,
     /// As the event logger counts.
     sinks: Value,
 }
@@ -127,6 +130,7 @@ pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize)
         left_behind: server.watchdog.left_behind(),
         retired: server.retired.len(),
         applications: applications.collect(),
+        certificates: server.expiries(),
         sinks: server.events.counters(),
     };
     render(&facts, reports, streams)
@@ -150,6 +154,8 @@ fn of_server(page: &mut Page, facts: &Facts, reports: &[WorkerReport]) {
     page.one(&COMMANDS, facts.commands as f64);
     page.one(&LEFT_BEHIND, facts.left_behind as f64);
     page.one(&RETIRED, facts.retired as f64);
+    let label = |file: &str| vec![("file", file.to_owned())];
+    page.many(&CERTIFICATE, facts.certificates.iter().map(|(file, left)| (label(file), *left)));
 }
 
 fn of_workers(page: &mut Page, reports: &[WorkerReport]) {

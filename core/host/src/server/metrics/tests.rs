@@ -123,6 +123,7 @@ fn facts() -> Facts {
         left_behind: 0,
         retired: 0,
         applications: vec![application],
+        certificates: vec![("a.pem".to_owned(), 7.0)],
         sinks: json!([{ "type": "file", "to": "a\"b.json", "queued": 1, "queuedBytes": 2, "sent": 3,
             "failed": 4, "dropped": 5, "retries": 6 }]),
     }

@@ -26,7 +26,7 @@ fn what_is_not_rtmp_is_told_apart_by_its_first_byte() {
     for (byte, rule) in [
         (0x47, "handshake: not RTMP: the first byte is 0x47"),
         (0x50, "handshake: not RTMP: the first byte is 0x50"),
-        (0x16, "handshake: not RTMP: the first byte is 0x16"),
+        (0x16, "handshake: not RTMP but TLS: this port is for rtmp://"),
         (0x80, "handshake: not RTMP: the first byte is 0x80"),
         (0xFF, "handshake: not RTMP: the first byte is 0xFF"),
         (6, "handshake: RTMPE not enabled (handshake version 6); acceptors take it with `rtmpe = true`"),
