@@ -12,6 +12,7 @@
 //! * [`cluster`], [`upstreams`]: chains of servers; far ends with ways of their own.
 //! * [`faults`], [`dead`]: far ends of pulls and pushes that flap, reset, lead in circles or to where they may not;
 //!   networks and name servers that do not answer.
+//! * [`reconnect`]: servers that ask their clients to connect elsewhere, and clients that do.
 //! * [`enhanced`]: Enhanced RTMP between programs that know it.
 //! * [`auth`]: who must say who it is before it publishes or plays.
 //! * [`rtmpt`]: RTMP in requests of HTTP: real clients, proxies, and requests of every kind.
@@ -74,6 +75,7 @@ mod plugins;
 mod process;
 mod processes;
 mod proxypublish;
+mod reconnect;
 mod rtmpe;
 mod rtmpt;
 mod scripts;

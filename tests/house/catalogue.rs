@@ -26,10 +26,10 @@ const GROUPS: [(&str, usize); 17] = [
 ];
 
 /// Cases of groups that are not all here.
-const SINGLE: [&str; 22] = [
+const SINGLE: [&str; 23] = [
     "LOAD-03", "LOAD-04", "FLT-05", "FLT-08", "FLT-09", "FLT-10", "FLT-12", "FLT-17", "FLT-21", "FLT-26",
-    "ERT-01", "ERT-02", "ERT-03", "ERT-04", "ERT-05", "ERT-06", "ERT-07", "ERT-08", "ERT-09", "NAM-01",
-    "NAM-02", "NAM-08",
+    "ERT-01", "ERT-02", "ERT-03", "ERT-04", "ERT-05", "ERT-06", "ERT-07", "ERT-08", "ERT-10", "ERT-09",
+    "NAM-01", "NAM-02", "NAM-08",
 ];
 
 /// What the beginnings of names stand for.

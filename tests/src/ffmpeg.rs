@@ -16,6 +16,17 @@ pub fn publish_film(url: &str) -> Launch {
     ffmpeg("error").args("-re -i").arg(fixture::film()).args("-c copy -f flv").arg(url)
 }
 
+/// Publishes the prepared [film](fixture::film) to several servers at once, each with the same times. The others go on where
+/// one ends.
+pub fn publish_film_to(urls: &[String]) -> Launch {
+    let outputs: Vec<String> = urls.iter().map(|url| format!("[f=flv:onfail=ignore]{url}")).collect();
+    ffmpeg("error")
+        .args("-re -i")
+        .arg(fixture::film())
+        .args("-map 0 -c copy -flags +global_header -f tee")
+        .arg(outputs.join("|"))
+}
+
 /// Publishes a pattern that is encoded on the way, as an encoder would: `-g 50` at 25 pictures a second.
 pub fn publish_encoded(url: &str) -> Launch {
     ffmpeg("error")

@@ -130,6 +130,11 @@ pub enum Event {
         /// Video wanted, where it was said.
         video: Option<bool>,
     },
+    /// The far end of a connection that we have made asks us to connect again; it serves on until we leave.
+    Reconnect {
+        /// Where, absolute or relative to where we have connected; none: where we have connected.
+        url: Option<String>,
+    },
     /// The peer answered a ping.
     Pong {
         /// Round trip time in ms.
@@ -207,6 +212,8 @@ pub struct Pull {
     pub start_ms: i64,
     /// How long to play in ms; negative: to the end.
     pub duration_ms: i64,
+    /// Whether it takes over from whoever publishes the stream here: from the same stream by another way.
+    pub takes_over: bool,
 }
 
 /// A stream of ours that is published at the far end ([`Command::Push`]).
@@ -339,6 +346,14 @@ pub enum Command {
         slot: StreamSlot,
         /// Where.
         via: Via,
+    },
+    /// Asks the peer to connect again, here or elsewhere; nothing where it has not declared that it follows such requests.
+    /// It is served as before until it leaves.
+    Reconnect {
+        /// Where, absolute or relative to where it has connected; none: where it has connected.
+        url: Option<String>,
+        /// Why, in words.
+        text: String,
     },
     /// Settings of the application that has taken the connection; comes before its connect is answered.
     Tune {

@@ -434,7 +434,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> Result<i32
             take(&EventTable { kind: abi::EVENT_UNPUBLISH, stream_id: slot.0, ..nothing })
         }
         // It is counted where a layer of the server says it; nothing depends on it.
-        Event::Skipped(_) => abi::OK,
+        Event::Reconnect { .. } | Event::Skipped(_) => abi::OK,
         Event::Play(_) => return Err(no_word_for("Play")),
         Event::Unplay { .. } => return Err(no_word_for("Unplay")),
         Event::Pause { .. } => return Err(no_word_for("Pause")),

@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) taps: Taps,
     /// Its application has something of it that must be forgotten when it leaves, whichever hooks there are.
     pub(crate) noted: bool,
+    /// Somebody waits for its end.
+    pub(crate) awaited: Option<Arc<()>>,
     /// The server made it.
     pub(crate) outbound: bool,
     /// It is one of those that its application may have.
@@ -71,6 +73,8 @@ pub(crate) struct Connection {
     pub(crate) contested: Vec<Contested>,
     pub(crate) publishes: Vec<Published>,
     pub(crate) plays: Vec<Played>,
+    /// Names that what comes from its far end takes over, whoever publishes them.
+    pub(crate) takes_over: Vec<String>,
     /// The request of somebody else's session that it carries.
     pub(crate) carries: Option<Box<Carried>>,
     /// Where the connection stands among those that its address may have.
@@ -164,11 +168,13 @@ impl Connection {
             taps: Taps::default(),
             noted: false,
             counted: false,
+            awaited: None,
             outbound: false,
             questions: Questions::default(),
             contested: Vec::new(),
             publishes: Vec::new(),
             plays: Vec::new(),
+            takes_over: Vec::new(),
             carries: None,
             ticket,
             partial: None,
@@ -236,6 +242,12 @@ impl Connection {
             }
             _ => self.plays.iter().for_each(|played| relay.fetch_player(played.player, depth - 2)),
         }
+    }
+
+    /// Whether its peer has declared that it follows requests to connect again.
+    pub(crate) fn can_reconnect(&self) -> bool {
+        let declares = |caller: &Arc<Caller>| caller.info.declared.can_reconnect();
+        self.owner.is_some() && !self.outbound && self.caller.as_ref().is_some_and(declares)
     }
 
     /// The address that the peer came to.
@@ -475,6 +487,7 @@ impl Connection {
             Happened::Unpublish { .. } => application.hooks.unpublish,
             Happened::Unplay { .. } => application.hooks.unplay,
             Happened::Pong { .. } => application.hooks.pong,
+            Happened::Reconnect { .. } | Happened::Began { .. } => self.outbound,
             // It also tells the host that no answer is waited for any more, where it was ever asked.
             Happened::Closed { .. } => self.is_noted_by(application),
         };
@@ -550,6 +563,7 @@ impl Connection {
                     shared.relay.set_receive(played.player, audio, video);
                 }
             }
+            Event::Reconnect { url } => self.notify(Happened::Reconnect { url }),
             Event::Pong { rtt_ms } => {
                 self.rtt_ms = Some(rtt_ms);
                 let received = self.bytes_in;

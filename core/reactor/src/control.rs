@@ -363,6 +363,16 @@ pub enum Happened {
         /// Who ended it.
         why: Why,
     },
+    /// The far end of a connection that we have made asks us to connect again.
+    Reconnect {
+        /// Where; none: where we have connected.
+        url: Option<String>,
+    },
+    /// Media have begun to go to the far end of a connection that we have made.
+    Began {
+        /// On which message stream.
+        slot: StreamSlot,
+    },
     /// The peer has answered a ping.
     Pong {
         /// Round trip time in ms.
@@ -444,6 +454,23 @@ pub enum ToWorker {
         code: String,
         /// Why, in words.
         text: String,
+    },
+    /// Ask the peer of a connection to connect again, where it has declared that it follows such requests.
+    Reconnect {
+        /// Which.
+        connection: ConnectionId,
+        /// Where; none: where it has connected.
+        url: Option<String>,
+        /// Why, in words.
+        text: String,
+    },
+    /// Listen no more, and ask every peer to connect elsewhere that has declared that it follows such requests. They are
+    /// served as before until they leave.
+    Drain {
+        /// Where; none: where they have connected.
+        url: Option<String>,
+        /// Held by each of their connections, for whoever waits for their end.
+        left: Arc<()>,
     },
     /// An order with a ticket for an endpoint: to call a command of its peer, to pull, to push.
     Order {

@@ -51,6 +51,9 @@ impl Connection {
         if !self.prepare_plays(shared) {
             return;
         }
+        if self.outbound {
+            self.tell_begun(shared);
+        }
         let mut budget = if std::mem::take(&mut self.newcomer) { FIRST_BUDGET } else { BUDGET };
         loop {
             match self.write_once(shared, budget) {

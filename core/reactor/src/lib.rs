@@ -175,6 +175,18 @@ impl Reactor {
         Workers { mailboxes, peers, next_source: Arc::new(AtomicU32::new(1)) }
     }
 
+    /// Listens no more, asks every peer that follows such requests to connect to `url` (none: where it has connected), and
+    /// waits until these have left, or so long.
+    pub fn drain(&self, url: Option<&str>, within: Duration) {
+        let (until, left) = (Instant::now() + within, Arc::new(()));
+        for mailbox in &self.mailboxes {
+            mailbox.post(ToWorker::Drain { url: url.map(str::to_owned), left: left.clone() });
+        }
+        while Arc::strong_count(&left) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Ends all connections, telling them, and waits for the workers to return. Returns how many did not in
     /// time, or failed; their threads are left behind.
     pub fn stop(self, within: Duration) -> usize {

@@ -377,6 +377,7 @@ impl Connection {
             swf_url: said(|info| &info.swf_url),
             page_url: said(|info| &info.page_url),
             outbound: self.outbound,
+            can_reconnect: self.can_reconnect(),
             questions: self.questions.len(),
         }
     }

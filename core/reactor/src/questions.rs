@@ -9,7 +9,7 @@ use crtmp_media::{
     Answer, Command, ConnectInfo, Event, Join, PlayRequest, PublishKind, RequestId, StreamName, StreamSlot,
     Value, Via, split_query,
 };
-use crtmp_relay::{Play, PlayOptions, Refusal, Start, StreamKey};
+use crtmp_relay::{DuplicatePublisher, Play, PlayOptions, Refusal, Start, StreamKey};
 
 use crate::{
     asked::{Asked, Subject, Wish, Withdrawn},
@@ -445,7 +445,14 @@ impl Connection {
             self.never_began(slot, Wish::Publish, name, Why::Server);
             return self.reject(answer, BAD_NAME, &text, shared);
         }
-        let policy = owner.duplicate_publisher;
+        let taken = self.takes_over.iter().position(|taken| taken == name.as_str());
+        let policy = match taken {
+            Some(at) => {
+                self.takes_over.swap_remove(at);
+                DuplicatePublisher::Replace
+            }
+            None => owner.duplicate_publisher,
+        };
         let came = (self.outbound || !via.is_empty()).then(|| via.clone());
         match shared.relay.publish(key, self.id, slot, policy, came, shared.now) {
             Ok(home) => {
@@ -550,7 +557,8 @@ impl Connection {
         self.newcomer = true;
         let (unique, since) = (shared.new_stream(), shared.now);
         let (name, is_passed_on) = (name.to_string(), join != Join::Policy);
-        let played = Played { slot, name, alias, is_passed_on, player, unique, since, configs: 0 };
+        let untold = self.outbound;
+        let played = Played { slot, name, alias, is_passed_on, player, untold, unique, since, configs: 0 };
         self.see_played(Sight::OutStreamCreated, &played, shared);
         self.plays.push(played);
         if live {

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use crtmp_media::{Command, StreamName, StreamSlot, Via};
 use crtmp_relay::StreamKey;
 
-use crate::{connection::Connection, shared::Shared};
+use crate::{connection::Connection, control::Happened, shared::Shared, streams::Played};
 
 impl Shared {
     /// Why a stream that has been at `via` may not become `key`: it would come from itself, or has come too far.
@@ -35,6 +35,11 @@ impl Shared {
 impl Connection {
     /// Hands an order with a ticket to the chain.
     pub(crate) fn on_order(&mut self, mut order: Command, shared: &mut Shared) {
+        if let Command::Pull(pull) = &order
+            && pull.takes_over
+        {
+            self.takes_over.push(pull.local.clone());
+        }
         if let (Command::Push(push), Some(owner)) = (&mut order, &self.owner)
             && let Ok(name) = StreamName::new("", &push.local, &shared.limits)
         {
@@ -54,5 +59,20 @@ impl Connection {
         if let Some(via) = shared.via_of(&key) {
             self.command(Command::Via { slot, via }, shared);
         }
+    }
+
+    /// Tells whoever made the connection that media have begun to go to its far end.
+    pub(crate) fn tell_begun(&mut self, shared: &Shared) {
+        let begun = |played: &&mut Played| played.untold && shared.relay.has_begun(played.player);
+        let slots: Vec<StreamSlot> = self
+            .plays
+            .iter_mut()
+            .filter(begun)
+            .map(|played| {
+                played.untold = false;
+                played.slot
+            })
+            .collect();
+        slots.into_iter().for_each(|slot| self.notify(Happened::Began { slot }));
     }
 }

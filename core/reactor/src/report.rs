@@ -117,6 +117,8 @@ pub struct ConnectionReport {
     pub page_url: String,
     /// Whether the server made it.
     pub outbound: bool,
+    /// Whether its peer has declared that it follows requests to connect again.
+    pub can_reconnect: bool,
     /// What it publishes.
     pub publishes: Vec<StreamReport>,
     /// What it plays.

@@ -35,6 +35,8 @@ pub(crate) struct Played {
     /// The peer is a server of this family.
     pub(crate) is_passed_on: bool,
     pub(crate) player: PlayerId,
+    /// Whoever made the connection has not been told yet that media have begun to go.
+    pub(crate) untold: bool,
     pub(crate) unique: u64,
     pub(crate) since: Instant,
     /// The number of the codec configurations that have been told.

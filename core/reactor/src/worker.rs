@@ -371,6 +371,21 @@ impl Worker {
                     connection.close(&text, &mut self.shared);
                 }
             }
+            ToWorker::Reconnect { connection, url, text } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.command(Command::Reconnect { url, text }, &mut self.shared);
+                }
+            }
+            ToWorker::Drain { url, left } => {
+                self.listeners.clear();
+                for connection in
+                    self.connections.values_mut().filter(|connection| connection.can_reconnect())
+                {
+                    connection.awaited = Some(left.clone());
+                    let (url, text) = (url.clone(), "the server is going to shut down".to_owned());
+                    connection.command(Command::Reconnect { url, text }, &mut self.shared);
+                }
+            }
             ToWorker::Order { connection, application, order, gone } => {
                 match self.connections.get_mut(key_of(connection)) {
                     Some(connection) if connection.is_open_to(&application) => {

@@ -13,7 +13,7 @@ use crtmp_media::{Format, Frame, Limits, MakeEncoder, Packet, StreamSlot, Via, V
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
 use crate::{
-    ConnectionId, Delays, Delivery, Directory, DuplicatePublisher, MergeReport, Refusal, RelayMessage,
+    Began, ConnectionId, Delays, Delivery, Directory, DuplicatePublisher, MergeReport, Refusal, RelayMessage,
     Source, Spent, Start, StreamKey, Subscription, WorkerId,
     cursor::{Cursor, Partial, Slices, Wants},
     home::Home,
@@ -373,6 +373,11 @@ impl Relay {
         for home in self.homes.values_mut().filter(|home| home.key.application == *application) {
             home.keeps_group = delivery.start != Start::Next;
         }
+    }
+
+    /// Whether a player has been given a place to start.
+    pub fn has_begun(&self, id: PlayerId) -> bool {
+        self.players.get(id).is_some_and(|player| player.cursor.counters.began != Began::Waiting)
     }
 
     /// Whether somebody publishes `key`, on any worker.

@@ -120,6 +120,8 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     if old.shutdown_timeout != new.shutdown_timeout {
         diff.shutdown_timeout = Some(new.shutdown_timeout);
     }
+    restart(&mut diff, "drainTimeout", &old.drain_timeout, &new.drain_timeout);
+    restart(&mut diff, "drainUrl", &old.drain_url, &new.drain_url);
     restart(&mut diff, "daemon", &old.daemon, &new.daemon);
     restart(&mut diff, "workers", &old.workers, &new.workers);
     restart(&mut diff, "countersFile", &old.counters_file, &new.counters_file);

@@ -60,6 +60,11 @@ pub struct Configuration {
     pub limits: Limits,
     /// Seconds that the end of the server may take before what still runs is abandoned.
     pub shutdown_timeout: Seconds,
+    /// Seconds for which the server, told to stop, serves those on who follow its request to connect elsewhere; 0: it does not
+    /// ask them.
+    pub drain_timeout: Seconds,
+    /// Where they are asked to connect, as a `tcUrl`, absolute or relative; without it, where they have connected.
+    pub drain_url: Option<String>,
     /// A file into which the counters are written as JSON. A relative path starts at the folder in which the
     /// server was started.
     pub counters_file: Option<PathBuf>,
@@ -77,6 +82,11 @@ impl Configuration {
     pub const WORKERS: RangeInclusive<u64> = 1..=256;
     /// The range of `shutdownTimeout`, in seconds.
     pub const SHUTDOWN_TIMEOUT: RangeInclusive<f64> = 0.0..=3600.0;
+
+    /// The range of `drainTimeout`, in seconds.
+    pub const DRAIN_TIMEOUT: RangeInclusive<f64> = 0.0..=86_400.0;
+    /// The longest `drainUrl`, in bytes.
+    pub const DRAIN_URL: usize = 1024;
 
     /// Makes every relative path start at `folder`: the one in which the server was started. A daemon leaves it,
     /// and a reload must still mean the same files.
@@ -113,6 +123,8 @@ impl Default for Configuration {
             workers: None,
             limits: Limits::default(),
             shutdown_timeout: Seconds::new(10),
+            drain_timeout: Seconds::new(0),
+            drain_url: None,
             counters_file: None,
             state_file: None,
             processes: Processes::default(),
@@ -235,6 +247,7 @@ mod tests {
         for (key, range) in [
             ("workers", whole(Configuration::WORKERS)),
             ("shutdownTimeout", seconds(Configuration::SHUTDOWN_TIMEOUT)),
+            ("drainTimeout", seconds(Configuration::DRAIN_TIMEOUT)),
             ("publisherReturn", seconds(Application::WAIT)),
             ("playWait", seconds(Application::WAIT)),
             ("hookTimeout", seconds(Application::TIMEOUT)),

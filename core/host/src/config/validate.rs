@@ -101,6 +101,13 @@ impl Check {
             configuration.shutdown_timeout,
             Configuration::SHUTDOWN_TIMEOUT,
         );
+        self.seconds(path("drainTimeout"), configuration.drain_timeout, Configuration::DRAIN_TIMEOUT);
+        if let Some(url) = &configuration.drain_url
+            && (url.is_empty() || url.len() > Configuration::DRAIN_URL || url.chars().any(char::is_control))
+        {
+            let expected = format!("1 to {} bytes without control characters", Configuration::DRAIN_URL);
+            self.error(path("drainUrl"), format!("a text of {} bytes", url.len()), expected);
+        }
         if let Err(limit) = configuration.limits.check() {
             self.error(format!("configuration.limits.{}", limit.field), limit.found, limit.expected);
         }
@@ -622,5 +629,21 @@ mod tests {
         let found: Vec<_> = validate(&configuration).into_iter().map(|error| error.path).collect();
         let expected = ["workers", "shutdownTimeout", "limits.gopMessages", "applications"];
         assert_eq!(found, expected.map(|end| format!("configuration.{end}")));
+    }
+
+    #[test]
+    fn where_clients_are_sent_at_the_end_is_a_short_text() {
+        for (url, good) in [
+            ("/".to_owned(), true),
+            (String::new(), false),
+            ("a\nb".to_owned(), false),
+            ("a".repeat(Configuration::DRAIN_URL - 1), true),
+            ("a".repeat(Configuration::DRAIN_URL), true),
+            ("a".repeat(Configuration::DRAIN_URL + 1), false),
+        ] {
+            let configuration = Configuration { drain_url: Some(url.clone()), ..Configuration::default() };
+            let wrong = validate(&configuration).iter().any(|error| error.path == "configuration.drainUrl");
+            assert_eq!(!wrong, good, "{url}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! Connections that are not there yet stand in a line, and so many of them are made at once. Whatever fails goes to
 //! [`Core::fail`], which says when the link is tried again.
 
+mod moving;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     net::SocketAddr,
@@ -14,6 +16,7 @@ use std::{
 use crtmp_media::{CallOutcome, Command, Limits, Pull, Push, Value, Via};
 use crtmp_reactor::SocketOptions;
 
+use self::moving::{is_successor, successor};
 use super::{
     adobe::{self, Login},
     definition::{Definition, Direction},
@@ -57,6 +60,10 @@ pub(super) enum Input {
     Missed(u64),
     /// A publish by a connection has ended: something pulled.
     Unpublished { connection: u64, stream: u32 },
+    /// The far end of a connection asks us to connect again.
+    Reconnect { connection: u64, url: Option<String> },
+    /// Media have begun to go to the far end.
+    Began { connection: u64, stream: u32 },
     /// A play by a connection has ended: something pushed.
     Unplayed { connection: u64, stream: u32 },
     /// Where connections may go has changed.
@@ -221,7 +228,8 @@ impl Core {
 
     /// Links that look different now, with what they look like; none: they are gone.
     pub(super) fn changed(&mut self) -> Vec<(u64, Option<View>)> {
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.retain(|id| !is_successor(*id));
         changed.into_iter().map(|id| (id, self.links.get(&id).map(Link::view))).collect()
     }
 
@@ -246,6 +254,8 @@ impl Core {
             Input::Unplayed { connection, stream } => {
                 self.on_stream_end(connection, stream, Direction::Push);
             }
+            Input::Reconnect { connection, url } => self.on_reconnect(connection, url.as_deref()),
+            Input::Began { connection, stream } => self.on_begun(connection, stream),
             // Who joins a connection does not ask whether it may be made.
             Input::Policy => self.shared.clear(),
             Input::Closed { connection, reason } => self.on_closed(connection, &reason),
@@ -260,6 +270,9 @@ impl Core {
     }
 
     fn remove(&mut self, id: u64) {
+        if !is_successor(id) {
+            self.remove(successor(id));
+        }
         let Some(link) = self.links.remove(&id) else { return };
         self.changed.insert(id);
         let definition = &link.definition;
@@ -354,6 +367,9 @@ impl Core {
         self.changed.insert(id);
         let definition = link.definition.clone();
         if definition.direction == Direction::Push && !is_live(&self.live, &definition) {
+            if is_successor(id) {
+                return self.fail(id, "the stream has ended");
+            }
             return link.wait(self.now, self.unix);
         }
         let Some(target) = link.target() else { return };
@@ -464,14 +480,15 @@ impl Core {
         let State::On { peer, .. } = link.state else { return };
         let Some(Peer { stage: Stage::Up(connection), address, .. }) = self.peers.get(&peer) else { return };
         let (connection, address) = (*connection, *address);
-        let (definition, again) = (link.definition.clone(), link.goes_on(self.now));
+        let (definition, again) = (link.definition.clone(), is_successor(id) || link.goes_on(self.now));
         let name = link.target().map(|target| target.stream.clone()).unwrap_or_default();
         let ticket = self.owe(peer, Some((id, definition.direction)));
         let local = definition.local.clone();
         let order = match definition.direction {
             Direction::Pull => {
-                let Definition { start_ms, duration_ms, .. } = *definition;
-                Command::Pull(Box::new(Pull { ticket, name, local, start_ms, duration_ms }))
+                let (Definition { start_ms, duration_ms, .. }, takes_over) = (&*definition, is_successor(id));
+                let (start_ms, duration_ms) = (*start_ms, *duration_ms);
+                Command::Pull(Box::new(Pull { ticket, name, local, start_ms, duration_ms, takes_over }))
             }
             Direction::Push => {
                 let (kind, via) = (definition.publish, Via::default());
@@ -549,6 +566,9 @@ impl Core {
                 link.run(peer, stream, self.now, self.unix);
                 let text = format!("{} of {:?} runs", direction.name(), link.definition.local);
                 self.changed.insert(id);
+                if is_successor(id) {
+                    return self.on_arrived(id, direction);
+                }
                 self.log(id, text, 0, false);
             }
             return;
@@ -651,6 +671,9 @@ impl Core {
 
     /// A link has failed: it waits for its next attempt, or for its stream, or has ended.
     fn fail(&mut self, id: u64, cause: &str) {
+        if self.fails_while_moving(id, cause) {
+            return;
+        }
         let random = self.random();
         let Some(link) = self.links.get_mut(&id) else { return };
         if let State::On { phase: Phase::Ending { at, .. }, .. } = link.state {

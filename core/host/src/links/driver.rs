@@ -302,6 +302,12 @@ fn notice(caller: Arc<Caller>, event: Happened, queue: &Sender<Message>, theirs:
         Happened::Unplay { slot, .. } => {
             return post(queue, Input::Unplayed { connection, stream: slot.0 });
         }
+        Happened::Reconnect { url } => {
+            return post(queue, Input::Reconnect { connection, url: url.clone() });
+        }
+        Happened::Began { slot } => {
+            return post(queue, Input::Began { connection, stream: slot.0 });
+        }
         Happened::Closed { reason } => {
             post(queue, Input::Closed { connection, reason: reason.clone() });
         }

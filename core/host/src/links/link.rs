@@ -119,6 +119,12 @@ pub(super) struct Link {
     pub(super) held_off: bool,
     /// When its stream was asked for last.
     pub(super) asked: Option<Instant>,
+    /// Where it runs.
+    at: Option<Target>,
+    /// Why it ended, while one that takes its place is on its way.
+    pub(super) lost: Option<String>,
+    /// When it moved elsewhere last, and how often shortly before that.
+    moved: Option<(Instant, u8)>,
     back_off: Option<Duration>,
     /// Until when media went, where the stream has not ended here since.
     ran: Option<Instant>,
@@ -183,6 +189,9 @@ impl Link {
             alone: false,
             held_off: false,
             asked: None,
+            at: None,
+            lost: None,
+            moved: None,
             back_off: None,
             ran: None,
             logged: None,
@@ -224,11 +233,50 @@ impl Link {
     /// Media go.
     pub(super) fn run(&mut self, peer: u64, stream: u32, now: Instant, unix: u64) {
         self.state = State::On { peer, phase: Phase::Running(stream, now) };
+        self.at = self.target().cloned();
         self.redirect = None;
         self.hops = 0;
         self.view.cause = None;
         self.show(Code::Streaming, unix);
         self.view.stream = Some(stream);
+    }
+
+    /// One that takes its place at `to`, relative to where it runs; none: there again.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not move.
+    pub(super) fn successor(
+        &mut self,
+        to: Option<&str>,
+        now: Instant,
+        unix: u64,
+    ) -> Result<Self, &'static str> {
+        let here = self.at.clone().ok_or("it runs nowhere")?;
+        let often = self.moved.filter(|(at, _)| now.saturating_duration_since(*at) < HEALTHY);
+        let often = often.map_or(0, |(_, often)| often);
+        if often >= REDIRECTS {
+            return Err("it has moved 3 times, each soon after the other");
+        }
+        self.moved = Some((now, often + 1));
+        let mut next = Self::new(self.definition.clone(), unix);
+        next.next = self.next;
+        let there = match to {
+            Some(to) => here.moved(to).map_err(|_| "that is no address that we could go to")?,
+            None => here,
+        };
+        // Where it is configured to go it goes as it is configured.
+        next.redirect = (next.target() != Some(&there)).then_some(there);
+        Ok(next)
+    }
+
+    /// Another one has taken its place.
+    pub(super) fn becomes(&mut self, next: Self) {
+        (self.state, self.at, self.lost) = (next.state, next.at, None);
+        self.view.connection = next.view.connection;
+        self.view.address = next.view.address;
+        self.view.stream = next.view.stream;
+        self.view.cause = None;
     }
 
     /// Whether the far end has had the stream a moment ago, and may still have its players.

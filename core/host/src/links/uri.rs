@@ -138,6 +138,20 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Where a server asks us to connect instead: a `tcUrl`, absolute or relative to the one that we have used.
+    ///
+    /// # Errors
+    ///
+    /// If that is no address.
+    pub(super) fn moved(&self, to: &str) -> Result<Self, String> {
+        match to.strip_prefix("//") {
+            Some(place) => self.redirected(&format!("{}://{place}", self.uri.scheme)),
+            None => self.redirected(to),
+        }
+    }
+}
+
 /// The address without who we are there.
 pub(super) fn without_user(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
@@ -242,6 +256,24 @@ mod tests {
         for (length, good) in [(URI - 1, true), (URI, true), (URI + 1, false)] {
             let text = format!("rtmp://h/a/{}", "b".repeat(length - 11));
             assert_eq!(Uri::parse(&text).is_ok(), good, "{length}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_move_to_may_be_relative() {
+        let target = Uri::parse("rtmp://u:p@h:1936/app/stream?q").unwrap().with_stream().unwrap();
+        for (to, place, app) in [
+            ("rtmp://other/live", "other:1935", "live"),
+            ("//192.0.2.0:7/live", "192.0.2.0:7", "live"),
+            ("//other", "other:1935", "app"),
+            ("/live/room", "h:1936", "live/room"),
+        ] {
+            let found = target.moved(to).unwrap();
+            assert_eq!((found.uri.host_and_port().as_str(), &*found.app), (place, app), "{to}");
+            assert_eq!(found.stream, "stream?q", "{to}");
+        }
+        for bad in ["", "/", "//", "http://other/live", "a\u{7}"] {
+            assert!(target.moved(bad).is_err(), "{bad}");
         }
     }
 

@@ -338,6 +338,10 @@ impl Server {
     /// Ends everything: ports, connections (which are told), workers, applications.
     pub fn stop(mut self) -> Stopped {
         let events = self.events.clone();
+        let drain = self.configuration.drain_timeout.get();
+        if !drain.is_zero() {
+            self.reactor.drain(self.configuration.drain_url.as_deref(), drain);
+        }
         let time = self.configuration.shutdown_timeout.get();
         let until = Instant::now() + time;
         self.tell(Kind::ServerStopping, banner());

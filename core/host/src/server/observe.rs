@@ -117,6 +117,7 @@ mod tests {
             swf_url: String::new(),
             page_url: String::new(),
             outbound: false,
+            can_reconnect: false,
             publishes: Vec::new(),
             plays: Vec::new(),
             questions: 0,

@@ -152,6 +152,7 @@ impl<'a> Run<'a> {
                 self.links.insert(ticket);
                 let (name, local) = ("far".to_owned(), "near".to_owned());
                 self.order(Order::Pull(Box::new(Pull {
+                    takes_over: false,
                     ticket,
                     name,
                     local,

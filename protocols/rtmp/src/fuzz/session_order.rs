@@ -621,7 +621,7 @@ impl<'a> Run<'a> {
                 assert_eq!(self.slots.get(slot), Some(&Use::Playing));
             }
             Event::CallResult { ticket, outcome, args } => self.judge_call(*ticket, *outcome, args),
-            Event::Pong { .. } | Event::Skipped(_) => {}
+            Event::Pong { .. } | Event::Reconnect { .. } | Event::Skipped(_) => {}
             Event::Tunnel { .. } => panic!("{event:?}: it carries nobody"),
         }
     }

@@ -90,6 +90,7 @@ impl ServerSession {
         self.core.reader.set_flash_like(is_flash(&agent));
         let members = object.members().unwrap_or_default();
         let declared = Declared::read(members, &self.core.settings.limits);
+        self.core.can_reconnect = declared.can_reconnect();
         let enhanced = ["fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"]
             .iter()
             .any(|key| object.get(key).is_some());

@@ -67,6 +67,8 @@ pub(super) struct Core {
     pub(super) clock: time::Clock,
     /// The peer is a server of this family too: it understands what no specification says.
     pub(super) kindred: bool,
+    /// The peer has declared that it follows requests to connect again.
+    pub(super) can_reconnect: bool,
     /// We are the client.
     pub(super) is_client: bool,
     /// The peer reads AMF3.
@@ -249,6 +251,7 @@ impl Core {
             unknown_messages: 0,
             clock: time::Clock::new(now),
             kindred: false,
+            can_reconnect: false,
             is_client: false,
             amf3: false,
             is_inner: false,

@@ -43,6 +43,9 @@ const VIA: &str = "via";
 /// The command by which they tell players the same.
 const ON_VIA: &str = "onVia";
 
+/// The status by which a server asks to connect again (Enhanced RTMP v2, "Reconnect Request").
+const RECONNECT: &str = "NetConnection.Connect.ReconnectRequest";
+
 /// The server's side of one RTMP connection.
 pub struct ServerSession {
     core: Core,

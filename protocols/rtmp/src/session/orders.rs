@@ -2,7 +2,7 @@
 
 use crtmp_media::{Answer, CAPS_EX, CallOutcome, Command as Order, Cx, Error, Event, StreamSlot, Value};
 
-use super::{AMF0, AMF3, INSTANCE, ON_VIA, Pending, Phase, ServerSession, Side, Slot, SlotState};
+use super::{AMF0, AMF3, INSTANCE, ON_VIA, Pending, Phase, RECONNECT, ServerSession, Side, Slot, SlotState};
 use crate::{
     ack::OUR_WINDOW,
     message::{BandwidthLimit, Command, Control, Data, Status, UserControl},
@@ -79,6 +79,16 @@ impl ServerSession {
                 }
             }
             Order::Withdraw { .. } | Order::AnswerTunnel { .. } => {}
+            Order::Reconnect { url, text } => {
+                if self.core.phase == Phase::Connected && self.core.can_reconnect {
+                    let request = Status::new(RECONNECT, text);
+                    let request = match url {
+                        Some(url) => request.with("tcUrl", url.as_str()),
+                        None => request,
+                    };
+                    self.core.status(0, request, cx);
+                }
+            }
             Order::Via { slot, via } => {
                 if self.core.kindred && self.core.is(slot, &SlotState::Playing) {
                     let via = Command::call(ON_VIA, 0.0, Value::Null, vec![via.to_value()]);

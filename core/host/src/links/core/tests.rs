@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::links::link::Code;
 
+mod moves;
 mod who;
 
 /// The machine with a clock of the test's own.

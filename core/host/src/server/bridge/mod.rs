@@ -461,6 +461,10 @@ impl Bridge {
     }
 
     fn notice(&self, caller: &Arc<Caller>, event: Happened) {
+        // Connections of applications stay where they are.
+        if matches!(event, Happened::Reconnect { .. } | Happened::Began { .. }) {
+            return;
+        }
         let conn = self.caller(caller);
         let kind = match event {
             Happened::Metadata { slot, name, values } => {
@@ -475,6 +479,7 @@ impl Bridge {
             Happened::Pong { rtt_ms, received } => {
                 NoticeKind::Pong(Pong { rtt: Duration::from_millis(rtt_ms.into()), received })
             }
+            Happened::Reconnect { .. } | Happened::Began { .. } => return,
             Happened::Closed { reason } => {
                 if let Some(authority) = &self.authority {
                     authority.forget(caller.connection.0);

@@ -424,7 +424,14 @@ fn pull_of(pull: Pull, ticket: u64) -> crtmp_media::Pull {
         PlayStart::At(time) => ms(time),
     };
     let duration_ms = pull.duration.map_or(-1, ms);
-    crtmp_media::Pull { ticket, name: pull.name, local: pull.local_name, start_ms, duration_ms }
+    crtmp_media::Pull {
+        ticket,
+        name: pull.name,
+        local: pull.local_name,
+        start_ms,
+        duration_ms,
+        takes_over: false,
+    }
 }
 
 /// Likewise; where the stream has been its worker knows.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
-use crtmp_reactor::{ConnectionReport, WorkerReport};
+use crtmp_reactor::{ConnectionReport, ToWorker, WorkerReport};
 use crtmp_relay::{Began, ConnectionId, PlayerReport};
 use serde_json::{Value, json};
 
@@ -84,6 +84,26 @@ pub(super) fn commands() -> Vec<Builtin> {
             ),
             close_connection,
         ),
+        Builtin::gathering(
+            Spec::new(
+                "requestReconnect",
+                Access::Change,
+                &[
+                    Param::optional("id", Kind::Whole, "null", "the connection's number"),
+                    Param::optional("appName", Kind::Text, "null", "or the application, by name or alias: all of its connections"),
+                    Param::optional(
+                        "tcUrl",
+                        Kind::Text,
+                        "null",
+                        "where to connect, absolute or relative; null: where it has connected",
+                    ),
+                    Param::optional("reason", Kind::Text, "\"asked by the operator\"", "what its peer is told"),
+                ],
+                "Asks clients to connect again, here or elsewhere (Enhanced RTMP). Only those are asked that have declared that they \
+                 follow such requests; they are served as before until they leave.",
+            ),
+            request_reconnect,
+        ),
     ]
 }
 
@@ -126,6 +146,7 @@ pub(super) fn info(
     let stack: Vec<Value> = server.libraries.catalogue.layers_of(&connection.chain).map(layer).collect();
     let mut json = json!({
         "id": connection.id.0,
+        "canReconnect": connection.can_reconnect,
         "carrier": carrier(connection),
         "stack": stack,
         "protocol": connection.chain,
@@ -281,4 +302,45 @@ fn close_connection(server: &mut Server, run: &Run<'_>) -> Outcome {
     let id: ConnectionId = connection.id;
     server.workers.close(id, "NetConnection.Connect.Closed".to_owned(), run.params.text("reason").to_owned());
     Outcome::Done("the connection is being closed", json!({ "id": id.0 }))
+}
+
+/// Bytes of an address that clients are asked to connect to.
+const TC_URL: usize = 1024;
+
+fn request_reconnect(server: &mut Server, run: &Run<'_>) -> Outcome {
+    let url = run.params.given_text("tcUrl");
+    if url.is_some_and(|url| url.is_empty() || url.len() > TC_URL || url.chars().any(char::is_control)) {
+        return Outcome::Fail(format!("`tcUrl` is 1 to {TC_URL} bytes without control characters"));
+    }
+    let application = match super::streams::application(server, run.params) {
+        Ok(application) => application.map(str::to_owned),
+        Err(text) => return Outcome::Fail(text),
+    };
+    let one = run.params.whole("id");
+    let wanted: Vec<&ConnectionReport> = match (one, &application) {
+        (Some(_), None) => match find(run) {
+            Ok((connection, _)) if connection.can_reconnect => vec![connection],
+            Ok((connection, _)) => {
+                let id = connection.id.0;
+                let text =
+                    format!("connection {id} has not declared that it follows such requests (capsEx, 1)");
+                return Outcome::Fail(text);
+            }
+            Err(text) => return Outcome::Fail(text),
+        },
+        (None, Some(name)) => {
+            let all = all(run.reports).map(|(connection, _)| connection);
+            all.filter(|connection| connection.application.as_deref() == Some(name)).collect()
+        }
+        _ => return Outcome::Fail("say either `id` or `appName`".to_owned()),
+    };
+    let (able, unable): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|connection| connection.can_reconnect);
+    for connection in &able {
+        let (url, text) = (url.map(str::to_owned), run.params.text("reason").to_owned());
+        let message = ToWorker::Reconnect { connection: connection.id, url, text };
+        server.workers.post_to(connection.id, message);
+    }
+    let ids: Vec<u64> = able.iter().map(|connection| connection.id.0).collect();
+    Outcome::Done("they are being asked", json!({ "asked": ids, "notAsked": unable.len() }))
 }

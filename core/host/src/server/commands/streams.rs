@@ -218,7 +218,7 @@ fn find<'a>(server: &Server, run: &Run<'a>) -> Result<Stream<'a>, String> {
 }
 
 /// The name of the application that `appName` names, where it is given.
-fn application<'a>(server: &'a Server, params: &Params) -> Result<Option<&'a str>, String> {
+pub(super) fn application<'a>(server: &'a Server, params: &Params) -> Result<Option<&'a str>, String> {
     let Some(name) = params.given_text("appName") else { return Ok(None) };
     let mut list = server.configuration.applications.list.iter();
     let found = list.find(|entry| entry.name == name || entry.aliases.iter().any(|alias| alias == name));

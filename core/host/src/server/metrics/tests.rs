@@ -82,6 +82,7 @@ fn report(names: &[String]) -> WorkerReport {
         swf_url: String::new(),
         page_url: String::new(),
         outbound: false,
+        can_reconnect: false,
         publishes: names.iter().enumerate().map(stream).collect(),
         plays: Vec::new(),
         questions: 0,

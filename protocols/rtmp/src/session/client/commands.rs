@@ -1,13 +1,19 @@
 //! Commands of the server.
 
-use crtmp_media::{CallOutcome, Cx, Error, Skipped, Value};
+use crtmp_media::{CallOutcome, Cx, Error, Event, Skipped, Value};
 
 use super::{ClientSession, result};
 use crate::{
     chunk::Message,
     message::{Command, Status},
-    session::{ON_VIA, PROTOCOL, Phase, calls::Step},
+    session::{ON_VIA, PROTOCOL, Phase, RECONNECT, calls::Step},
 };
+
+/// How often a server is heard that asks to connect again.
+const RECONNECTS: u32 = 8;
+
+/// Bytes of the address that it names; a longer one is none.
+const TC_URL: usize = 4096;
 
 impl ClientSession {
     pub(super) fn on_server_command(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
@@ -80,6 +86,16 @@ impl ClientSession {
         let code = info.get("code").and_then(Value::as_str).unwrap_or_default();
         if !code.starts_with("NetConnection.") {
             self.on_link_status(stream, info, cx);
+            return Ok(());
+        }
+        if code == RECONNECT {
+            // Whoever cannot stop asking is not heard for ever.
+            self.asked_again += 1;
+            if self.core.phase == Phase::Connected && self.asked_again <= RECONNECTS {
+                let url = info.get("tcUrl").and_then(Value::as_str);
+                let url = url.filter(|url| url.len() <= TC_URL).map(str::to_owned);
+                cx.emit(Event::Reconnect { url });
+            }
             return Ok(());
         }
         let over = ["Closed", "Rejected", "Failed", "AppShutdown", "InvalidApp", "IdleTimeOut"];

@@ -36,6 +36,8 @@ pub struct ClientSession {
     /// The order to connect, until it has been sent.
     connect: Option<Connect>,
     links: Links,
+    /// How often the server has asked to connect again.
+    asked_again: u32,
 }
 
 struct Connect {
@@ -46,7 +48,13 @@ struct Connect {
 impl ClientSession {
     /// A session of a connection that is being made, at `now`.
     pub fn new(settings: SessionSettings, now: Instant) -> Self {
-        Self { core: Core::client(settings, now), handshake: None, connect: None, links: Links::default() }
+        Self {
+            core: Core::client(settings, now),
+            handshake: None,
+            connect: None,
+            links: Links::default(),
+            asked_again: 0,
+        }
     }
 
     /// A session of a connection that is being made, at `now`, and whose handshake a farther layer does: nothing is said

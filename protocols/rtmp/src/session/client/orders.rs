@@ -95,7 +95,8 @@ impl ClientSession {
                 self.core.phase = Phase::Closed;
             }
             // Nobody asks us to accept a connect, and far ends hear of streams by other words.
-            Order::AnswerConnect { .. } | Order::SourceStarted { .. } | Order::Via { .. } => {}
+            Order::AnswerConnect { .. } | Order::SourceStarted { .. } => {}
+            Order::Via { .. } | Order::Reconnect { .. } => {}
             // It carries nobody.
             Order::AnswerTunnel { .. } => {}
         }

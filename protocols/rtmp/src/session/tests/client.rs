@@ -87,6 +87,7 @@ impl Server {
             local: "near".to_owned(),
             start_ms: -2000,
             duration_ms: -1,
+            takes_over: false,
         };
         self.order(Order::Pull(Box::new(pull)));
     }
@@ -637,4 +638,23 @@ fn a_client_that_is_closed_before_the_handshake_ends_says_nothing_after_it() {
     server.order(Order::Close { code: String::new(), text: String::new() });
     server.bytes(&answer);
     assert_eq!((server.sent(), server.failed), (Vec::new(), None));
+}
+
+/// A server that asks to connect again is heard some times, and what it says is not taken for more than it is.
+#[test]
+fn a_server_may_ask_to_connect_again() {
+    let mut server = Server::connected();
+    let code = "NetConnection.Connect.ReconnectRequest";
+    server.status(0, Status::new(code, "maintenance"));
+    server.status(0, Status::new(code, "").with("tcUrl", "//other/live"));
+    server.status(0, Status::new(code, "").with("tcUrl", "x".repeat(5000).as_str()));
+    server.status(0, Status::new(code, "").with("tcUrl", 7.0));
+    assert_eq!(
+        server.events(),
+        ["Reconnect here", "Reconnect //other/live", "Reconnect here", "Reconnect here"]
+    );
+    for _ in 0..100 {
+        server.status(0, Status::new(code, ""));
+    }
+    assert_eq!(server.events().len(), 4, "8 in all");
 }

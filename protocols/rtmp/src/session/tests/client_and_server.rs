@@ -72,7 +72,14 @@ fn connect() -> Order {
 fn a_pull_and_a_push_work_in_pieces_of_every_size() {
     let pull = || {
         let (name, local) = ("far".to_owned(), "near".to_owned());
-        Order::Pull(Box::new(Pull { ticket: 2, name, local, start_ms: -2000, duration_ms: -1 }))
+        Order::Pull(Box::new(Pull {
+            ticket: 2,
+            name,
+            local,
+            start_ms: -2000,
+            duration_ms: -1,
+            takes_over: false,
+        }))
     };
     let push = || {
         let (name, local, kind) = ("up".to_owned(), "down".to_owned(), PublishKind::Live);

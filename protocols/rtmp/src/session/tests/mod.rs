@@ -424,6 +424,7 @@ fn event_line(event: &Event) -> String {
         }
         Event::Pong { rtt_ms } => format!("Pong {rtt_ms}"),
         Event::Tunnel { .. } => "Tunnel".to_owned(),
+        Event::Reconnect { url } => format!("Reconnect {}", url.as_deref().unwrap_or("here")),
         Event::Skipped(what) => format!("Skipped {what:?}"),
     }
 }

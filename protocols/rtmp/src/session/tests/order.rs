@@ -87,3 +87,34 @@ fn an_answer_that_no_message_can_hold_is_an_error() {
     peer.order(Order::AnswerMessage { request, result: Ok(long) });
     assert_eq!(peer.said(), ["_error 7 NetConnection.Call.Failed"]);
 }
+
+/// ERT-10: only who has declared it is asked to connect again, and goes on being served.
+#[test]
+fn who_follows_requests_to_connect_again_is_asked() {
+    for (caps, asked) in
+        [(None, false), (Some(0.0), false), (Some(14.0), false), (Some(1.0), true), (Some(15.0), true)]
+    {
+        let mut peer = Peer::shaken(Limits::default());
+        let mut members = vec![("app", "live".into())];
+        members.extend(caps.map(|caps: f64| ("capsEx", caps.into())));
+        peer.send(&command(0, &Command::call("connect", 1.0, object(&members), vec![])));
+        let again =
+            |url: Option<&str>| Order::Reconnect { url: url.map(Into::into), text: "maintenance".into() };
+        peer.order(again(None));
+        assert_eq!(peer.said(), [""; 0], "not before it is connected");
+        peer.accept();
+        peer.forget();
+        for url in [None, Some("rtmp://other/live")] {
+            let start = peer.raw.len();
+            peer.order(again(url));
+            let expected: &[&str] =
+                if asked { &["onStatus NetConnection.Connect.ReconnectRequest"] } else { &[] };
+            assert_eq!(peer.said(), expected);
+            let sent = String::from_utf8_lossy(&peer.raw[start..]).into_owned();
+            assert_eq!(sent.contains("rtmp://other/live"), asked && url.is_some());
+            assert_eq!(sent.contains("maintenance"), asked);
+        }
+        peer.call(0, "createStream", 2.0, &[]);
+        assert_eq!(peer.said(), ["_result 2 1"]);
+    }
+}

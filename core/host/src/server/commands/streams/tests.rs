@@ -39,6 +39,7 @@ fn connection(id: u64, publishes: &[(u32, u64)], plays: &[(u32, u64)]) -> Connec
         swf_url: String::new(),
         page_url: String::new(),
         outbound: false,
+        can_reconnect: false,
         publishes: streams(publishes),
         plays: streams(plays),
         questions: 0,
