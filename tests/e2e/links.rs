@@ -73,7 +73,7 @@ fn a_pull_by_command_runs_until_it_is_removed() {
         (&"one".into(), &"flvplayback".into())
     );
     assert!(session.fails(&command).contains("already"));
-    let wrong = session.fails("pullStream uri=rtmps://localhost/a/b");
+    let wrong = session.fails("pullStream uri=rtmpts://localhost/a/b");
     assert!(wrong.contains("not supported yet"), "{wrong}");
     let wrong = session.fails("pullStream uri=rtmp://localhost/a/b forceTcp=1");
     assert!(wrong.contains("RTSP"), "{wrong}");
@@ -191,7 +191,7 @@ fn commands_do_not_lead_to_neighbours() {
         let is_refused = |cause: &str| cause.contains("outboundPolicy") || cause.contains("address");
         assert!(cause.as_str().is_some_and(is_refused), "{host}: {cause}");
     }
-    for scheme in ["http", "file", "rtsp", "rtmps"] {
+    for scheme in ["http", "file", "rtsp", "rtmpts"] {
         session.fails(&format!("pullStream uri={scheme}://example.com/live/one"));
     }
     assert!(listener.accept().is_err(), "somebody has connected");

@@ -4,13 +4,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
+use crtmp_tests::cli::{Session, administrator};
+use crtmp_tests::nginx::{self, Nginx};
 use crtmp_tests::{
     Canary, Certificates, Config, Kind, Launch, Outcome, Program, Recording, Server, ffmpeg, fixture,
     free_address, players, wait_for, wait_for_listener,
 };
 use nix::sys::signal::Signal;
 
-use crate::{SOON, file};
+use crate::{SOON, assert_film, entry, file};
 
 const CHAIN: &str = "inboundRtmps";
 
@@ -482,5 +484,102 @@ fn variants_and_commands_come_by_https() {
     assert_eq!(curl("inboundHttpsJsonVariant", &arguments, ""), body);
     let answer = curl("inboundHttpsJsonCli", &[], "version");
     assert!(answer.contains("\"status\":\"SUCCESS\""), "{answer}");
+    server.stop();
+}
+
+/// A server that pulls and pushes: commands may lead to this machine.
+fn edge() -> Server {
+    let allowed = "{ allow = { \"127.0.0.0/8\" } }";
+    Server::start(&Config::new().whole_groups().top("outboundPolicy", allowed).block(&administrator()))
+}
+
+/// Pulls and pushes between ours, and through stunnel to nginx.
+#[test]
+fn streams_are_pulled_and_pushed_by_rtmps() {
+    let certificates = Certificates::new();
+    let ca = certificates.path("ca.pem");
+    let origin = Server::start(&with(&certificates, ""));
+    let nginx = Nginx::start(&[nginx::Application::live("live")]);
+    let (_tunnel, tunnel) = stunnel(&certificates, nginx.address());
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let server = edge();
+    let mut session = Session::operator(&server);
+    let (port, ca) = (origin.address_of(CHAIN).port(), ca.display());
+    session.done(&format!("pullStream uri=rtmps://localhost:{port}/live/one tlsCa={ca}"));
+    server.wait_for_publisher("one");
+    assert_film(&server.url("one"), 3);
+    // To ours, and to nginx, which has no TLS of its own.
+    let ours = format!("rtmps://127.0.0.1:{port}/live");
+    let theirs = format!("rtmps://localhost:{}/live", tunnel.port());
+    for (uri, name) in [(ours, "back"), (theirs.clone(), "out")] {
+        session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName={name} tlsCa={ca}"));
+    }
+    origin.wait_for_publisher("back");
+    assert_film(&origin.url("back"), 3);
+    session.done(&format!("pullStream uri={theirs}/out localStreamName=round tlsCa={ca}"));
+    server.wait_for_publisher("round");
+    assert_film(&server.url("round"), 3);
+    server.stop();
+    origin.stop();
+}
+
+/// TLS-05.
+#[test]
+fn certificates_that_do_not_hold_are_the_cause_of_a_pull_that_waits() {
+    let certificates = Certificates::new();
+    certificates.issue("old", &["localhost"], |params| params.not_after = rcgen::date_time_ymd(2024, 1, 1));
+    certificates
+        .issue("early", &["localhost"], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
+    certificates.issue("other", &["elsewhere.example"], |_| {});
+    let servers = ["server", "old", "early", "other"].map(|name| {
+        Server::start(
+            &Config::new().acceptor(&format!("protocol = \"{CHAIN}\", {}", certificates.keys(name))),
+        )
+    });
+    let server = edge();
+    let mut session = Session::operator(&server);
+    let uri = |at: usize| format!("rtmps://localhost:{}/live/one", servers[at].address_of(CHAIN).port());
+    let ca = certificates.path("ca.pem");
+    let ca = format!("tlsCa={}", ca.display());
+    for (number, (at, keys, cause)) in [
+        (0, String::new(), "of an authority that is not trusted"),
+        (1, ca.clone(), "has expired"),
+        (2, ca.clone(), "is not valid yet"),
+        (3, ca.clone(), "is for elsewhere.example, not for localhost"),
+        (0, format!("{ca} tlsName=elsewhere.example"), "not for elsewhere.example"),
+        (
+            0,
+            "tlsPin=sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".to_owned(),
+            "another key than `tlsPin` says",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("s{number}");
+        session.done(&format!("pullStream uri={} localStreamName={name} {keys}", uri(at)));
+        wait_for(cause, SOON, || {
+            let entry = entry(&mut session, "pull", &name);
+            entry["cause"].as_str().is_some_and(|found| found.contains(cause)).then_some(())
+        });
+    }
+    // Whoever asks for it takes any of them; the log says so.
+    let publisher = ffmpeg::publish_film(&servers[1].url("one")).start();
+    servers[1].wait_for_publisher("one");
+    session.done(&format!("pullStream uri={} localStreamName=any tlsVerify=0", uri(1)));
+    server.wait_for_publisher("any");
+    server.wait_for_log("tlsVerify = false");
+    drop(publisher);
+    for (keys, wrong) in [
+        ("tlsCa=/missing.pem", "tlsCa: found \"/missing.pem\""),
+        ("tlsCert=/missing.pem", "tlsKey: found nothing"),
+        ("tlsMinVersion=1.1", "tlsMinVersion"),
+    ] {
+        let text = session.fails(&format!("pullStream uri={} localStreamName=wrong {keys}", uri(0)));
+        assert!(text.contains(wrong), "{text}");
+    }
+    let text = session.fails("pullStream uri=rtmp://localhost/live/x tlsVerify=0");
+    assert!(text.contains("`tlsVerify`: found a key for TLS"), "{text}");
     server.stop();
 }

@@ -29,4 +29,5 @@ pub mod plugins;
 mod processes;
 pub mod secrets;
 pub mod server;
+mod trust;
 pub mod web;

@@ -431,11 +431,9 @@ impl Connection {
             return self.give_up(done, reason, shared);
         }
         self.leave(reason, shared);
-        if !self.poisoned && !self.chain.is_direct() {
-            let chain = &mut self.chain;
-            // Without their last words the connection ends all the same.
-            self.poisoned = guarded(|| chain.close()).is_err();
-        }
+        // Layers have last words; without them the connection ends all the same.
+        let chain = &mut self.chain;
+        self.poisoned = self.poisoned || !chain.is_direct() && guarded(|| chain.close()).is_err();
         self.state = State::Flushing(shared.now + LINGER);
         self.wants_flush(shared);
     }

@@ -16,7 +16,7 @@ use crtmp_rtmp::{
     session::SessionSettings,
 };
 use crtmp_rtmpt::server::{self as rtmpt, InboundRtmpt};
-use crtmp_tls::{layer::Tls, server, server::ServerKeys};
+use crtmp_tls::{client, client::ClientTrust, layer::Tls, server, server::ServerKeys};
 use crtmp_variant::{
     Encoding,
     layer::{HttpVariant, RawVariant},
@@ -55,6 +55,9 @@ pub fn layers() -> Vec<LayerRow> {
             make: Box::new(httpjsoncli::layer),
         },
         tls("tls", server::KEYS, Box::new(ServerKeys::prepare), Tls::inbound),
+        tls("outboundtls", client::KEYS, Box::new(ClientTrust::prepare), |settings, _| {
+            Tls::outbound(settings)
+        }),
     ]
 }
 
@@ -73,6 +76,7 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("outboundRtmp", &["outboundrtmp"]),
     ("outboundRtmpe", &["outboundrtmpe", "outboundinnerrtmp"]),
     ("inboundRtmps", &["tls", "rtmp"]),
+    ("outboundRtmps", &["outboundtls", "outboundrtmp"]),
     ("inboundRtmpts", &["tls", "http", "rtmpt"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
@@ -96,7 +100,6 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmpAny", "RTMP of every kind on one port"),
-    ("outboundRtmps", "pulling and pushing"),
     ("outboundRtmpt", "pulling and pushing"),
     ("inboundTcpTs", "MPEG-TS"),
     ("inboundUdpTs", "MPEG-TS"),

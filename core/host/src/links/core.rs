@@ -81,6 +81,10 @@ pub(super) enum Action {
     Connect {
         peer: u64,
         scheme: &'static str,
+        /// The name or address that was looked for.
+        host: String,
+        /// The keys for TLS.
+        tls: String,
         address: SocketAddr,
         application: String,
         options: SocketOptions,
@@ -150,6 +154,8 @@ struct Key {
     connect: Vec<(&'static str, String)>,
     options: SocketOptions,
     own_chunks: bool,
+    host: String,
+    tls: String,
     /// A number where it is not shared.
     alone: Option<u64>,
 }
@@ -436,8 +442,9 @@ impl Core {
         };
         let Some(address) = next else { return self.fail_peer(peer, cause) };
         found.address = Some(address);
-        let Key { scheme, application, options, own_chunks, .. } = found.key.clone();
-        self.actions.push(Action::Connect { peer, scheme, address, application, options, own_chunks });
+        let Key { scheme, host, tls, application, options, own_chunks, .. } = found.key.clone();
+        let connect = Action::Connect { peer, scheme, host, tls, address, application, options, own_chunks };
+        self.actions.push(connect);
     }
 
     fn on_made(&mut self, peer: u64, made: Result<u64, String>) {
@@ -783,6 +790,8 @@ fn key_of(definition: &Definition, target: &Target, is_redirect: bool) -> Key {
         connect,
         options: definition.options,
         own_chunks: definition.own_chunks,
+        host: target.uri.host.clone(),
+        tls: definition.tls.clone(),
         alone: None,
     }
 }

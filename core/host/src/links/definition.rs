@@ -7,7 +7,7 @@ use crtmp_media::{Limits, PublishKind, StreamName};
 use crtmp_reactor::SocketOptions;
 use serde_json::{Map, Value, json};
 
-use super::uri::{Target, URI, Uri, without_user};
+use super::uri::{Target, URI, Uri, chain_of, without_user};
 use crate::{
     config::quoted,
     outbound::Origin,
@@ -19,6 +19,13 @@ pub(crate) const URIS: usize = 16;
 
 /// Seconds of a recording that `rangeStart` and `rangeEnd` may name: about three years.
 const RANGE: f64 = 1e8;
+
+/// Those of them that are for TLS, and what they hold.
+const TLS_TEXTS: [&str; 7] =
+    ["tlsCa", "tlsPin", "tlsName", "tlsCert", "tlsKey", "tlsMinVersion", "cipherSuite"];
+
+/// Those of them that name files.
+pub(crate) const TLS_FILES: [&str; 3] = ["tlsCa", "tlsCert", "tlsKey"];
 
 /// What goes in which direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +50,14 @@ pub(crate) const PULL_KEYS: &[&str] = &[
     "rangeEnd",
     "ttl",
     "tos",
+    "tlsVerify",
+    "tlsCa",
+    "tlsPin",
+    "tlsName",
+    "tlsCert",
+    "tlsKey",
+    "tlsMinVersion",
+    "cipherSuite",
     "forceTcp",
     "httpProxy",
     "rtcpDetectionInterval",
@@ -69,6 +84,14 @@ pub(crate) const PUSH_KEYS: &[&str] = &[
     "sendChunkSizeRequest",
     "ttl",
     "tos",
+    "tlsVerify",
+    "tlsCa",
+    "tlsPin",
+    "tlsName",
+    "tlsCert",
+    "tlsKey",
+    "tlsMinVersion",
+    "cipherSuite",
     "useSourcePts",
     "httpProxy",
 ];
@@ -95,6 +118,8 @@ pub(crate) struct Definition {
     pub(super) publish: PublishKind,
     /// Whether the far end is asked to take chunks of the application's size.
     pub(super) own_chunks: bool,
+    /// The keys for TLS, where there are any: as JSON.
+    pub(super) tls: String,
     /// What it was made of, complete.
     settings: Map<String, Value>,
 }
@@ -158,6 +183,7 @@ impl Definition {
             }
         };
         let targets = read.targets(target_name.as_deref())?;
+        let tls = read.tls(&targets)?;
         let first = targets.first().map(|target| target.stream.clone()).unwrap_or_default();
         let computed = first.split('?').next().unwrap_or_default().to_owned();
         let local = local.unwrap_or(computed);
@@ -197,6 +223,7 @@ impl Definition {
             duration_ms,
             publish,
             own_chunks: read.flag("sendChunkSizeRequest", true)?,
+            tls,
             settings: Map::new(),
         };
         let settings = definition.complete(given);
@@ -260,6 +287,11 @@ impl Definition {
         self.targets.iter().filter_map(|target| target.uri.host_and_port().parse().ok())
     }
 
+    /// What layers of its connections prepare: the chains of its addresses, and the keys.
+    pub(crate) fn to_prepare(&self) -> (impl Iterator<Item = &'static str>, Map<String, Value>) {
+        (self.schemes().map(chain_of), keys_of(&self.tls))
+    }
+
     /// The schemes of its addresses.
     pub(crate) fn schemes(&self) -> impl Iterator<Item = &'static str> {
         self.targets.iter().map(|target| target.uri.scheme)
@@ -302,10 +334,18 @@ impl Definition {
             }
         }
         match all {
-            Value::Object(all) => all,
+            Value::Object(mut all) => {
+                all.extend(keys_of(&self.tls));
+                all
+            }
             _ => Map::new(),
         }
     }
+}
+
+/// The keys for TLS.
+pub(super) fn keys_of(tls: &str) -> Map<String, Value> {
+    serde_json::from_str(tls).unwrap_or_default()
 }
 
 impl Direction {
@@ -334,6 +374,24 @@ struct Read<'a> {
 impl Read<'_> {
     fn value(&self, key: &str) -> Option<&Value> {
         self.given.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The keys for TLS, which need an address with it.
+    fn tls(&self, targets: &[Target]) -> Result<String, Wrong> {
+        let mut keys = Map::new();
+        for key in TLS_TEXTS {
+            keys.extend(self.text(key)?.map(|text| (key.to_owned(), text.into())));
+        }
+        if self.value("tlsVerify").is_some() {
+            keys.insert("tlsVerify".to_owned(), self.flag("tlsVerify", true)?.into());
+        }
+        match keys.keys().next() {
+            None => Ok(String::new()),
+            Some(_) if targets.iter().any(|target| target.uri.scheme == "rtmps") => {
+                Ok(Value::Object(keys).to_string())
+            }
+            Some(key) => Err(wrong(key, "a key for TLS", "none, or an address of rtmps://")),
+        }
     }
 
     /// A text; an empty one counts as not given.
@@ -566,6 +624,36 @@ mod tests {
         let neutral =
             json!({ "uri": uri, "forceTcp": 0, "rtcpDetectionInterval": 10, "isAudio": 1, "ttl": 255 });
         assert!(pull(neutral).is_ok());
+    }
+
+    #[test]
+    fn keys_for_tls_need_an_address_with_it() {
+        let uri = "rtmps://h/a/b";
+        let definition = pull(
+            json!({ "uri": [uri, "rtmp://i/a/b"], "localStreamName": "x", "tlsVerify": 0, "tlsCa": "" }),
+        );
+        let definition = definition.unwrap();
+        assert_eq!(definition.tls, r#"{"tlsVerify":false}"#);
+        assert_eq!(definition.settings()["tlsVerify"], false);
+        let (chains, keys) = definition.to_prepare();
+        assert_eq!(chains.collect::<Vec<_>>(), ["outboundRtmps", "outboundRtmp"]);
+        assert_eq!(keys, *json!({ "tlsVerify": false }).as_object().unwrap());
+        assert_eq!(pull(json!({ "uri": uri })).unwrap().tls, "");
+        // What is kept is read again as the same.
+        let again = pull(Value::Object(definition.settings().clone())).unwrap();
+        assert_eq!(again.tls, definition.tls);
+        for key in
+            ["tlsVerify", "tlsCa", "tlsPin", "tlsName", "tlsCert", "tlsKey", "tlsMinVersion", "cipherSuite"]
+        {
+            let value = if key == "tlsVerify" { json!(true) } else { json!("x") };
+            let with = |uri: &str| json!({ "uri": uri, key: value });
+            assert!(pull(with(uri)).is_ok(), "{key}");
+            assert_eq!(pull(with("rtmp://h/a/b")).unwrap_err().key, key);
+            let mut settings = with("rtmps://h/a");
+            settings["localStreamName"] = "b".into();
+            assert!(push(settings).is_ok(), "{key}");
+        }
+        assert_eq!(pull(json!({ "uri": uri, "tlsVerify": "perhaps" })).unwrap_err().key, "tlsVerify");
     }
 
     #[test]

@@ -22,11 +22,12 @@ use crtmp_relay::ConnectionId;
 use super::{
     Message, Surroundings, Views,
     core::{Action, Core, Input},
+    definition::keys_of,
     lock,
     uri::chain_of,
 };
 use crate::{
-    chains::Catalogue,
+    chains::{Catalogue, layer_keys},
     outbound::{IN_LINE, LOOK_UP_TIMEOUT, Origin, Patience},
 };
 
@@ -41,6 +42,15 @@ pub(crate) struct Instance {
     pub(crate) seen: Arc<Seen>,
     /// Bytes of the chunks that it sends.
     pub(crate) chunk_size: u32,
+}
+
+/// How a connection is made.
+struct Way {
+    chain: &'static str,
+    /// The name or address that was looked for.
+    host: String,
+    /// The keys for TLS.
+    tls: String,
 }
 
 /// The thread's own.
@@ -135,9 +145,9 @@ impl Driver {
             Action::Find { peer, origin, scheme, host_and_port } => {
                 self.find(peer, origin, scheme, &host_and_port);
             }
-            Action::Connect { peer, scheme, address, application, options, own_chunks } => {
-                let chain = chain_of(scheme);
-                if let Err(cause) = self.connect(peer, chain, address, &application, options, own_chunks) {
+            Action::Connect { peer, scheme, host, tls, address, application, options, own_chunks } => {
+                let way = Way { chain: chain_of(scheme), host, tls };
+                if let Err(cause) = self.connect(peer, way, address, &application, options, own_chunks) {
                     post(&self.queue, Input::Made(peer, Err(cause)));
                 }
             }
@@ -182,7 +192,7 @@ impl Driver {
     fn connect(
         &mut self,
         peer: u64,
-        chain: &'static str,
+        way: Way,
         address: SocketAddr,
         application: &str,
         options: SocketOptions,
@@ -191,7 +201,13 @@ impl Driver {
         let gone = || format!("the application {application:?} does not run");
         let Ours { seen, chunk_size, .. } = self.applications.get(application).ok_or_else(gone)?;
         let catalogue = self.catalogue.clone().ok_or_else(gone)?;
+        let Way { chain, host, tls } = way;
+        let keys = keys_of(&tls);
+        let prepared = self.around.trust.get(&catalogue, chain, &keys)?;
         let settings = LayerSettings {
+            keys: layer_keys(&keys),
+            prepared,
+            host: host.into(),
             limits: self.around.limits.clone(),
             chunk_size: if own_chunks { *chunk_size } else { USUAL_CHUNK },
             instance: self.around.instance.clone(),

@@ -34,10 +34,10 @@ use slog::Logger;
 
 use self::{core::Input, driver::Driver, link::View};
 pub(crate) use self::{
-    definition::{Definition, Direction},
+    definition::{Definition, Direction, TLS_FILES},
     driver::Instance,
 };
-use crate::{chains::Catalogue, outbound::Outbound};
+use crate::{chains::Catalogue, outbound::Outbound, trust::Trust};
 
 /// The way to the thread that looks after pulls and pushes; clones are the same.
 #[derive(Clone)]
@@ -55,6 +55,8 @@ pub(crate) struct Surroundings {
     pub(crate) limits: Arc<Limits>,
     pub(crate) workers: Workers,
     pub(crate) outbound: Outbound,
+    /// Whom connections trust.
+    pub(crate) trust: Trust,
     /// By which servers recognise each other.
     pub(crate) instance: Arc<str>,
 }

@@ -6,14 +6,14 @@ use super::adobe::Login;
 use crate::secrets::MASK;
 
 /// The schemes that are served, each with its port and the chain of its connections.
-const SERVED: &[(&str, u16, &str)] = &[("rtmp", 1935, "outboundRtmp"), ("rtmpe", 1935, "outboundRtmpe")];
+const SERVED: &[(&str, u16, &str)] =
+    &[("rtmp", 1935, "outboundRtmp"), ("rtmpe", 1935, "outboundRtmpe"), ("rtmps", 443, "outboundRtmps")];
 
 /// Bytes of an address.
 pub(super) const URI: usize = 4096;
 
 /// Schemes that are known and not served yet.
 const LATER: &[(&str, &str)] = &[
-    ("rtmps", "RTMP over TLS"),
     ("rtmpt", "RTMP over HTTP"),
     ("rtmpts", "RTMP over HTTPS"),
     ("rtmpte", "encrypted RTMP over HTTP"),
@@ -207,6 +207,7 @@ mod tests {
             ("rtmp://h/app?token=x/stream", "h:1935", "app?token=x", "stream"),
             ("rtmp://u:p@w@[2001:db8::1]:99/app/stream", "[2001:db8::1]:99", "app", "stream"),
             ("rtmp://192.0.2.1/app//stream", "192.0.2.1:1935", "app", "stream"),
+            ("rtmps://host/app/stream", "host:443", "app", "stream"),
             ("Rtmpe://host/app/stream", "host:1935", "app", "stream"),
         ] {
             let uri = Uri::parse(text).unwrap();
@@ -246,13 +247,13 @@ mod tests {
             "rtmp://h h/secret/b",
             "rtmp://h/secret\n/b",
             "rtmp://secret%20/a/b",
-            "rtmps://secret/a/b",
+            "rtmpts://secret/a/b",
             "rtsp://secret/a/b",
         ] {
             let error = Uri::parse(text).unwrap_err();
             assert!(!error.contains("secret"), "{text}: {error}");
         }
-        assert!(Uri::parse("rtmps://h/a/b").unwrap_err().contains("not supported yet"));
+        assert!(Uri::parse("rtmpts://h/a/b").unwrap_err().contains("not supported yet"));
         for (length, good) in [(URI - 1, true), (URI, true), (URI + 1, false)] {
             let text = format!("rtmp://h/a/{}", "b".repeat(length - 11));
             assert_eq!(Uri::parse(&text).is_ok(), good, "{length}");

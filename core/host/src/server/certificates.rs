@@ -53,6 +53,7 @@ pub(super) fn check<'a>(
 impl Server {
     /// Reads again what ports were prepared from. What cannot be read, or does not fit, stays as it was.
     pub(super) fn renew_preparations(&self) {
+        self.trust.renew();
         let log = &self.environment.log;
         for port in &self.ports {
             for prepared in port.prepared.iter() {

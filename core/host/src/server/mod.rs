@@ -45,6 +45,7 @@ use crate::{
     events::{Event, Events, Kind},
     links::{self, Links},
     outbound::Outbound,
+    trust::Trust,
     web::Client,
 };
 
@@ -124,6 +125,8 @@ pub struct Server {
     aliases: Arc<Aliases>,
     ingest_points: Arc<IngestPoints>,
     state: commands::State,
+    /// Whom connections trust that it makes.
+    trust: Trust,
     /// When it is looked at again how long certificates hold.
     terms_at: Option<Instant>,
     /// By which servers recognise each other: another one at each start.
@@ -206,11 +209,13 @@ impl Server {
             observer: observe::observer(&events, &links),
         })
         .map_err(system)?;
+        let trust = Trust::new(environment.log.clone(), environment.folder.clone());
         let around = links::Surroundings {
             log: environment.log.clone(),
             limits: limits.clone(),
             workers: reactor.workers(),
             outbound: outbound.clone(),
+            trust: trust.clone(),
             instance: instance.clone(),
         };
         links.start(inbox, around).map_err(system)?;
@@ -241,6 +246,7 @@ impl Server {
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
             state,
             terms_at: None,
+            trust,
             instance,
             limits,
             reactor,
@@ -411,6 +417,7 @@ impl Server {
             workers: self.workers.clone(),
             control: self.control.clone(),
             outbound: self.outbound.clone(),
+            trust: self.trust.clone(),
             catalogue: libraries.catalogue.clone(),
             limits: self.limits.clone(),
             log: self.environment.log.clone(),

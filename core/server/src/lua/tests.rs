@@ -454,10 +454,10 @@ fn where_the_server_may_connect_to_is_read_and_mistakes_named() {
         found.contains("configuration.outboundPolicy: found \"10.0.0.0/8\" (a string), expected a table"),
         "{found}"
     );
-    let found = said(policy("{ schemes = { 'gopher', 'rtmps', 'http' } }"));
+    let found = said(policy("{ schemes = { 'gopher', 'gttps', 'http' } }"));
     assert!(found.contains("schemes[1]: found \"gopher\", expected one of the schemes"), "{found}");
     assert!(
-        found.contains("schemes[2]: found \"rtmps\"") && found.contains("did you mean \"rtmp\"?"),
+        found.contains("schemes[2]: found \"gttps\"") && found.contains("did you mean \"https\"?"),
         "{found}"
     );
 }

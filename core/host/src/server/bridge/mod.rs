@@ -46,6 +46,7 @@ use crate::{
     outbound::Outbound,
     plugins::Library,
     server::Post,
+    trust::Trust,
 };
 
 /// An application that runs.
@@ -116,6 +117,8 @@ pub(super) struct Ground {
     pub(super) workers: Workers,
     pub(super) control: Control,
     pub(super) outbound: Outbound,
+    /// Whom connections trust.
+    pub(super) trust: Trust,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) limits: Arc<crtmp_media::Limits>,
     pub(super) log: Logger,

@@ -329,7 +329,7 @@ impl Reach {
         // An application goes where the operator wants it to.
         let (outbound, origin) = (&self.0.ground.outbound, Origin::Configuration);
         outbound.find(origin, &place, LOOK_UP_TIMEOUT, move |found| match found {
-            Ok(addresses) => this.connect_to(addresses.into(), application, chain, keys, ticket),
+            Ok(addresses) => this.connect_to(addresses.into(), application, (chain, address, keys), ticket),
             Err(error) => this.tell(ticket, CallOutcome::failed(&format!("{address}: {error}"))),
         });
         Ok(())
@@ -340,16 +340,22 @@ impl Reach {
         &self,
         mut addresses: VecDeque<SocketAddr>,
         application: Arc<Seen>,
-        chain: String,
-        keys: Map<String, Value>,
+        way: (String, String, Map<String, Value>),
         ticket: u64,
     ) {
         // There is one: nothing is found without.
         let Some(address) = addresses.pop_front() else { return drop(self.owed(ticket)) };
-        let Ground { catalogue, limits, workers, server_instance, .. } = &self.0.ground;
+        let (chain, place, keys) = &way;
+        let Ground { catalogue, limits, workers, server_instance, trust, .. } = &self.0.ground;
+        let prepared = match trust.get(catalogue, chain, keys) {
+            Ok(prepared) => prepared,
+            Err(text) => return self.tell(ticket, CallOutcome::failed(&text)),
+        };
         let settings = LayerSettings {
             limits: limits.clone(),
-            keys: layer_keys(&keys),
+            keys: layer_keys(keys),
+            prepared,
+            host: place.rsplit_once(':').map_or(&**place, |(host, _)| host).into(),
             instance: server_instance.clone(),
             ..LayerSettings::default()
         };
@@ -367,7 +373,7 @@ impl Reach {
         let done = Box::new(move |made: Result<ConnectionId, String>| match made {
             Ok(id) => owed.settle(CallOutcome { connection: id.0, ..CallOutcome::done("null".to_owned()) }),
             Err(text) if addresses.is_empty() => owed.settle(CallOutcome::failed(&text)),
-            Err(_) => this.connect_to(addresses, again, chain, keys, owed.pass_on()),
+            Err(_) => this.connect_to(addresses, again, way, owed.pass_on()),
         });
         workers.connect(address, Arc::new(acceptor), application, done);
     }

@@ -16,7 +16,7 @@ use crate::{
     apps::Health,
     commands::{Access, Kind, Param, Spec},
     config::Application,
-    links::{Definition, Direction},
+    links::{Definition, Direction, TLS_FILES},
     outbound::Origin,
     secrets::mask,
 };
@@ -89,6 +89,22 @@ pub(super) fn commands() -> Vec<Builtin> {
         text("emulateUserAgent", "what the server calls itself (`flashVer`)"),
         Param::optional("ttl", Kind::Whole, "null", "routers that packets may pass, from 1 to 255"),
         Param::optional("tos", Kind::Whole, "null", "the type of service of packets, from 0 to 255"),
+        Param::optional(
+            "tlsVerify",
+            Kind::Flag,
+            "null",
+            "of `rtmps://`: whether the certificate of the far end must hold; without it, it must",
+        ),
+        text("tlsCa", "a file with the authorities that count; without it, those of the system"),
+        text(
+            "tlsPin",
+            "`sha256//` and the SHA-256 of the far end's public key in base64, instead of any authority",
+        ),
+        text("tlsName", "the name in the certificate; without it, that in `uri`"),
+        text("tlsCert", "a file with a certificate of ours, where the far end wants one"),
+        text("tlsKey", "the file with its key"),
+        text("tlsMinVersion", "the oldest version of TLS: 1.2 or 1.3; without it, 1.2"),
+        text("cipherSuite", "the cipher suites, as for acceptors"),
     ];
     const RTSP: &str = "for RTSP, which is not supported yet: nothing but this";
     let pull = [
@@ -229,6 +245,15 @@ fn create(server: &mut Server, run: &Run<'_>, direction: Direction) -> Result<Va
     for scheme in definition.schemes() {
         policy.check_scheme(scheme, origin).map_err(|refused| refused.to_string())?;
     }
+    if run.caller.rights != Rights::All
+        && TLS_FILES.iter().any(|key| !given.get(*key).is_none_or(Value::is_null))
+    {
+        return Err("only who may do everything may name files (`tlsCa`, `tlsCert`, `tlsKey`)".to_owned());
+    }
+    let (chains, keys) = definition.to_prepare();
+    for chain in chains {
+        server.trust.get(&server.libraries.catalogue, chain, &keys)?;
+    }
     for address in definition.literal_addresses() {
         policy.admit(origin, vec![address]).map_err(|refused| refused.to_string())?;
     }
@@ -343,6 +368,12 @@ impl Server {
         for (id, link) in &mut known {
             let runs = running.contains(&link.definition.application);
             if runs && !link.started {
+                let (chains, keys) = link.definition.to_prepare();
+                for chain in chains {
+                    if let Err(text) = self.trust.get(&self.libraries.catalogue, chain, &keys) {
+                        slog::error!(self.environment.log, "{text}"; "configId" => id);
+                    }
+                }
                 self.links.add(*id, link.definition.clone());
             } else if !runs && link.started {
                 self.links.remove(*id);
