@@ -74,6 +74,7 @@ mod peers;
 mod plugins;
 mod process;
 mod processes;
+mod proxied;
 mod proxypublish;
 mod reconnect;
 mod rtmpe;

@@ -76,7 +76,10 @@ fn handshakes_that_are_late_wrong_or_something_else() {
         for byte in [0x47, 0x50, 0x16, 0x80, 0xFF] {
             let mut client = stage.open();
             client.write(&[byte]);
-            let rule = format!("handshake: not RTMP: the first byte is 0x{byte:02X}");
+            let rule = match byte {
+                0x16 => "handshake: not RTMP but TLS: this port is for rtmp://".to_owned(),
+                _ => format!("handshake: not RTMP: the first byte is 0x{byte:02X}"),
+            };
             stage.ends_after(client, Duration::ZERO, &rule);
         }
     });

@@ -227,7 +227,7 @@ impl Stage {
 }
 
 /// A client at `to` that comes from `source`.
-fn open_between(source: Ipv4Addr, to: SocketAddr) -> Client {
+pub(crate) fn open_between(source: Ipv4Addr, to: SocketAddr) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let from = SocketAddr::new(IpAddr::V4(source), 0);
     socket.bind(&from.into()).expect("all of 127.0.0.0/8 is this machine");

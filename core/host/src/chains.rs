@@ -8,6 +8,7 @@ use crtmp_media::{
 use serde_json::{Map, Value};
 
 use crate::config::{Acceptor, ConfigError, Configuration, did_you_mean, quoted};
+use crate::outbound::Network;
 
 /// What the layers of a chain have prepared for all connections with the same keys.
 pub type Preparations = Arc<[Arc<dyn Prepared>]>;
@@ -158,10 +159,14 @@ impl Catalogue {
         let before = errors.len();
         for (key, value) in &acceptor.keys {
             let path = format!("{path}.{key}");
+            if key == PROXY_PROTOCOL {
+                errors.extend(check_networks(&path, value));
+                continue;
+            }
             match known.iter().find(|row| row.name == key) {
                 Some(known) => errors.extend(check_key(&path, known.kind, value)),
                 None => {
-                    let names: Vec<_> = ["ip", "port", "protocol"]
+                    let names: Vec<_> = ["ip", "port", "protocol", PROXY_PROTOCOL]
                         .into_iter()
                         .chain(known.iter().map(|row| row.name))
                         .collect();
@@ -244,6 +249,29 @@ fn is_outbound(chain: &str) -> bool {
 /// The keys of an acceptor, as layers read them.
 pub fn layer_keys(keys: &Map<String, Value>) -> Arc<[(String, crtmp_media::Value)]> {
     keys.iter().map(|(key, value)| (key.clone(), crtmp_plugin::values::from_json(value))).collect()
+}
+
+/// The key of an acceptor that names the proxies before it, whatever its chain.
+pub(crate) const PROXY_PROTOCOL: &str = "proxyProtocol";
+
+/// The most proxies or networks of them that an acceptor names.
+const PROXIES: usize = 256;
+
+fn check_networks(path: &str, value: &Value) -> Option<ConfigError> {
+    let expected = || format!("a list of 1 to {PROXIES} networks or addresses of proxies");
+    let Some(list) = value.as_array().filter(|list| (1..=PROXIES).contains(&list.len())) else {
+        let found =
+            value.as_array().map_or_else(|| value.to_string(), |list| format!("{} entries", list.len()));
+        return Some(ConfigError::new(path, found, expected()));
+    };
+    list.iter().enumerate().find_map(|(index, entry)| {
+        let path = format!("{path}[{}]", index + 1);
+        let Some(text) = entry.as_str() else {
+            return Some(ConfigError::new(path, entry.to_string(), "a string"));
+        };
+        let error = text.parse::<Network>().err()?;
+        Some(ConfigError::new(path, quoted(text), error.to_string()))
+    })
 }
 
 fn check_key(path: &str, kind: KeyKind, value: &Value) -> Option<ConfigError> {
@@ -405,6 +433,29 @@ mod tests {
         let wrong = prepare("inboundReady", "b").unwrap_err();
         assert_eq!(wrong[0].to_string(), "here.file: found nothing, expected a file");
         assert!(prepare("inboundRtmp", "b").unwrap().is_empty() && prepare("none", "b").unwrap().is_empty());
+    }
+
+    #[test]
+    fn proxies_of_any_chain_are_networks() {
+        let many = vec!["10.0.0.1"; PROXIES];
+        for good in [json!(["10.0.0.0/8", "127.0.0.1", "fd00::/8"]), json!(many)] {
+            assert_eq!(mistakes("inboundRtmp", json!({ "proxyProtocol": good })), [""; 0]);
+        }
+        for (bad, expected) in [
+            (json!(true), "acceptors[1].proxyProtocol: found true, expected a list of 1 to 256 networks"),
+            (json!([]), "found 0 entries"),
+            (json!(vec!["10.0.0.1"; PROXIES + 1]), "found 257 entries"),
+            (json!(["10.0.0.0/8", 1]), "acceptors[1].proxyProtocol[2]: found 1, expected a string"),
+            (json!(["proxy"]), "acceptors[1].proxyProtocol[1]: found \"proxy\", expected an IP address"),
+            (json!(["10.0.0.1/8"]), "expected a network by its first address, here \"10.0.0.0/8\""),
+        ] {
+            let found = mistakes("inboundRtmp", json!({ "proxyProtocol": bad }));
+            assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+        }
+        assert!(
+            mistakes("inboundRtmp", json!({ "proxyProtokoll": [] }))[0]
+                .contains("did you mean `proxyProtocol`?")
+        );
     }
 
     #[test]

@@ -84,15 +84,17 @@ impl Admission {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// Asks for a place. One that is not `counted` is not refused by the operator's limit.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, counted: bool) -> Result<Ticket, Refused> {
+    /// Asks for a place. One that is not `counted` is not refused by the operator's limit; one without an address counts
+    /// for none, until [`Ticket::belong_to`] says whose it is.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>, counted: bool) -> Result<Ticket, Refused> {
         let there = self.take_place(counted)?;
-        if let Err(refused) = self.count(address) {
-            self.give_place_back(counted);
-            return Err(refused);
+        // From here on dropping it gives the place back.
+        let mut ticket = Ticket { admission: self.clone(), address: None, pending: false, counted };
+        if let Some(address) = address {
+            ticket.belong_to(address)?;
         }
         self.highest.fetch_max(there, Ordering::Relaxed);
-        Ok(Ticket { admission: self.clone(), address: Some(address), pending: true, counted })
+        Ok(ticket)
     }
 
     /// Asks for a place for a connection that the server makes: it counts among all, for no address.
@@ -166,6 +168,13 @@ impl Admission {
 }
 
 impl Ticket {
+    /// The connection is one of `address`, which may have no more of them.
+    pub(crate) fn belong_to(&mut self, address: IpAddr) -> Result<(), Refused> {
+        self.admission.count(address)?;
+        (self.address, self.pending) = (Some(address), true);
+        Ok(())
+    }
+
     /// The connection has been allowed to publish or play.
     pub(crate) fn authorise(&mut self) {
         if std::mem::take(&mut self.pending)
@@ -208,19 +217,19 @@ mod tests {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(&limits, 1000));
-        let mut first = admission.admit(address(1), true).ok().unwrap();
-        let _second = admission.admit(address(1), true).ok().unwrap();
-        assert_eq!(admission.admit(address(1), true).err(), Some(Refused("pendingPerAddress", 2)));
+        let mut first = admission.admit(Some(address(1)), true).ok().unwrap();
+        let _second = admission.admit(Some(address(1)), true).ok().unwrap();
+        assert_eq!(admission.admit(Some(address(1)), true).err(), Some(Refused("pendingPerAddress", 2)));
         first.authorise();
         first.authorise();
-        let third = admission.admit(address(1), true).ok().unwrap();
-        assert_eq!(admission.admit(address(1), true).err(), Some(Refused("connectionsPerAddress", 3)));
-        let _fourth = admission.admit(address(2), true).ok().unwrap();
-        assert_eq!(admission.admit(address(3), true).err(), Some(Refused("connections", 4)));
+        let third = admission.admit(Some(address(1)), true).ok().unwrap();
+        assert_eq!(admission.admit(Some(address(1)), true).err(), Some(Refused("connectionsPerAddress", 3)));
+        let _fourth = admission.admit(Some(address(2)), true).ok().unwrap();
+        assert_eq!(admission.admit(Some(address(3)), true).err(), Some(Refused("connections", 4)));
         drop(third);
         drop(first);
-        assert!(admission.admit(address(3), true).is_ok());
-        assert!(admission.admit(address(1), true).is_ok());
+        assert!(admission.admit(Some(address(3)), true).is_ok());
+        assert!(admission.admit(Some(address(1)), true).is_ok());
         drop((_second, _fourth));
         assert!(admission.addresses.lock().unwrap().is_empty());
         assert_eq!((admission.total.load(Ordering::Relaxed), admission.highest()), (0, 4));
@@ -230,7 +239,7 @@ mod tests {
     fn the_limit_of_the_operator_holds_changes_and_spares_sessions_of_commands() {
         let limits = Limits { connections: 5, ..Limits::default() };
         let admission = Arc::new(Admission::new(&limits, 1000));
-        let admit = |counted| admission.admit(address(1), counted);
+        let admit = |counted| admission.admit(Some(address(1)), counted);
         assert_eq!(admission.most(), 5);
         admission.set_counted_limit(2);
         let first = admit(true).ok().unwrap();

@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) awaited: Option<Arc<()>>,
     /// The server made it.
     pub(crate) outbound: bool,
+    /// A proxy has made it, and has not said yet for whom.
+    pub(crate) is_proxied: bool,
     /// It is one of those that its application may have.
     pub(crate) counted: bool,
     pub(crate) questions: Questions,
@@ -83,7 +85,7 @@ pub(crate) struct Connection {
     pub(crate) partial: Option<Partial>,
     pub(crate) state: State,
     /// There may be something to read.
-    readable: bool,
+    pub(crate) readable: bool,
     /// The peer has closed its side, and all that it sent has been read.
     ended: bool,
     /// The peer has closed its side; what it sent before may still be there to read.
@@ -145,11 +147,7 @@ impl Connection {
         shared: &Shared,
     ) -> Self {
         chain.set_grants(0);
-        let log = shared.log.new(slog::o!(
-            "connection" => id.0,
-            "chain" => acceptor.chain.clone(),
-            "peer" => peer.to_string(),
-        ));
+        let log = shared.logger(id, &acceptor, peer);
         Self {
             key,
             id,
@@ -170,6 +168,7 @@ impl Connection {
             counted: false,
             awaited: None,
             outbound: false,
+            is_proxied: false,
             questions: Questions::default(),
             contested: Vec::new(),
             publishes: Vec::new(),
@@ -232,18 +231,6 @@ impl Connection {
         }
     }
 
-    /// Asks for the memory that sending to players will need.
-    pub(crate) fn fetch_to_send(&self, depth: usize, relay: &Relay) {
-        match depth {
-            0 => ahead::fetch(self),
-            1 => {
-                self.chain.fetch(0);
-                ahead::fetch(self.plays.as_slice());
-            }
-            _ => self.plays.iter().for_each(|played| relay.fetch_player(played.player, depth - 2)),
-        }
-    }
-
     /// Whether its peer has declared that it follows requests to connect again.
     pub(crate) fn can_reconnect(&self) -> bool {
         let declares = |caller: &Arc<Caller>| caller.info.declared.can_reconnect();
@@ -266,6 +253,9 @@ impl Connection {
     /// The socket may have something to read.
     pub(crate) fn on_readable(&mut self, shared: &mut Shared) {
         self.readable = true;
+        if self.is_proxied && !self.read_header(shared) {
+            return;
+        }
         for _ in 0..READS_PER_TURN {
             if !self.may_read() {
                 return;
@@ -348,6 +338,7 @@ impl Connection {
             State::Flushing(until) | State::Draining(until) if until <= shared.now => {
                 self.state = State::Gone
             }
+            State::Open if self.is_proxied => self.expire_header(shared),
             State::Open => {
                 if shared.stood_still && self.stalled_since.is_some() {
                     self.stalled_since = Some(shared.now);
@@ -388,6 +379,7 @@ impl Connection {
         match self.state {
             State::Flushing(until) | State::Draining(until) => Some(until),
             State::Gone => None,
+            State::Open if self.is_proxied => self.header_until(shared),
             State::Open if self.connecting.is_some() => self.connecting.as_ref().map(|(_, until)| *until),
             State::Open => {
                 let stall =

@@ -41,10 +41,15 @@ pub struct Acceptor {
     pub counted: bool,
     /// What came to it.
     pub counts: Arc<AcceptorCounts>,
+    /// Which addresses are proxies that say first, by the PROXY protocol, for whom they come; none: nobody.
+    pub proxies: Option<Box<IsProxy>>,
     /// What becomes of the connections that its own carry, where they carry others (RTMPT); the application has to do
     /// with those only.
     pub sessions: Option<Arc<Self>>,
 }
+
+/// Whether an address is a proxy's.
+pub type IsProxy = dyn Fn(IpAddr) -> bool + Send + Sync;
 
 /// How many connections came to an acceptor since it was made.
 #[derive(Debug, Default)]

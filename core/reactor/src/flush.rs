@@ -5,8 +5,8 @@ use std::{
     time::Duration,
 };
 
-use crtmp_media::{Error, OutQueue};
-use crtmp_relay::{Flush, Slices};
+use crtmp_media::{Error, OutQueue, ahead};
+use crtmp_relay::{Flush, Relay, Slices};
 
 use crate::{
     connection::{Connection, State},
@@ -31,6 +31,18 @@ const FIRST_BUDGET: usize = 16 * 1024;
 const CHAIN_MEDIA: usize = 64 * 1024;
 
 impl Connection {
+    /// Asks for the memory that sending to players will need.
+    pub(crate) fn fetch_to_send(&self, depth: usize, relay: &Relay) {
+        match depth {
+            0 => ahead::fetch(self),
+            1 => {
+                self.chain.fetch(0);
+                ahead::fetch(self.plays.as_slice());
+            }
+            _ => self.plays.iter().for_each(|played| relay.fetch_player(played.player, depth - 2)),
+        }
+    }
+
     /// Sends what there is to send, as far as the socket takes it.
     pub(crate) fn flush(&mut self, shared: &mut Shared) {
         if self.carrier.is_tunnel() {

@@ -26,6 +26,7 @@ mod mailbox;
 mod naming;
 mod observe;
 mod outbound;
+mod proxied;
 mod questions;
 mod relayed;
 mod report;
@@ -62,7 +63,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use aliases::{Alias, Aliases};
 pub use control::{
-    Acceptor, AcceptorCounts, Application, Authenticates, Caller, Filter, Filtered, Happened, Hooks,
+    Acceptor, AcceptorCounts, Application, Authenticates, Caller, Filter, Filtered, Happened, Hooks, IsProxy,
     MakeChain, MakeFilters, Pass, Question, Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
 };
 pub use ingest::IngestPoints;
@@ -71,6 +72,12 @@ pub use observe::{FEED_SILENCE, Observer, See, Seen, SeenStream, Sight, Wants};
 pub use outbound::SocketOptions;
 pub use report::{ConnectionReport, StreamReport, WorkerCounters, WorkerReport};
 pub use tunnels::TunnelMessage;
+
+/// The body of a fuzz target: the header of the PROXY protocol in any bytes.
+#[doc(hidden)]
+pub fn fuzz_proxy_header(data: &[u8]) {
+    proxied::fuzz(data);
+}
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{VecDeque, hash_map::RandomState},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,12 +11,20 @@ use std::{
 };
 
 use crtmp_media::{Event, Limits, RequestId, Skipped};
-use crtmp_relay::Relay;
+use crtmp_relay::{ConnectionId, Relay};
 use slog::Logger;
 
 use crate::{
-    admission::Ticket, carrier::Carrier, control::Routing, costly::Costly, gate::Gate, ids::ConnectionKey,
-    observe::Observer, report::WorkerCounters, traffic::Traffic, tunnels::Message,
+    admission::Ticket,
+    carrier::Carrier,
+    control::{Acceptor, Routing},
+    costly::Costly,
+    gate::Gate,
+    ids::ConnectionKey,
+    observe::Observer,
+    report::WorkerCounters,
+    traffic::Traffic,
+    tunnels::Message,
 };
 
 /// Size of the buffer that each worker reads into, in bytes.
@@ -55,6 +64,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Where a connection logs.
+    pub(crate) fn logger(&self, id: ConnectionId, acceptor: &Acceptor, peer: SocketAddr) -> Logger {
+        let (chain, peer) = (acceptor.chain.clone(), peer.to_string());
+        self.log.new(slog::o!("connection" => id.0, "chain" => chain, "peer" => peer))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "called once, with what only the reactor has")]
     pub(crate) fn new(
         relay: Relay,

@@ -160,11 +160,12 @@ impl Stage {
             make_chain: Box::new(|| Err(Error::ours("test", "never asked for"))),
             counted: true,
             counts: Arc::default(),
+            proxies: None,
             sessions: None,
         };
         let script = Rc::<RefCell<Script>>::default();
         let chain = Chain::new(vec![Box::new(Endpoint(script.clone()))]).unwrap();
-        let ticket = Arc::new(Admission::new(&limits, 10)).admit(from.ip(), true).unwrap();
+        let ticket = Arc::new(Admission::new(&limits, 10)).admit(Some(from.ip()), true).unwrap();
         let key = SlotMap::with_key().insert(());
         let carrier = Carrier::Tcp(TcpStream::from_std(socket));
         let connection =

@@ -29,6 +29,7 @@ use crate::{
     ids::{ConnectionKey, LISTENER, WAKE, id_of, key_of, key_of_token, token_of},
     mailbox::Mailbox,
     outbound,
+    proxied::refuse,
     report::WorkerReport,
     shared::Shared,
     sources::Sources,
@@ -448,26 +449,28 @@ impl Worker {
         if self.stop_at.is_some() {
             return self.give_back();
         }
-        let address = canonical(peer);
-        let ticket = match self.peers.admission.admit(address, acceptor.counted) {
+        let (address, admission) = (canonical(peer), &self.peers.admission);
+        // Of a proxy, the address is known that it says.
+        let is_proxied = acceptor.proxies.as_ref().is_some_and(|is_proxy| is_proxy(address));
+        let address = Some(address).filter(|_| !is_proxied);
+        let ticket = match admission.admit(address, acceptor.counted) {
             Ok(ticket) => ticket,
             Err(refused) => {
-                self.shared.counters.refused += 1;
-                acceptor.counts.dropped.fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) =
-                    self.shared.gate.pass(address, ("refused", refused.0), self.shared.now)
-                {
-                    let (limit, value) = (refused.0, refused.1);
-                    slog::warn!(self.shared.log, "refused a connection: {limit} = {value} is reached";
-                        "peer" => %peer, "suppressed" => suppressed);
-                }
+                refuse(refused, peer, &acceptor, &mut self.shared);
                 return self.give_back();
             }
         };
-        acceptor.counts.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Ok(key) = self.place(Carrier::Tcp(socket), peer, acceptor, ticket) {
-            self.welcome(key, "accepted");
+        let counts = acceptor.counts.clone();
+        let Ok(key) = self.place(Carrier::Tcp(socket), peer, acceptor, ticket) else { return };
+        if is_proxied {
+            self.shared.counters.adopted += 1;
+            let connection = &mut self.connections[key];
+            connection.is_proxied = true;
+            connection.on_readable(&mut self.shared);
+            return connection.wants_flush(&mut self.shared);
         }
+        counts.accepted.fetch_add(1, Ordering::Relaxed);
+        self.welcome(key, "accepted");
     }
 
     /// A connection has come.

@@ -220,6 +220,7 @@ impl Driver {
             chain: chain.to_owned(),
             application: application.to_owned(),
             make_chain: Box::new(move || catalogue.build(chain, &settings, Instant::now())),
+            proxies: None,
             sessions: None,
         };
         self.owners.insert(peer, seen.clone());

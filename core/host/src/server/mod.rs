@@ -24,8 +24,10 @@ use std::{
 };
 
 use crtmp_media::{LayerSettings, Limits};
-use crtmp_reactor::{Acceptor, AcceptorCounts, Aliases, IngestPoints, Reactor, Routing, Setup, Workers};
-use serde_json::{Value, json};
+use crtmp_reactor::{
+    Acceptor, AcceptorCounts, Aliases, IngestPoints, IsProxy, Reactor, Routing, Setup, Workers,
+};
+use serde_json::{Map, Value, json};
 use slog::Logger;
 
 pub use self::bind::{Bound, bind};
@@ -39,12 +41,12 @@ pub use crate::auth::ReadUsers;
 use crate::{
     apps::Watchdog,
     auth::{self, Guard},
-    chains::{Catalogue, Preparations, layer_keys},
+    chains::{Catalogue, PROXY_PROTOCOL, Preparations, layer_keys},
     commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration, all_acceptors},
     events::{Event, Events, Kind},
     links::{self, Links},
-    outbound::Outbound,
+    outbound::{Network, Outbound},
     trust::Trust,
     web::Client,
 };
@@ -522,6 +524,7 @@ impl Server {
                 chain: chain.clone(),
                 application: application.name.clone(),
                 make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+                proxies: proxies(&wanted.acceptor.keys),
                 sessions,
             })
         };
@@ -529,6 +532,14 @@ impl Server {
         let acceptor = acceptor(chain.clone().into(), !commands && !carries, port.counts.clone(), sessions);
         Ok((listener, acceptor))
     }
+}
+
+/// Which addresses speak for others, as the keys of an acceptor say it; what is no network has been refused.
+fn proxies(keys: &Map<String, Value>) -> Option<Box<IsProxy>> {
+    let list = keys.get(PROXY_PROTOCOL)?.as_array()?;
+    let networks: Vec<Network> =
+        list.iter().filter_map(|text| text.as_str().and_then(|text| text.parse().ok())).collect();
+    Some(Box::new(move |address| networks.iter().any(|network| network.contains(address))))
 }
 
 /// Loads every application's library and lets it look at its settings, without starting anything.

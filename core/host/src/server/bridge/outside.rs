@@ -367,6 +367,7 @@ impl Reach {
             chain: chain.clone(),
             application: self.0.name.clone(),
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+            proxies: None,
             sessions: None,
         };
         let (owed, this, again) = (self.owed(ticket), self.clone(), application.clone());
