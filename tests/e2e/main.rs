@@ -21,6 +21,7 @@
 //! * [`commands`]: what operators ask for.
 //! * [`faces`]: the same data through every face.
 //! * [`services`]: ports that commands open and close.
+//! * [`shared_objects`]: what clients share, and what outlives them.
 //! * [`operators`]: command lines under attack and under load.
 //! * [`tls`]: certificates, their exchange and their end; what comes to the wrong port; floods of handshakes.
 //! * [`browser`]: a page in Chromium that tries to run commands.
@@ -81,6 +82,7 @@ mod rtmpe;
 mod rtmpt;
 mod scripts;
 mod services;
+mod shared_objects;
 mod slow;
 mod start;
 mod stresstest;

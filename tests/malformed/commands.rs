@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crtmp_tests::{
-    Config, wait_for,
+    Config,
+    shared_object::{SUCCESS, Said, SharedObject, key},
+    wait_for,
     wire::{Client, Message, amf, connect, play, publish},
 };
 
@@ -184,6 +186,66 @@ fn commands_at_the_wrong_time_or_with_wrong_words() {
             client.send(&call(name, 77.0));
         }
         client.expect_open();
+    });
+    stage.case("CMD-13 shared objects without end, odd versions, huge values", || {
+        let mut client = stage.connected();
+        let object = |number: usize| SharedObject::transient(&format!("object {number}"));
+        object(0).open(&mut client);
+        for number in 1..1000 {
+            client.send(&object(number).ask());
+        }
+        for number in 1..1000 {
+            let said = Said::expect(&mut client);
+            let refused = (number >= 32).then_some("SharedObject.NoReadAccess");
+            assert_eq!((said.name.as_str(), said.code()), (format!("object {number}").as_str(), refused));
+        }
+        // Whatever version it claims to know, the last change counts.
+        for (number, version) in [[0; 4], [0xFF; 4], [0, 0, 0, 1]].into_iter().enumerate() {
+            let mut change = object(0).change("slot", &amf::number(number as f64));
+            let at = key("object 0").len();
+            change.payload[at..at + 4].copy_from_slice(&version);
+            client.send(&change);
+            let said = Said::expect(&mut client);
+            assert_eq!((said.kinds(), said.version), (vec![SUCCESS], number as u32 + 1));
+        }
+        // Too large, and the same by names; a slot that goes while others look.
+        client.send(&object(0).change("large", &amf::object(&[("a", amf::string(&"x".repeat(64_000))); 1])));
+        assert_eq!(Said::expect(&mut client).kinds(), [SUCCESS]);
+        for (slot, length, code) in
+            [("more", 64_500, None), ("too much", 10_000, Some("SharedObject.NoWriteAccess"))]
+        {
+            client.send(&object(0).change(slot, &amf::string(&"x".repeat(length))));
+            assert_eq!(Said::expect(&mut client).code(), code, "{slot}");
+        }
+        let mut other = stage.connected();
+        object(0).open(&mut other);
+        for _ in 0..100 {
+            client.send(&object(0).change("brief", &amf::null()));
+            other.send(&object(0).remove("brief"));
+        }
+        client.expect_open();
+        other.expect_open();
+        // What cannot be read ends the connection; before connect nothing is there.
+        for (body, rule) in [
+            (vec![0, 255, 255], "shared object: AMF data ends inside a value at offset 2"),
+            (
+                [&object(0).ask().payload[..], &[3, 0xFF, 0xFF, 0xFF, 0xFF]].concat(),
+                "shared object: AMF data ends",
+            ),
+        ] {
+            let mut client = stage.connected();
+            client.send(&Message { payload: body, ..object(0).ask() });
+            stage.ends(client, rule);
+        }
+        let mut early = stage.shaken();
+        stage.skips(3, || (0..3).for_each(|_| early.send(&object(0).ask())));
+        drop((client, other));
+        wait_for("the objects are gone", SOON, || {
+            let counters = stage.counters();
+            let applications = counters.json()["applications"].as_array().expect("a list").clone();
+            let left = |one: &serde_json::Value| one["sharedObjects"]["objects"].as_u64().expect("a number");
+            (applications.iter().map(left).sum::<u64>() == 0).then_some(())
+        });
     });
     stage.case("CMD-15 media after the end", || {
         let mut client = stage.publisher("over");

@@ -28,6 +28,7 @@ pub mod nginx;
 pub mod numbered;
 pub mod players;
 pub mod proxies;
+pub mod shared_object;
 pub mod tunnel;
 pub mod upstream;
 pub mod wire;

@@ -8,6 +8,7 @@
 //!   passwords out of both.
 //! * [`outbound`] is where the server may connect to by itself, and what finds the addresses of names.
 //! * `links` pulls streams from other servers and pushes streams to them.
+//! * `shared_objects` are what clients of an application share, and its files.
 //! * `processes` are the programs that commands launch.
 //! * [`server`] puts ports, applications and workers together, and takes them apart again.
 #![allow(
@@ -29,5 +30,6 @@ pub mod plugins;
 mod processes;
 pub mod secrets;
 pub mod server;
+mod shared_objects;
 mod trust;
 pub mod web;

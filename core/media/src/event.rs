@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Declared, Format, Frame, MakeEncoder, Slice, TunnelCall, Value, Via};
+use crate::{Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest, Slice, TunnelCall, Value, Via};
 
 /// Names a request of a peer until it is answered; unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +147,8 @@ pub enum Event {
         /// What it wants.
         call: Box<TunnelCall>,
     },
+    /// The peer wants something of a shared object; answered by [`Command::Shared`], where there is something to say.
+    Shared(Box<SharedRequest>),
     /// Something was skipped that a healthy peer does not send; counted, not logged each time.
     Skipped(Skipped),
 }
@@ -355,6 +357,8 @@ pub enum Command {
         /// Why, in words.
         text: String,
     },
+    /// News of a shared object, for endpoints whose protocol has any.
+    Shared(SharedNews),
     /// Settings of the application that has taken the connection; comes before its connect is answered.
     Tune {
         /// How often the peer is pinged whether or not it is silent; none: as the limits say.

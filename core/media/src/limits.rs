@@ -240,6 +240,18 @@ limits! {
     link_attempts: usize = 64, 1..=10_000;
     /// Ports that commands have opened (`createService`); more are refused.
     services: usize = 64, 0..=1000;
+    /// Shared objects of one application at once; more are refused.
+    shared_object_count: usize = 1000, 0..=1_000_000;
+    /// Bytes of all that one shared object holds, and of one message about it.
+    shared_object_bytes: usize = 128 * 1024, 1024..=16 * 1024 * 1024;
+    /// Bytes of one value in a shared object, and of what is sent to all its clients at once.
+    shared_object_value: usize = 64 * 1024, 64..=16 * 1024 * 1024;
+    /// Slots of one shared object.
+    shared_object_slots: usize = 1000, 1..=1_000_000;
+    /// Clients of one shared object.
+    shared_object_clients: usize = 1000, 1..=1_000_000;
+    /// Shared objects that one connection uses at once.
+    shared_objects_per_connection: usize = 32, 1..=10_000;
     /// Connections in all; 0: as many as the descriptor limit allows, less a reserve.
     connections: usize = 0, 0..=10_000_000;
     /// Connections of one address; 0: no limit.

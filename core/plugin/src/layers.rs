@@ -443,6 +443,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> Result<i32
         Event::Pong { .. } => return Err(no_word_for("Pong")),
         Event::CallResult { .. } => return Err(no_word_for("CallResult")),
         Event::Tunnel { .. } => return Err(no_word_for("Tunnel")),
+        Event::Shared(_) => return Err(no_word_for("Shared")),
     })
 }
 

@@ -26,6 +26,7 @@ use crate::{
     outbound::Done,
     questions::Contested,
     shared::Shared,
+    sharing::Sharing,
     streams::{Played, Published},
     taps::Taps,
     tunnels::Carried,
@@ -72,6 +73,7 @@ pub(crate) struct Connection {
     /// It is one of those that its application may have.
     pub(crate) counted: bool,
     pub(crate) questions: Questions,
+    pub(crate) sharing: Sharing,
     pub(crate) contested: Vec<Contested>,
     pub(crate) publishes: Vec<Published>,
     pub(crate) plays: Vec<Played>,
@@ -170,6 +172,7 @@ impl Connection {
             outbound: false,
             is_proxied: false,
             questions: Questions::default(),
+            sharing: Sharing::default(),
             contested: Vec::new(),
             publishes: Vec::new(),
             plays: Vec::new(),
@@ -360,7 +363,7 @@ impl Connection {
                     self.look_at_streams(shared);
                 }
                 self.on_tunnel_timeout(shared);
-                let unread = !self.questions.has_credit() || shared.stood_still;
+                let unread = !self.has_credit() || shared.stood_still;
                 self.with_chain(shared, |chain, env| {
                     chain.set_unread(unread);
                     chain.on_timeout(env)
@@ -397,7 +400,7 @@ impl Connection {
 
     /// Deals with what the chain says, as far as there is credit for questions.
     pub(crate) fn drain_events(&mut self, shared: &mut Shared) {
-        while self.state == State::Open && self.questions.has_credit() {
+        while self.state == State::Open && self.has_credit() {
             let Some(event) = self.chain.poll_event() else { break };
             self.on_event(event, shared);
         }
@@ -566,6 +569,7 @@ impl Connection {
                 }
             }
             Event::Tunnel { request, call } => self.on_tunnel_call(request, *call, shared),
+            Event::Shared(request) => self.on_shared(*request, shared),
             Event::Skipped(what) => shared.skipped(what),
         }
     }
@@ -725,6 +729,7 @@ impl Connection {
             self.never_began(contested.slot, Wish::Publish, contested.name, Why::Peer);
         }
         self.questions.clear();
+        self.release_shared();
         self.notify(Happened::Closed { reason: reason.to_owned() });
         if self.owner.is_some() {
             self.see_connection(Sight::Unregistered, shared);
@@ -757,7 +762,7 @@ impl Connection {
                     && !self.ended
                     && self.connecting.is_none()
                     && !self.chain.is_paused()
-                    && self.questions.has_credit()
+                    && self.has_credit()
             }
             State::Draining(_) => true,
             State::Flushing(_) | State::Gone => false,

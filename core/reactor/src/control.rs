@@ -13,7 +13,7 @@ use std::{
 
 use crtmp_media::{
     CallOutcome, Chain, Command, ConnectInfo, EnhancedRtmp, Error, Frame, MediaKind, PublishKind, RequestId,
-    StreamSlot, Value,
+    SharedNews, SharedRequest, StreamName, StreamSlot, Value,
 };
 use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
@@ -138,6 +138,8 @@ pub struct Application {
     pub aliases: Option<Arc<Aliases>>,
     /// The names that publishers must use; none: those of the streams.
     pub ingest_points: Option<Arc<IngestPoints>>,
+    /// Hands something to whoever has its shared objects; never blocks. None: it has no shared objects.
+    pub shared_objects: Option<Box<dyn Fn(ToSharedObjects) + Send + Sync>>,
     /// Hands a question or notice to the application's thread; never blocks.
     pub post: Box<dyn Fn(ToApplication) + Send + Sync>,
 }
@@ -292,6 +294,34 @@ pub enum ToApplication {
         /// What the peer sent.
         args: Vec<Value>,
     },
+}
+
+/// Something for whoever has the shared objects of an application.
+#[derive(Debug)]
+pub enum ToSharedObjects {
+    /// A peer wants something. It is answered once by [`ToWorker::SharedNews`] that says so, whatever becomes of it.
+    Request {
+        /// Who.
+        client: SharedClient,
+        /// The name of the object within the application: checked, with the instance.
+        name: StreamName,
+        /// What it wants.
+        request: SharedRequest,
+    },
+    /// A connection that has wanted something has ended; it uses no object any more.
+    Gone {
+        /// Which.
+        connection: ConnectionId,
+    },
+}
+
+/// A connection as whoever has shared objects knows it.
+#[derive(Clone, Debug)]
+pub struct SharedClient {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Bytes of news on their way to it; whoever sends them adds, the worker takes away.
+    pub in_flight: Arc<AtomicUsize>,
 }
 
 /// A decision that an application makes.
@@ -450,6 +480,17 @@ pub enum ToWorker {
         request: RequestId,
         /// The answer.
         verdict: Verdict,
+    },
+    /// News of a shared object.
+    SharedNews {
+        /// For whom.
+        connection: ConnectionId,
+        /// What; none: only that its request has been dealt with.
+        news: Option<SharedNews>,
+        /// What they count for while they are on their way.
+        bytes: usize,
+        /// Whether they answer a request of the connection.
+        answers: bool,
     },
     /// Close a connection.
     Close {

@@ -31,6 +31,7 @@ mod questions;
 mod relayed;
 mod report;
 mod shared;
+mod sharing;
 mod sources;
 #[cfg(test)]
 mod stage;
@@ -64,7 +65,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use aliases::{Alias, Aliases};
 pub use control::{
     Acceptor, AcceptorCounts, Application, Authenticates, Caller, Filter, Filtered, Happened, Hooks, IsProxy,
-    MakeChain, MakeFilters, Pass, Question, Routing, TakeReport, ToApplication, ToWorker, Verdict, Why,
+    MakeChain, MakeFilters, Pass, Question, Routing, SharedClient, TakeReport, ToApplication,
+    ToSharedObjects, ToWorker, Verdict, Why,
 };
 pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;

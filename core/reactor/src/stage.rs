@@ -14,8 +14,9 @@ use std::{
 };
 
 use crtmp_media::{
-    Chain, Command, ConnectInfo, Cx, EnhancedRtmp, Error, Format, Layer, Limits, PlayRequest, PublishKind,
-    RequestId, StreamName, StreamSlot, Via, View,
+    Chain, Command, ConnectInfo, Cx, EnhancedRtmp, Error, Event, Format, Layer, Limits, PlayRequest,
+    PublishKind, RequestId, SharedItem, SharedNews, SharedRequest, SharedWish, StreamName, StreamSlot, Via,
+    View,
 };
 use crtmp_relay::{ConnectionId, Directory, DuplicatePublisher, Relay, StreamKey, WorkerId};
 use mio::net::TcpStream;
@@ -27,7 +28,8 @@ use crate::{
     carrier::Carrier,
     connection::{Connection, State},
     control::{
-        Acceptor, Application, Authenticates, Happened, Hooks, Question, Routing, ToApplication, Verdict, Why,
+        Acceptor, Application, Authenticates, Happened, Hooks, Question, Routing, ToApplication,
+        ToSharedObjects, Verdict, Why,
     },
     observe::Observer,
     outbound,
@@ -99,6 +101,7 @@ fn application(
         make_filters: None,
         aliases: None,
         ingest_points: None,
+        shared_objects: None,
         post: Box::new(move |message| told.lock().unwrap().extend(words(&message))),
     };
     change(&mut application);
@@ -609,4 +612,54 @@ fn who_could_not_be_served_while_the_worker_stood_still_is_not_cut() {
         stage.connection.on_timeout(&mut stage.shared);
         assert_eq!(stage.connection.state == State::Open, stays, "{stood_still} {stalled:?}");
     }
+}
+
+#[test]
+fn what_is_wanted_of_shared_objects_has_credit_until_it_is_answered_and_its_end_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let post = told.clone();
+    let mut stage = Stage::new(Hooks::default(), |application| {
+        application.shared_objects = Some(Box::new(move |message| {
+            post.lock().unwrap().push(match message {
+                ToSharedObjects::Request { client, name, .. } => {
+                    client.in_flight.fetch_add(10, Ordering::Relaxed);
+                    name.to_string()
+                }
+                ToSharedObjects::Gone { .. } => "gone".to_owned(),
+            });
+        }));
+    });
+    stage.connect(0);
+    let want = |stage: &mut Stage, name: &str| {
+        let request =
+            SharedRequest { name: name.to_owned(), persistent: false, wishes: vec![SharedWish::Use] };
+        stage.connection.on_event(Event::Shared(Box::new(request)), &mut stage.shared);
+    };
+    want(&mut stage, "a/../b");
+    assert!(stage.orders("Shared").concat().contains("UriMismatch"), "nobody is asked");
+    // Where players must show who they are, only who has done so may use any.
+    let mut guarded = Stage::new(Hooks::default(), |application| {
+        application.authenticates = Authenticates { play: true, ..Authenticates::default() };
+        application.shared_objects = Some(Box::new(|message| panic!("nobody is asked: {message:?}")));
+    });
+    guarded.connect(0);
+    want(&mut guarded, "room");
+    assert!(guarded.orders("Shared").concat().contains("NoReadAccess"));
+    for _ in 0..8 {
+        assert!(stage.connection.has_credit());
+        want(&mut stage, "room");
+    }
+    assert!(!stage.connection.has_credit());
+    let items = vec![SharedItem::Used];
+    let news = || SharedNews { name: "room".into(), version: 1, persistent: false, items: items.clone() };
+    stage.connection.on_shared_news(Some(news()), 10, false, &mut stage.shared);
+    assert!(!stage.connection.has_credit(), "news alone are no answer");
+    stage.connection.on_shared_news(None, 0, true, &mut stage.shared);
+    assert!(stage.connection.has_credit());
+    assert_eq!(stage.orders("Shared").len(), 1);
+    stage.connection.end(&mut stage.shared, "closed by the peer");
+    stage.connection.on_shared_news(Some(news()), 10, true, &mut stage.shared);
+    assert_eq!(stage.orders("Shared").len(), 0, "there is nobody to tell");
+    let told = told.lock().unwrap().clone();
+    assert_eq!(told, [["room"; 8].as_slice(), &["gone"]].concat());
 }

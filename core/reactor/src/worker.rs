@@ -366,6 +366,11 @@ impl Worker {
                     connection.on_answer(request, verdict, &mut self.shared);
                 }
             }
+            ToWorker::SharedNews { connection, news, bytes, answers } => {
+                if let Some(connection) = self.connections.get_mut(key_of(connection)) {
+                    connection.on_shared_news(news, bytes, answers, &mut self.shared);
+                }
+            }
             ToWorker::Close { connection, code, text } => {
                 if let Some(connection) = self.connections.get_mut(key_of(connection)) {
                     connection.order(Command::Close { code, text: text.clone() }, &mut self.shared);

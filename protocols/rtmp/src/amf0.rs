@@ -92,12 +92,17 @@ pub fn encode(out: &mut Vec<u8>, value: &Value) {
 pub fn encode_mixed<'v>(out: &mut Vec<u8>, values: impl IntoIterator<Item = &'v Value>) {
     let mut encoder = amf3::Encoder::new();
     for value in values {
-        if amf3::is_needed(value) {
-            out.push(marker::AMF3);
-            encoder.encode(out, value);
-        } else {
-            encode(out, value);
-        }
+        encode_switched(out, &mut encoder, value);
+    }
+}
+
+/// Appends one value of such a body.
+pub(crate) fn encode_switched<'v>(out: &mut Vec<u8>, encoder: &mut amf3::Encoder<'v>, value: &'v Value) {
+    if amf3::is_needed(value) {
+        out.push(marker::AMF3);
+        encoder.encode(out, value);
+    } else {
+        encode(out, value);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::fuzz;
 use crate::handshake::Scheme;
 use crate::handshake::{ClientHandshake, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::{BandwidthLimit, Command, Control, Data, Status, UserControl, kind};
+use crate::shared_object::{SharedObjectEvent, SharedObjectMessage};
 
 crtmp_corpus::tests!(corpus);
 
@@ -22,6 +23,7 @@ fn corpus() -> Corpus {
             ("chunk_reader", fuzz::chunk_reader),
             ("amf0", fuzz::amf0),
             ("amf3", fuzz::amf3),
+            ("shared_object", fuzz::shared_object),
             ("aggregate", fuzz::aggregate),
             ("tag", fuzz::tag),
             ("session_order", fuzz::session_order),
@@ -125,6 +127,11 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut body = vec![3, 0, 1, b'k', 0x11];
     body.extend_from_slice(references);
     seeds.push(("amf0/switched".into(), body));
+    seeds.extend([false, true].map(|amf3| {
+        let mut body = vec![u8::from(amf3)];
+        shared_object().encode(&mut body, amf3);
+        (format!("shared_object/type_{}", if amf3 { 16 } else { 19 }), body)
+    }));
     let conversations =
         CONVERSATIONS.map(|(name, script)| (format!("session_order/{name}"), script.to_vec()));
     seeds.extend(conversations);
@@ -270,6 +277,30 @@ fn amf3_values() -> [(&'static str, Value); 6] {
             },
         ),
     ]
+}
+
+/// One event of each kind.
+fn shared_object() -> SharedObjectMessage {
+    let slot = || "slot".to_owned();
+    let value = || Value::StrictArray(vec![1.0.into(), Value::Bytes(vec![7])]);
+    SharedObjectMessage {
+        name: "room".into(),
+        version: 1,
+        persistent: true,
+        events: vec![
+            SharedObjectEvent::Use,
+            SharedObjectEvent::RequestChange { slot: slot(), value: value() },
+            SharedObjectEvent::RequestRemove { slot: slot() },
+            SharedObjectEvent::SendMessage { values: vec!["f".into(), value()] },
+            SharedObjectEvent::Release,
+            SharedObjectEvent::UseSuccess,
+            SharedObjectEvent::Clear,
+            SharedObjectEvent::Change { slot: slot(), value: value() },
+            SharedObjectEvent::Success { slot: slot() },
+            SharedObjectEvent::Remove { slot: slot() },
+            SharedObjectEvent::Status { code: "SharedObject.BadPersistence".into(), level: "error".into() },
+        ],
+    }
 }
 
 fn metadata() -> Data {

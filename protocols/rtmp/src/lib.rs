@@ -110,6 +110,7 @@
 //! - [`ack`] and [`time`]: when to acknowledge; times that go on beyond 32 bits.
 //! - [`message`]: what bodies say: control, commands, data. [`amf0`] and [`amf3`]: the
 //!   notations in which they say it.
+//! - [`shared_object`]: what messages about shared objects say.
 //! - [`aggregate`]: several messages in one.
 //! - [`wire`]: all of these together, as one side of a connection.
 //! - [`session`]: both sides of a connection, from handshake to end. [`layer`] puts them into a chain.
@@ -140,6 +141,7 @@ pub mod message;
 #[cfg(feature = "rtmpe")]
 pub mod rtmpe;
 pub mod session;
+pub mod shared_object;
 pub mod time;
 pub mod wire;
 

@@ -295,6 +295,11 @@ impl StartError {
         Self::new(config, Reason::Library(text.to_owned()))
     }
 
+    /// The system does not start one of its threads.
+    pub(crate) fn of_thread(config: &AppConfig, error: &std::io::Error) -> Self {
+        Self::new(config, Reason::Thread(error.to_string()))
+    }
+
     fn new(config: &AppConfig, reason: Reason) -> Self {
         Self { name: config.name.clone(), library: config.library.clone(), reason }
     }

@@ -82,6 +82,8 @@ pub struct Application {
     pub authentication: Option<Authentication>,
     /// Streams that are pulled from other servers, each with the keys of `pullStream`.
     pub external_streams: Vec<Map<String, Value>>,
+    /// Its remote shared objects.
+    pub shared_objects: SharedObjects,
     /// Filters that look at every frame of its publications, first to last; plugins bring them.
     pub filters: Vec<String>,
     /// Settings of filters, by their names.
@@ -182,11 +184,22 @@ impl Default for Application {
             has_ingest_points: false,
             authentication: None,
             external_streams: Vec::new(),
+            shared_objects: SharedObjects::default(),
             filters: Vec::new(),
             filter_settings: Map::new(),
             settings: Map::new(),
         }
     }
+}
+
+/// The remote shared objects of an application.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct SharedObjects {
+    /// Whether clients may make objects that outlive them and the server.
+    pub persistent: bool,
+    /// Where those are: in a folder with the application's name within this one.
+    pub folder: Option<PathBuf>,
 }
 
 /// What happens when a stream that has a publisher is published again.

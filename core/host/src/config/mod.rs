@@ -25,7 +25,7 @@ use crtmp_media::{Limits, Seconds};
 use serde::{Deserialize, Serialize};
 
 pub use appender::{Appender, AppenderKind};
-pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, StartPolicy};
+pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, SharedObjects, StartPolicy};
 pub use authentication::{Authentication, AuthenticationScheme, RtmpAuthentication};
 pub use diff::{ApplicationAcceptor, Diff, RestartChange, all_acceptors, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};

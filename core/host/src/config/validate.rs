@@ -201,6 +201,7 @@ impl Check {
         if let Some(authentication) = &application.authentication {
             super::authentication::check(self, &key("authentication"), authentication);
         }
+        self.shared_objects(&key("sharedObjects"), application);
         self.seconds(key("publisherReturn"), application.publisher_return, Application::WAIT);
         self.seconds(key("playWait"), application.play_wait, Application::WAIT);
         self.seconds(key("hookTimeout"), application.hook_timeout, Application::TIMEOUT);
@@ -240,6 +241,21 @@ impl Check {
                     "set `secret` of the application, which sessions from elsewhere must show",
                 );
             }
+        }
+    }
+
+    fn shared_objects(&mut self, path: &str, application: &Application) {
+        let path = format!("{path}.folder");
+        match (application.shared_objects.persistent, &application.shared_objects.folder) {
+            (true, None) => self.error(path, "nothing", "the folder for persistent shared objects"),
+            (true, Some(folder)) if folder.as_os_str().is_empty() => {
+                self.error(path, "an empty text", "the folder for persistent shared objects");
+            }
+            (false, Some(_)) => {
+                let suggestion = "add persistent=true, or take folder out";
+                self.error_with(path, "a value", "none without persistent=true", suggestion);
+            }
+            _ => {}
         }
     }
 
@@ -404,6 +420,7 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "hasIngestPoints",
     "authentication",
     "externalStreams",
+    "sharedObjects",
     "filters",
     "filterSettings",
     "playWait",
@@ -419,6 +436,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
+    use crate::config::SharedObjects;
 
     fn application(name: &str) -> Application {
         Application { name: name.into(), ..Application::default() }
@@ -460,6 +478,24 @@ mod tests {
         };
         let two = Application { acceptors: vec![acceptor("0.0.0.0", 0)], ..application("two") };
         assert_eq!(mistakes(vec![one, two]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn persistent_shared_objects_need_a_folder_and_nobody_else_does() {
+        let with = |persistent, folder: Option<&str>| {
+            let shared_objects = SharedObjects { persistent, folder: folder.map(Into::into) };
+            mistakes(vec![Application { default: true, shared_objects, ..application("one") }])
+        };
+        assert_eq!([with(false, None), with(true, Some("objects"))], [Vec::<String>::new(), vec![]]);
+        for (persistent, folder, found) in [
+            (true, None, "found nothing"),
+            (true, Some(""), "found an empty text"),
+            (false, Some("objects"), "add persistent=true"),
+        ] {
+            let mistake = with(persistent, folder).concat();
+            assert!(mistake.starts_with("configuration.applications[1].sharedObjects.folder"), "{mistake}");
+            assert!(mistake.contains(found), "{mistake}");
+        }
     }
 
     #[test]

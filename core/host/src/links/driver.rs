@@ -288,6 +288,7 @@ impl Driver {
             make_filters: Some(Box::new(make_filters)),
             aliases: None,
             ingest_points: None,
+            shared_objects: None,
             post: Box::new(move |message| take(message, &queue, &post_to)),
         }
     }

@@ -19,6 +19,10 @@ pub(super) fn counters(server: &Server, reports: &[WorkerReport]) -> Value {
             "waiting": running.handle.waiting(),
             "panics": running.handle.panics(),
             "authentication": running.authority.as_ref().map(|authority| authority.counters()),
+            "sharedObjects": server.shared_objects.counts(&application.name).map(|counts| {
+                let values = counts.values().into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
+                Value::Object(values.collect())
+            }),
         }))
     });
     let services = server.services();

@@ -47,6 +47,7 @@ use crate::{
     events::{Event, Events, Kind},
     links::{self, Links},
     outbound::{Network, Outbound},
+    shared_objects::SharedObjects,
     trust::Trust,
     web::Client,
 };
@@ -63,6 +64,9 @@ const RETIRE: Duration = Duration::from_secs(10);
 /// How long an application may take to end that was started for nothing, because another part of a start or reload has
 /// failed.
 const WITHDRAW: Duration = Duration::from_secs(1);
+
+/// How long shared objects may take to be written at the end, at least.
+const SAVE: Duration = Duration::from_millis(500);
 
 /// How often replaced applications are looked at while some still have connections.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -126,6 +130,7 @@ pub struct Server {
     connections: HashMap<String, Arc<AtomicUsize>>,
     aliases: Arc<Aliases>,
     ingest_points: Arc<IngestPoints>,
+    shared_objects: SharedObjects,
     state: commands::State,
     /// Whom connections trust that it makes.
     trust: Trust,
@@ -222,6 +227,8 @@ impl Server {
         };
         links.start(inbox, around).map_err(system)?;
         let watchdog = Watchdog::start().map_err(system)?;
+        let log = environment.log.clone();
+        let shared_objects = SharedObjects::new(limits.clone(), reactor.workers(), log).map_err(system)?;
         let post = environment.post.clone();
         let told = events.clone();
         let tell: Tell = Box::new(move |kind, payload| {
@@ -246,6 +253,7 @@ impl Server {
             connections: HashMap::new(),
             aliases: Arc::new(Aliases::new(limits.stream_aliases)),
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
+            shared_objects,
             state,
             terms_at: None,
             trust,
@@ -358,6 +366,7 @@ impl Server {
         self.links.stop();
         let workers = self.reactor.stop(time);
         wait_for_state(until);
+        self.shared_objects.stop(until.max(Instant::now() + SAVE));
         // Connections are gone; what applications still have to do about them gets a little time of its own.
         let rest = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(500));
         let until = Instant::now() + rest;
@@ -428,6 +437,7 @@ impl Server {
             connections: self.connections.entry(application.name.clone()).or_default().clone(),
             aliases: self.aliases.clone(),
             ingest_points: self.ingest_points.clone(),
+            shared_objects: self.shared_objects.clone(),
             server_instance: self.instance.clone(),
             authority,
         };

@@ -20,6 +20,7 @@ use crate::amf3;
 use crate::chunk::{ChunkError, ChunkReader, Message, ReadLimits};
 use crate::handshake::{HandshakeError, HandshakeKind, RANDOM, ServerHandshake};
 use crate::message::kind;
+use crate::shared_object::SharedObjectMessage;
 use crate::wire::{Received, Wire, WireError};
 
 /// The server's handshake, and both sides of that of RTMPE: the split of the input changes nothing, and nothing after C2
@@ -98,6 +99,24 @@ pub fn amf3(data: &[u8]) {
     let body = plain(&values);
     let again = amf0::decode_all(&body, &limits).expect("the nearest can be read");
     assert_eq!(plain(&again), body);
+}
+
+/// Messages about shared objects, of type 16 or 19 by the first byte: what can be read can be written, and then reads
+/// as the same.
+pub fn shared_object(data: &[u8]) {
+    let Some((&first, body)) = data.split_first() else { return };
+    let amf3 = first & 1 != 0;
+    let kind = if amf3 { kind::SHARED_OBJECT_AMF3 } else { kind::SHARED_OBJECT };
+    let limits = Limits::default();
+    let Ok(message) = SharedObjectMessage::parse(kind, body, &limits) else { return };
+    let encode = |message: &SharedObjectMessage| {
+        let mut out = Vec::new();
+        message.encode(&mut out, amf3);
+        out
+    };
+    let canonical = encode(&message);
+    let again = SharedObjectMessage::parse(kind, &canonical, &limits).expect("what was written can be read");
+    assert_eq!(encode(&again), canonical);
 }
 
 /// The aggregate splitter: its messages are no larger than the aggregate, and the first has its time.

@@ -621,6 +621,9 @@ impl<'a> Run<'a> {
                 assert_eq!(self.slots.get(slot), Some(&Use::Playing));
             }
             Event::CallResult { ticket, outcome, args } => self.judge_call(*ticket, *outcome, args),
+            Event::Shared(request) => {
+                assert!(!request.wishes.is_empty(), "who says something wants something")
+            }
             Event::Pong { .. } | Event::Reconnect { .. } | Event::Skipped(_) => {}
             Event::Tunnel { .. } => panic!("{event:?}: it carries nobody"),
         }

@@ -3,7 +3,7 @@
 //! [`Core`] sends and remembers; [`Side`] reads, because what a command means depends on which side we are.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -75,6 +75,8 @@ pub(super) struct Core {
     pub(super) amf3: bool,
     /// A farther layer does the handshake, and opens this one when it is done.
     pub(super) is_inner: bool,
+    /// The shared objects that the peer uses, by the names that it gives them.
+    pub(super) shared: BTreeSet<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +203,9 @@ pub(super) trait Side {
                 if self.core().hold(&message, cx) { Ok(()) } else { self.on_media_message(message, cx) }
             }
             kind::COMMAND | kind::COMMAND_AMF3 => self.on_command_message(message, cx),
+            kind::SHARED_OBJECT | kind::SHARED_OBJECT_AMF3 if !self.core().is_client => {
+                self.core().on_shared_object(&message, cx)
+            }
             _ => self.core().on_unknown(cx),
         }
     }
@@ -255,6 +260,7 @@ impl Core {
             is_client: false,
             amf3: false,
             is_inner: false,
+            shared: BTreeSet::new(),
         }
     }
 

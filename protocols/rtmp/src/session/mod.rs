@@ -1,8 +1,8 @@
 //! Both sides of an RTMP connection, from its first byte to its last.
 //!
 //! [`ServerSession`] and [`ClientSession`] are state machines: bytes, orders and time go in; bytes and events come out
-//! through [`Cx`]. What they have in common is in `core.rs`, their calls in `calls.rs`, media in `media.rs`, what time
-//! does in `time.rs`. Of the server's side, commands of the peer are in `commands.rs` and orders of the server in
+//! through [`Cx`]. What they have in common is in `core.rs`, their calls in `calls.rs`, media in `media.rs`, shared objects in `shared.rs`,
+//! what time does in `time.rs`. Of the server's side, commands of the peer are in `commands.rs` and orders of the server in
 //! `orders.rs`; the client's side is in `client`.
 
 mod calls;
@@ -11,6 +11,7 @@ mod commands;
 mod core;
 mod media;
 mod orders;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -95,6 +95,7 @@ impl ServerSession {
                     self.core.send_command(slot.0, &via, cx);
                 }
             }
+            Order::Shared(news) => self.core.tell_shared(&news, cx),
             Order::Tune { ping_interval, command_bytes } => {
                 self.core.clock.tune(ping_interval);
                 self.core.command_bytes = command_bytes;

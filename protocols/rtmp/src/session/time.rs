@@ -166,6 +166,7 @@ impl Core {
             Phase::Connected => {
                 let idle = self.slots.values().all(|slot| slot.state == SlotState::Idle)
                     && self.requests.is_empty()
+                    && self.shared.is_empty()
                     && self.calls.is_empty();
                 let setup = idle.then(|| at(clock.commanded, limits.setup_timeout.get(), Due::Setup));
                 let publishing = self.slots.values().any(Slot::is_publishing);

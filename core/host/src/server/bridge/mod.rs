@@ -22,7 +22,7 @@ use crtmp_plugin::{
 };
 use crtmp_reactor::{
     Aliases, Application as Seen, Authenticates, Caller, Filter, Filtered, Happened, Hooks as SeenHooks,
-    IngestPoints, MakeFilters, Question, ToApplication, Why, Workers,
+    IngestPoints, MakeFilters, Question, ToApplication, ToSharedObjects, Why, Workers,
 };
 use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::{Map, Value};
@@ -46,6 +46,7 @@ use crate::{
     outbound::Outbound,
     plugins::Library,
     server::Post,
+    shared_objects::SharedObjects,
     trust::Trust,
 };
 
@@ -133,6 +134,7 @@ pub(super) struct Ground {
     pub(super) aliases: Arc<Aliases>,
     pub(super) ingest_points: Arc<IngestPoints>,
     pub(super) authority: Option<Arc<Authority>>,
+    pub(super) shared_objects: SharedObjects,
 }
 
 /// Starts an application. `filters` are those that its block lists, first to last.
@@ -146,6 +148,8 @@ pub(super) fn start(
     let config = app_config(application, library, &ground.folder);
     let entry = library.app(&application.name).map_err(|error| StartError::of_library(&config, &error))?;
     let selects = entry.selects();
+    let shared_objects =
+        shared_objects(application, ground).map_err(|error| StartError::of_thread(&config, &error))?;
     let state = Arc::new(State::default());
     let reach = Reach::new(&application.name, ground.clone(), state.clone());
     let handle = AppHandle::start(&config, entry, watchdog, &ground.log, reach.clone().outside())
@@ -160,8 +164,10 @@ pub(super) fn start(
         authority: ground.authority.clone(),
         catalogue: ground.catalogue.clone(),
     });
-    let seen = || Arc::new(seen(application, &filters, &bridge, selects, ground));
-    let (seen, sources) = (seen(), seen());
+    let seen =
+        |shared_objects| Arc::new(seen(application, &filters, &bridge, selects, shared_objects, ground));
+    // Sources are no clients.
+    let (seen, sources) = (seen(Some(shared_objects)), seen(None));
     reach.is_running(Instance {
         handle: Arc::downgrade(&handle),
         seen: Arc::downgrade(&seen),
@@ -179,6 +185,7 @@ fn seen(
     filters: &[FilterEntry],
     bridge: &Arc<Bridge>,
     selects: bool,
+    shared_objects: Option<PostShared>,
     ground: &Ground,
 ) -> Seen {
     let (bridge, handle) = (bridge.clone(), &bridge.handle);
@@ -218,8 +225,18 @@ fn seen(
         make_filters: make_filters(application, filters.to_vec(), ground.limits.clone()),
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
+        shared_objects,
         post: Box::new(move |message| bridge.post(message)),
     }
+}
+
+/// The way to the shared objects of an application.
+type PostShared = Box<dyn Fn(ToSharedObjects) + Send + Sync>;
+
+fn shared_objects(application: &Application, ground: &Ground) -> std::io::Result<PostShared> {
+    let settings = &application.shared_objects;
+    let folder = settings.folder.as_ref().filter(|_| settings.persistent);
+    ground.shared_objects.of_application(&application.name, folder.map(|folder| ground.folder.join(folder)))
 }
 
 /// Makes the filters of a publication; none where the application lists none.

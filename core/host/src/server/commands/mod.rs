@@ -17,6 +17,7 @@ mod links;
 mod metrics;
 pub(super) mod processes;
 pub(super) mod services;
+mod shared_objects;
 pub(super) mod streams;
 mod timers;
 mod video;
@@ -70,6 +71,7 @@ const SUBJECTS: &[(&str, Subject)] = &[
     ("Aliases", aliases::commands),
     ("Ingest points", ingest::commands),
     ("Pulls and pushes", links::commands),
+    ("Shared objects", shared_objects::commands),
     ("Stored configuration", config::commands),
     ("Timers", timers::commands),
     ("Processes", processes::commands),

@@ -5,13 +5,21 @@
 mod page;
 mod streams;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crtmp_reactor::{WorkerCounters, WorkerReport};
 use serde_json::Value;
 
 use self::page::{Kind, Labels, Measure, Metric, Page};
 use super::Server;
+use crate::shared_objects::Counts;
 
 /// Streams that are named unless the caller says otherwise.
 pub(super) const STREAMS: &str = "50";
@@ -65,6 +73,11 @@ metrics! {
     APP_WAITING = Gauge "application_waiting" Count "Requests in the mailbox of an application";
     APP_PANICS = Counter "application_panics" Count "Panics in the hooks of an application";
     APP_AUTHENTICATIONS = Counter "application_authentications" Count "What became of authentications, by outcome";
+    APP_SHARED_OBJECTS = Gauge "application_shared_objects" Count "Shared objects of an application in memory";
+    APP_SHARED_USES = Gauge "application_shared_object_uses" Count "Uses of shared objects of an application by connections";
+    APP_SHARED_CHANGES = Counter "application_shared_object_changes" Count "Changes of slots of shared objects";
+    APP_SHARED_WRITES = Counter "application_shared_object_writes" Count "Files of shared objects written";
+    APP_SHARED_FAILURES = Counter "application_shared_object_failures" Count "Files of shared objects that could not be written or read";
     SINK_QUEUED = Gauge "event_sink_queued" Count "Events that wait for a sink";
     SINK_QUEUED_BYTES = Gauge "event_sink_queued" Bytes "Memory of the events that wait for a sink";
     SINK_SENT = Counter "event_sink_sent" Count "Events delivered";
@@ -102,6 +115,7 @@ struct ApplicationFacts {
     panics: u64,
     /// As the application's authority counts; null where there is none.
     authentication: Value,
+    shared_objects: Arc<Counts>,
 }
 
 /// The outcomes of authentications, as counters name them.
@@ -109,6 +123,9 @@ const OUTCOMES: [&str; 5] = ["asked", "accepted", "failed", "delayed", "refused"
 
 /// A count of a worker.
 type CountOf = fn(&WorkerCounters) -> u64;
+
+/// A count of shared objects.
+type CountOfShared = fn(&Counts) -> &AtomicU64;
 
 /// The page of a server; `streams` of them are named.
 pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize) -> String {
@@ -121,6 +138,7 @@ pub(super) fn metrics(server: &Server, reports: &[WorkerReport], streams: usize)
             health: format!("{:?}", handle.health()).to_lowercase(),
             waiting: handle.waiting(),
             panics: handle.panics(),
+            shared_objects: server.shared_objects.counts(&application.name).unwrap_or_default(),
         })
     });
     let facts = Facts {
@@ -234,6 +252,17 @@ fn of_applications(page: &mut Page, facts: &Facts, reports: &[WorkerReport]) {
         })
     });
     page.many(&APP_AUTHENTICATIONS, outcomes);
+    let shared: [(&Metric, CountOfShared); 5] = [
+        (&APP_SHARED_OBJECTS, |counts| &counts.objects),
+        (&APP_SHARED_USES, |counts| &counts.uses),
+        (&APP_SHARED_CHANGES, |counts| &counts.changes),
+        (&APP_SHARED_WRITES, |counts| &counts.writes),
+        (&APP_SHARED_FAILURES, |counts| &counts.failures),
+    ];
+    for (metric, of) in shared {
+        let count = |application: &ApplicationFacts| of(&application.shared_objects).load(Ordering::Relaxed);
+        page.many(metric, applications.iter().map(|one| (label(&one.name), count(one) as f64)));
+    }
 }
 
 fn of_sinks(page: &mut Page, sinks: &Value) {

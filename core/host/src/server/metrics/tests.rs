@@ -116,6 +116,7 @@ fn facts() -> Facts {
         waiting: 2,
         panics: 1,
         authentication: json!({ "asked": 3, "accepted": 2, "failed": 1, "delayed": 0, "refused": 0 }),
+        shared_objects: Arc::default(),
     };
     Facts {
         uptime: Duration::from_millis(1500),

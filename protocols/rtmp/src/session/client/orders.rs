@@ -94,8 +94,8 @@ impl ClientSession {
                 (self.handshake, self.connect) = (None, None);
                 self.core.phase = Phase::Closed;
             }
-            // Nobody asks us to accept a connect, and far ends hear of streams by other words.
-            Order::AnswerConnect { .. } | Order::SourceStarted { .. } => {}
+            // Nobody asks us to accept a connect or for shared objects, and far ends hear of streams by other words.
+            Order::AnswerConnect { .. } | Order::SourceStarted { .. } | Order::Shared(_) => {}
             Order::Via { .. } | Order::Reconnect { .. } => {}
             // It carries nobody.
             Order::AnswerTunnel { .. } => {}

@@ -12,6 +12,7 @@ mod media;
 mod order;
 mod play;
 mod publish;
+mod shared;
 mod split;
 mod table;
 mod time;
@@ -33,6 +34,7 @@ use crate::{
     handshake::{ClientHandshake, HandshakeKind, RANDOM},
     layer::InboundRtmp,
     message::{Command, Control, Data, UserControl, kind},
+    shared_object::{SharedObjectEvent, SharedObjectMessage},
 };
 
 /// A peer, the chain that serves it, and everybody else's clock.
@@ -425,6 +427,10 @@ fn event_line(event: &Event) -> String {
         Event::Pong { rtt_ms } => format!("Pong {rtt_ms}"),
         Event::Tunnel { .. } => "Tunnel".to_owned(),
         Event::Reconnect { url } => format!("Reconnect {}", url.as_deref().unwrap_or("here")),
+        Event::Shared(request) => {
+            let persistent = if request.persistent { " persistent" } else { "" };
+            format!("Shared {}{persistent} {:?}", request.name, request.wishes)
+        }
         Event::Skipped(what) => format!("Skipped {what:?}"),
     }
 }
@@ -448,6 +454,12 @@ fn message_line(message: &Message) -> String {
         kind::DATA => {
             let data = Data::parse(message.kind, &message.body, &Limits::default()).unwrap();
             format!("data{at} {}{}", data.name, data.args.iter().map(value_text).collect::<String>())
+        }
+        kind::SHARED_OBJECT | kind::SHARED_OBJECT_AMF3 => {
+            let limits = Limits::default();
+            let said = SharedObjectMessage::parse(message.kind, &message.body, &limits).unwrap();
+            let persistent = if said.persistent { " persistent" } else { "" };
+            format!("{}: {} {}{persistent} {:?}", message.kind, said.name, said.version, said.events)
         }
         _ => match Control::parse(message.kind, &message.body).unwrap().unwrap() {
             Control::Acknowledgement(sequence) => format!("Acknowledge {sequence}"),
