@@ -8,7 +8,7 @@ use std::{
 };
 
 use crtmp_media::{
-    Answer, Chain, Command, Env, Error, Event, Fault, Frame, MediaKind, RequestId, Role, StreamSlot, ahead,
+    Answer, Chain, Command, Env, Error, Event, Fault, Frame, MediaKind, RequestId, Role, ahead,
 };
 use crtmp_relay::{ConnectionId, Partial, Relay};
 use slog::Logger;
@@ -460,15 +460,6 @@ impl Connection {
     pub(crate) fn is_open_to(&self, application: &Arc<Application>) -> bool {
         let owner = self.owner.as_ref();
         self.state == State::Open && owner.is_some_and(|owner| Arc::ptr_eq(owner, application))
-    }
-
-    /// Brings the frames that it publishes (on `slot`, or all) to `application`, if that has it or is asked about it.
-    pub(crate) fn tap(&mut self, application: &Arc<Application>, slot: Option<StreamSlot>, on: bool) {
-        let theirs = self.owner.as_ref().or(self.asked.as_ref());
-        if self.state == State::Open && theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, application)) {
-            self.taps.set(slot, on);
-            self.noted |= on;
-        }
     }
 
     /// Tells the application, where it has been asked anything about this connection.

@@ -1,8 +1,13 @@
 //! Which of the frames that a connection publishes its application wants to see.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use crtmp_media::StreamSlot;
+
+use crate::{
+    connection::{Connection, State},
+    control::Application,
+};
 
 /// Message streams of a connection about which something of their own may be said at once.
 const NAMED: usize = 1024;
@@ -36,6 +41,17 @@ impl Taps {
     /// Whether the frames of a message stream are wanted.
     pub(crate) fn has(&self, slot: StreamSlot) -> bool {
         self.all != self.named.contains(&slot)
+    }
+}
+
+impl Connection {
+    /// Brings the frames that it publishes (on `slot`, or all) to `application`, if that has it or is asked about it.
+    pub(crate) fn tap(&mut self, application: &Arc<Application>, slot: Option<StreamSlot>, on: bool) {
+        let theirs = self.owner.as_ref().or(self.asked.as_ref());
+        if self.state == State::Open && theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, application)) {
+            self.taps.set(slot, on);
+            self.noted |= on;
+        }
     }
 }
 
