@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::wire::{Client, Message, connect, play, publish};
-use crtmp_tests::{Config, Launch, Server, ffmpeg, poll, wait_for};
+use crtmp_tests::{Config, Launch, Server, ffmpeg, players, poll, wait_for};
 use md5::{Digest, Md5};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
@@ -401,4 +401,41 @@ fn hooks_are_called_for_who_has_shown_who_it_is() {
         hooks.len() == 3 && hooks.iter().zip(said).all(|(hook, said)| hook.starts_with(said)),
         "{hooks:?}"
     );
+}
+
+/// Whatever carries RTMP: who is not asked for a user comes in by no other door.
+#[test]
+fn encrypted_and_tunnelled_peers_are_asked_too() {
+    let users = Users::new("users = { alice = 'a' }");
+    let config = users.config("adobe", "authenticatePlay = true");
+    let config = config.acceptor("protocol = \"inboundRtmpt\"").acceptor("protocol = \"inboundRtmpe\"");
+    let config = config.acceptor("protocol = \"inboundRtmpte\"");
+    let server = Server::start(&config.acceptor("protocol = \"inboundRtmp\", rtmpe = true"));
+    let _publisher = ffmpeg::publish_film(&with_user(&server, "alice:a", "one")).start();
+    server.wait_for_publisher("one");
+    let tunnel = server.address_of("inboundRtmpt");
+    let refused = ffmpeg::decode(&format!("rtmpt://{tunnel}/live/one"), Duration::from_secs(1)).run();
+    assert!(refused.stderr.contains("code=403 need auth"), "{}", refused.stderr);
+    assert_eq!(ffmpeg::codecs(&format!("rtmpt://alice:a@{tunnel}/live/one")), ["aac", "h264"]);
+    let both = server.services().iter().rfind(|service| service.chain == "inboundRtmp").expect("two").address;
+    let places = [
+        format!("rtmpe://{}", server.address_of("inboundRtmpe")),
+        format!("rtmpe://{both}"),
+        format!("rtmpte://{}", server.address_of("inboundRtmpte")),
+    ];
+    for place in places {
+        let before = count(&server, "asked");
+        let (_folder, out) = crate::file("refused.flv");
+        players::rtmpdump(&format!("{place}/live/one"), &out).run();
+        assert!(count(&server, "asked") > before, "{place}");
+        assert_eq!(fs::metadata(&out).map_or(0, |file| file.len()), 0, "{place}");
+    }
+    let near = Server::start(
+        &Config::new().top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }").block(&administrator()),
+    );
+    let place = format!("rtmpe://alice:a@{}/live", server.address_of("inboundRtmpe"));
+    Session::operator(&near).done(&format!("pullStream uri={place}/one localStreamName=here"));
+    near.wait_for_publisher("here");
+    near.stop();
+    server.stop();
 }

@@ -466,10 +466,11 @@ impl Bridge {
         }
     }
 
-    /// Whether a chain is of RTMP; also one that has come since the instance's start, of which that is not known.
+    /// Whether a chain ends in RTMP, plain, encrypted or tunnelled: so the names of its layers say. Also one that has come
+    /// since the instance's start, of which nothing is known.
     fn is_rtmp(&self, chain: &str) -> bool {
         let mut layers = self.catalogue.layers_of(chain).peekable();
-        layers.peek().is_none() || layers.any(|layer| layer == "rtmp")
+        layers.peek().is_none() || layers.any(|layer| layer.contains("rtmp"))
     }
 
     fn ask(&self, caller: &Arc<Caller>, request: RequestId, question: Question) {
