@@ -14,6 +14,7 @@
 //!   networks and name servers that do not answer.
 //! * [`reconnect`]: servers that ask their clients to connect elsewhere, and clients that do.
 //! * [`enhanced`]: Enhanced RTMP between programs that know it.
+//! * [`bandwidth`]: tests of the way to peers.
 //! * [`auth`]: who must say who it is before it publishes or plays.
 //! * [`rtmpt`]: RTMP in requests of HTTP: real clients, proxies, and requests of every kind.
 //! * [`events`]: what is told to files and other servers, and metrics.
@@ -45,6 +46,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
 mod auth;
+mod bandwidth;
 mod bls;
 mod browser;
 mod churn;

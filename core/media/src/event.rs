@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest, Slice, TunnelCall, Value, Via};
+use crate::{
+    BandwidthPlan, BandwidthReport, Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest, Slice,
+    TunnelCall, Value, Via,
+};
 
 /// Names a request of a peer until it is answered; unique within its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,6 +152,13 @@ pub enum Event {
     },
     /// The peer wants something of a shared object; answered by [`Command::Shared`], where there is something to say.
     Shared(Box<SharedRequest>),
+    /// The peer asks for a test of the way to it, where the application offers that ([`Command::Tune`]).
+    CheckBandwidth {
+        /// To be answered by [`Command::AnswerMessage`]; none where the peer wants no answer.
+        request: Option<RequestId>,
+    },
+    /// A test of the way to the peer has ended.
+    BandwidthTested(Box<BandwidthReport>),
     /// Something was skipped that a healthy peer does not send; counted, not logged each time.
     Skipped(Skipped),
 }
@@ -365,7 +375,12 @@ pub enum Command {
         ping_interval: Option<Duration>,
         /// Bytes of one command or description (`onMetaData`) from now on; none: as the limits say.
         command_bytes: Option<usize>,
+        /// Whether the peer may ask for tests of the way to it.
+        check_bandwidth: bool,
     },
+    /// Measures the way to the peer; [`Event::BandwidthTested`] comes once, unless the connection ends first. Nothing
+    /// where the protocol has no such test, or one is running.
+    TestBandwidth(Box<BandwidthPlan>),
     /// The stream that a player waits for, or waits for again, has a publisher now.
     SourceStarted {
         /// The playing message stream.

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
 pub mod ahead;
+mod bandwidth;
 mod chain;
 mod codec;
 mod declared;
@@ -34,6 +35,7 @@ mod value;
 mod via;
 mod wheel;
 
+pub use bandwidth::{BandwidthKind, BandwidthPlan, BandwidthReport, BandwidthSample};
 pub use chain::{Chain, Env};
 pub use codec::Codec;
 pub use declared::{CAPS_EX, Codecs, Declared, EnhancedRtmp};

@@ -236,6 +236,16 @@ limits! {
     auth_cache_time: Seconds = Seconds::new(60), 0.0..=86400.0;
     /// Time between two looks at whether a users file has changed.
     users_file_period: Seconds = Seconds::new(2), 0.05..=3600.0;
+    /// Tests of the way to peers (`enableCheckBandwidth`, `bandcheck`) that run at once; more are refused.
+    bandwidth_tests: usize = 16, 0..=10_000;
+    /// The longest time of such a test for one direction.
+    bandwidth_time: Seconds = Seconds::new(3), 0.1..=60.0;
+    /// The most bytes of such a test for one direction.
+    bandwidth_bytes: usize = 4 * 1024 * 1024, 32 * 1024..=1024 * 1024 * 1024;
+    /// Time in which the peer must answer each step of such a test.
+    bandwidth_patience: Seconds = Seconds::new(5), 0.1..=60.0;
+    /// Ended tests that are kept for `listBandwidthTests`.
+    bandwidth_results: usize = 100, 0..=10_000;
     /// Connections for pulls and pushes that are being made at once; others wait for their turn.
     link_attempts: usize = 64, 1..=10_000;
     /// Ports that commands have opened (`createService`); more are refused.

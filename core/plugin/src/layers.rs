@@ -441,6 +441,8 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> Result<i32
         Event::Receive { .. } => return Err(no_word_for("Receive")),
         Event::Metadata { .. } => return Err(no_word_for("Metadata")),
         Event::Pong { .. } => return Err(no_word_for("Pong")),
+        Event::CheckBandwidth { .. } => return Err(no_word_for("CheckBandwidth")),
+        Event::BandwidthTested(_) => return Err(no_word_for("BandwidthTested")),
         Event::CallResult { .. } => return Err(no_word_for("CallResult")),
         Event::Tunnel { .. } => return Err(no_word_for("Tunnel")),
         Event::Shared(_) => return Err(no_word_for("Shared")),

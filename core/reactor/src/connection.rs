@@ -17,7 +17,7 @@ use crate::{
     admission::Ticket,
     asked::{Questions, Wish},
     carrier::Carrier,
-    control::{Acceptor, Application, Caller, Happened, Hooks, ToApplication, Why},
+    control::{Acceptor, Application, Caller, Happened, ToApplication, Why},
     costly::Leave,
     flush::LOOK_PERIOD,
     guard::{Caught, guarded},
@@ -72,6 +72,8 @@ pub(crate) struct Connection {
     pub(crate) is_proxied: bool,
     /// It is one of those that its application may have.
     pub(crate) counted: bool,
+    /// It has the place of a test of the way to its peer.
+    pub(crate) is_tested: bool,
     pub(crate) questions: Questions,
     pub(crate) sharing: Sharing,
     pub(crate) contested: Vec<Contested>,
@@ -169,6 +171,7 @@ impl Connection {
             noted: false,
             counted: false,
             awaited: None,
+            is_tested: false,
             outbound: false,
             is_proxied: false,
             questions: Questions::default(),
@@ -462,29 +465,6 @@ impl Connection {
         self.state == State::Open && owner.is_some_and(|owner| Arc::ptr_eq(owner, application))
     }
 
-    /// Tells the application, where it has been asked anything about this connection.
-    pub(crate) fn notify(&self, event: Happened) {
-        let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
-        let Some(caller) = self.caller.clone() else { return };
-        let wanted = match event {
-            Happened::Metadata { .. } => application.hooks.metadata,
-            Happened::Unpublish { .. } => application.hooks.unpublish,
-            Happened::Unplay { .. } => application.hooks.unplay,
-            Happened::Pong { .. } => application.hooks.pong,
-            Happened::Reconnect { .. } | Happened::Began { .. } => self.outbound,
-            // It also tells the host that no answer is waited for any more, where it was ever asked.
-            Happened::Closed { .. } => self.is_noted_by(application),
-        };
-        if wanted {
-            (application.post)(ToApplication::Notice { caller, event });
-        }
-    }
-
-    /// Whether an application may have anything of it.
-    pub(crate) fn is_noted_by(&self, application: &Application) -> bool {
-        application.hooks != Hooks::default() || self.noted
-    }
-
     fn on_bytes(&mut self, bytes: &[u8], shared: &mut Shared) {
         // Less than there was room for: the socket is empty. An end that comes later raises its own event.
         // Only a socket says so, though.
@@ -561,6 +541,8 @@ impl Connection {
             }
             Event::Tunnel { request, call } => self.on_tunnel_call(request, *call, shared),
             Event::Shared(request) => self.on_shared(*request, shared),
+            Event::CheckBandwidth { request } => self.on_check_bandwidth(request, shared),
+            Event::BandwidthTested(report) => self.on_bandwidth_tested(*report, shared),
             Event::Skipped(what) => shared.skipped(what),
         }
     }
@@ -721,6 +703,7 @@ impl Connection {
         }
         self.questions.clear();
         self.release_shared();
+        self.end_test(None);
         self.notify(Happened::Closed { reason: reason.to_owned() });
         if self.owner.is_some() {
             self.see_connection(Sight::Unregistered, shared);

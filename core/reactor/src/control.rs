@@ -19,8 +19,8 @@ use crtmp_relay::{ConnectionId, Delivery, DuplicatePublisher, RelayMessage};
 use mio::net::{TcpListener, TcpStream};
 
 use crate::{
-    aliases::Aliases, ingest::IngestPoints, outbound::SocketOptions, report::WorkerReport,
-    tunnels::TunnelMessage,
+    aliases::Aliases, bandwidth::OffersBandwidth, ingest::IngestPoints, outbound::SocketOptions,
+    report::WorkerReport, tunnels::TunnelMessage,
 };
 
 /// Makes the chain of a new connection.
@@ -140,6 +140,8 @@ pub struct Application {
     pub ingest_points: Option<Arc<IngestPoints>>,
     /// Hands something to whoever has its shared objects; never blocks. None: it has no shared objects.
     pub shared_objects: Option<Box<dyn Fn(ToSharedObjects) + Send + Sync>>,
+    /// The tests of the way to peers that it offers.
+    pub bandwidth: Option<OffersBandwidth>,
     /// Hands a question or notice to the application's thread; never blocks.
     pub post: Box<dyn Fn(ToApplication) + Send + Sync>,
 }

@@ -12,6 +12,7 @@
 mod admission;
 mod aliases;
 mod asked;
+mod bandwidth;
 mod carrier;
 mod connection;
 mod control;
@@ -63,6 +64,7 @@ use slog::Logger;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use aliases::{Alias, Aliases};
+pub use bandwidth::{BandwidthTest, BandwidthTests, OffersBandwidth};
 pub use control::{
     Acceptor, AcceptorCounts, Application, Authenticates, Caller, Filter, Filtered, Happened, Hooks, IsProxy,
     MakeChain, MakeFilters, Pass, Question, Routing, SharedClient, TakeReport, ToApplication,

@@ -14,7 +14,7 @@ use crtmp_relay::{DuplicatePublisher, Play, PlayOptions, Refusal, Start, StreamK
 use crate::{
     asked::{Asked, Subject, Wish, Withdrawn},
     connection::{Connection, State},
-    control::{Application, Caller, Happened, Question, ToApplication, Verdict, Why},
+    control::{Application, Caller, Happened, Hooks, Question, ToApplication, Verdict, Why},
     filtering::Filters,
     observe::{Sight, Watch},
     shared::Shared,
@@ -210,6 +210,29 @@ impl Connection {
         self.questions.withdraw(slot, wish, why);
     }
 
+    /// Tells the application, where it has been asked anything about this connection.
+    pub(crate) fn notify(&self, event: Happened) {
+        let Some(application) = self.owner.as_ref().or(self.asked.as_ref()) else { return };
+        let Some(caller) = self.caller.clone() else { return };
+        let wanted = match event {
+            Happened::Metadata { .. } => application.hooks.metadata,
+            Happened::Unpublish { .. } => application.hooks.unpublish,
+            Happened::Unplay { .. } => application.hooks.unplay,
+            Happened::Pong { .. } => application.hooks.pong,
+            Happened::Reconnect { .. } | Happened::Began { .. } => self.outbound,
+            // It also tells the host that no answer is waited for any more, where it was ever asked.
+            Happened::Closed { .. } => self.is_noted_by(application),
+        };
+        if wanted {
+            (application.post)(ToApplication::Notice { caller, event });
+        }
+    }
+
+    /// Whether an application may have anything of it.
+    pub(crate) fn is_noted_by(&self, application: &Application) -> bool {
+        application.hooks != Hooks::default() || self.noted
+    }
+
     fn ask(
         &mut self,
         asked: Asked,
@@ -377,10 +400,14 @@ impl Connection {
                 // First: should an order end the connection, its place is given back to its owner.
                 self.owner = Some(application);
                 self.see_connection(Sight::Registered, shared);
-                if ping_interval.is_some() || command_bytes.is_some() {
-                    self.order(Command::Tune { ping_interval, command_bytes }, shared);
+                let check_bandwidth = self.offers_bandwidth().is_some_and(|offers| offers.check);
+                if ping_interval.is_some() || command_bytes.is_some() || check_bandwidth {
+                    self.order(Command::Tune { ping_interval, command_bytes, check_bandwidth }, shared);
                 }
                 self.answer_connect(request, Answer::Accept, shared);
+                if self.state == State::Open {
+                    self.test_bandwidth_by_key(shared);
+                }
             }
             Verdict::HandTo(name) => {
                 if hands >= HANDS {

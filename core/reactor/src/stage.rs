@@ -102,6 +102,7 @@ fn application(
         aliases: None,
         ingest_points: None,
         shared_objects: None,
+        bandwidth: None,
         post: Box::new(move |message| told.lock().unwrap().extend(words(&message))),
     };
     change(&mut application);

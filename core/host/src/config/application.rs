@@ -11,7 +11,7 @@ use crtmp_relay::{Delivery, Merge, Start};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use super::Authentication;
+use super::{Authentication, Bandcheck};
 
 /// One block of `applications`: a library, the names that lead to it, and what it may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,10 @@ pub struct Application {
     pub has_ingest_points: bool,
     /// Who must say who it is before it publishes or plays.
     pub authentication: Option<Authentication>,
+    /// Whether peers may ask by `checkBandwidth` for a test of the way to them.
+    pub enable_check_bandwidth: bool,
+    /// How such tests go, and which connections are for one alone.
+    pub bandcheck: Bandcheck,
     /// Streams that are pulled from other servers, each with the keys of `pullStream`.
     pub external_streams: Vec<Map<String, Value>>,
     /// Its remote shared objects.
@@ -183,6 +187,8 @@ impl Default for Application {
             has_stream_aliases: false,
             has_ingest_points: false,
             authentication: None,
+            enable_check_bandwidth: false,
+            bandcheck: Bandcheck::default(),
             external_streams: Vec::new(),
             shared_objects: SharedObjects::default(),
             filters: Vec::new(),

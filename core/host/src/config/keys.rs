@@ -81,12 +81,6 @@ pub const REFUSED_KEYS: &[RefusedKey] = &[
     ),
     refused(
         Scope::Application,
-        "enableCheckBandwidth",
-        Refusal::Later("the bandwidth check (`checkBandwidth`)"),
-        Off::False,
-    ),
-    refused(
-        Scope::Application,
         "maxRtmpOutBuffer",
         Refusal::Never("`limits.playerQueueBytes` and `maxLag` bound how far a player may be behind"),
         Off::Nothing,

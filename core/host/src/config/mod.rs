@@ -7,6 +7,7 @@
 mod appender;
 mod application;
 mod authentication;
+mod bandcheck;
 mod diff;
 mod error;
 mod event_logger;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use appender::{Appender, AppenderKind};
 pub use application::{Acceptor, Application, DuplicatePublisher, MergeWrite, SharedObjects, StartPolicy};
 pub use authentication::{Authentication, AuthenticationScheme, RtmpAuthentication};
+pub use bandcheck::Bandcheck;
 pub use diff::{ApplicationAcceptor, Diff, RestartChange, all_acceptors, diff};
 pub use error::{ConfigError, did_you_mean, distance, quoted};
 pub use event_logger::{EventFormat, EventLogger, EventSerializer, EventSink, EventSinkKind};
@@ -187,6 +189,7 @@ mod tests {
             .chain(keys(OutboundPolicy::default()))
             .chain(keys(Authentication { rtmp: authentication() }))
             .chain(keys(authentication()))
+            .chain(keys(Bandcheck::default()))
             .chain(keys(EventSink::new(EventSinkKind::File)))
             .map(|(key, _)| key)
             .chain(["rootDirectory".into()])
@@ -267,6 +270,8 @@ mod tests {
             ("retryDelay", seconds(EventSink::RETRY_DELAY)),
             ("retryDelayMax", seconds(EventSink::RETRY_DELAY)),
             ("maxProcesses", whole(Processes::MAX_PROCESSES)),
+            ("interval", seconds(Bandcheck::INTERVAL)),
+            ("limitKbps", whole(Bandcheck::LIMIT_KBPS)),
             ("stopGrace", seconds(Processes::STOP_GRACE)),
         ] {
             assert!(row(key).contains(&range), "{key}: {range}");

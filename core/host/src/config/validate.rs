@@ -225,6 +225,7 @@ impl Check {
         let (most, bytes) = (application.max_connections, application.max_command_bytes);
         self.whole(key("maxConnections"), most.map(|most| most as u64), Application::MAX_CONNECTIONS);
         self.whole(key("maxCommandBytes"), bytes.map(|bytes| bytes as u64), Application::MAX_COMMAND_BYTES);
+        super::bandcheck::check(self, &key("bandcheck"), &application.bandcheck);
         for setting in application.settings.keys() {
             self.setting(path, setting);
         }
@@ -419,6 +420,8 @@ pub const APPLICATION_KEYS: &[&str] = &[
     "hasStreamAliases",
     "hasIngestPoints",
     "authentication",
+    "enableCheckBandwidth",
+    "bandcheck",
     "externalStreams",
     "sharedObjects",
     "filters",

@@ -289,6 +289,7 @@ impl Driver {
             aliases: None,
             ingest_points: None,
             shared_objects: None,
+            bandwidth: None,
             post: Box::new(move |message| take(message, &queue, &post_to)),
         }
     }

@@ -25,7 +25,8 @@ use std::{
 
 use crtmp_media::{LayerSettings, Limits};
 use crtmp_reactor::{
-    Acceptor, AcceptorCounts, Aliases, IngestPoints, IsProxy, Reactor, Routing, Setup, Workers,
+    Acceptor, AcceptorCounts, Aliases, BandwidthTests, IngestPoints, IsProxy, Reactor, Routing, Setup,
+    Workers,
 };
 use serde_json::{Map, Value, json};
 use slog::Logger;
@@ -131,6 +132,7 @@ pub struct Server {
     aliases: Arc<Aliases>,
     ingest_points: Arc<IngestPoints>,
     shared_objects: SharedObjects,
+    bandwidth: Arc<BandwidthTests>,
     state: commands::State,
     /// Whom connections trust that it makes.
     trust: Trust,
@@ -254,6 +256,7 @@ impl Server {
             aliases: Arc::new(Aliases::new(limits.stream_aliases)),
             ingest_points: Arc::new(IngestPoints::new(limits.ingest_points)),
             shared_objects,
+            bandwidth: Arc::new(BandwidthTests::new(&limits)),
             state,
             terms_at: None,
             trust,
@@ -438,6 +441,7 @@ impl Server {
             aliases: self.aliases.clone(),
             ingest_points: self.ingest_points.clone(),
             shared_objects: self.shared_objects.clone(),
+            bandwidth: self.bandwidth.clone(),
             server_instance: self.instance.clone(),
             authority,
         };

@@ -175,15 +175,43 @@ fn no_default_or_two() {
 #[test]
 fn keys_that_are_not_served() {
     insta::assert_snapshot!(
-        said(with("acceptors = {\n{ ip = \"::\", port = 1, protocol = \"inboundRtmp\", localStreamName = \"a\" } },\nmediaStorage = { mediaFolder = \"x\" },\nenableCheckBandwidth = true,\nmaxRtmpOutBuffer = 1") + "\nconfiguration.instancesCount = 8"),
+        said(with("acceptors = {\n{ ip = \"::\", port = 1, protocol = \"inboundRtmp\", localStreamName = \"a\" } },\nmediaStorage = { mediaFolder = \"x\" },\nrenameBadFiles = true,\nmaxRtmpOutBuffer = 1") + "\nconfiguration.instancesCount = 8"),
         @"
     test.lua:5: configuration.applications[1].acceptors[1].localStreamName: found a key of MPEG-TS and live FLV input (`inboundTcpTs`, `inboundUdpTs`, `inboundLiveFlv`), which is not supported yet, expected no such key
     test.lua:6: configuration.applications[1].mediaStorage: found a key of playing files (video on demand), which is not supported yet, expected no such key, or an empty table
-    test.lua:7: configuration.applications[1].enableCheckBandwidth: found a key of the bandwidth check (`checkBandwidth`), which is not supported yet, expected no such key, or false
+    test.lua:7: configuration.applications[1].renameBadFiles: found a key of playing files (video on demand), which is not supported yet, expected no such key, or false
     test.lua:8: configuration.applications[1].maxRtmpOutBuffer: found a key that is not supported, expected no such key; `limits.playerQueueBytes` and `maxLag` bound how far a player may be behind
     test.lua:12: configuration.instancesCount: found a key that is not supported, expected no such key; one process uses all cores by itself; `workers` sets the number of worker threads
     "
     );
+}
+
+#[test]
+fn tests_of_bandwidth_are_read_and_their_mistakes_have_their_places() {
+    let read = good(&with(r#"enableCheckBandwidth = true, bandcheck = { key = "k", limitKbps = 800 }"#));
+    let one = &read.applications.list[0];
+    assert!(one.enable_check_bandwidth && one.bandcheck.key.as_deref() == Some("k"));
+    assert_eq!(good(&show(&read)), read);
+    let place = "configuration.applications[1]";
+    assert_eq!(
+        said(with("enableCheckBandwidth = 1,\nbandcheck = 7")),
+        format!(
+            "test.lua:4: {place}.enableCheckBandwidth: found 1 (a number), expected true or false\n\
+             test.lua:5: {place}.bandcheck: found 7 (a number), expected a table with `key`, `limitKbps` or the like"
+        )
+    );
+    let mistakes = said(with("bandcheck = { key = 7, interval = true, limitKbps = 'x', kee = 1 }"));
+    for (key, expected) in [
+        ("key", "a string"),
+        ("interval", "a number of seconds from 0 to 86400"),
+        ("limitKbps", "a whole number from 8 to 10000000"),
+        ("kee", "one of `key`, `interval`, `limitKbps`"),
+    ] {
+        let start = format!("{place}.bandcheck.{key}: found ");
+        let line =
+            mistakes.lines().find(|line| line.contains(&start)).unwrap_or_else(|| panic!("{mistakes}"));
+        assert!(line.contains(expected), "{line}");
+    }
 }
 
 #[test]

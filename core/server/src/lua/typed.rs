@@ -6,8 +6,8 @@
 use std::ops::RangeInclusive;
 
 use crtmp_host::config::{
-    ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, ConfigError, Configuration, EventSink, Off,
-    Processes, Refusal, Scope, did_you_mean, quoted, refused_key,
+    ACCEPTOR_KEYS, APPLICATION_KEYS, Appender, Application, Bandcheck, ConfigError, Configuration, EventSink,
+    Off, Processes, Refusal, Scope, did_you_mean, quoted, refused_key,
 };
 use crtmp_media::Limits;
 use serde_json::{Map, Value, json};
@@ -116,6 +116,10 @@ fn shape_application(application: &mut Map<String, Value>, path: &str, mistakes:
         if let Some(authentication) = table {
             shape_authentication(authentication, &path, mistakes);
         }
+    }
+    if let Some(bandcheck) = application.get_mut("bandcheck") {
+        let expected = "a table with `key`, `limitKbps` or the like";
+        table(bandcheck, &join(path, "bandcheck"), expected, &json!({}), mistakes);
     }
     entries(application, "acceptors", path, mistakes, |acceptor, path, mistakes| {
         let harmless = json!({ "ip": "::", "port": 0, "protocol": "" });
@@ -445,7 +449,8 @@ fn expectation(key: &str, message: &str) -> String {
         | "validateHandshake"
         | "singleLine"
         | "authenticatePublish"
-        | "authenticatePlay" => "true or false".into(),
+        | "authenticatePlay"
+        | "enableCheckBandwidth" => "true or false".into(),
         "encoderAgents" | "aliases" | "filters" | "plugins" | "allow" | "variables" | "loadFrom" => {
             "a list of strings".into()
         }
@@ -454,6 +459,8 @@ fn expectation(key: &str, message: &str) -> String {
         "maxConnections" => whole(Application::MAX_CONNECTIONS),
         "maxCommandBytes" => whole(Application::MAX_COMMAND_BYTES),
         "pingInterval" => seconds(Application::PING_INTERVAL),
+        "interval" => seconds(Bandcheck::INTERVAL),
+        "limitKbps" => whole(Bandcheck::LIMIT_KBPS),
         "ip" => "an IP address such as \"0.0.0.0\" or \"::\"".into(),
         "port" => whole(0..=65535),
         "workers" => whole(Configuration::WORKERS),

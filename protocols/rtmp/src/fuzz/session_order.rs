@@ -8,8 +8,8 @@ use std::{
 };
 
 use crtmp_media::{
-    Answer, CallOutcome, Chain, Command as Order, Env, Error, Event, Limits, RequestId, Seconds, StreamSlot,
-    Value,
+    Answer, BandwidthKind, BandwidthPlan, CallOutcome, Chain, Command as Order, Env, Error, Event, Limits,
+    RequestId, Seconds, StreamSlot, Value,
 };
 
 use crate::{
@@ -318,7 +318,18 @@ impl<'a> Run<'a> {
         let byte = usize::from(self.byte());
         let ping_interval = [None, Some(2), Some(7), Some(600)][byte % 4].map(Duration::from_secs);
         let command_bytes = [None, None, Some(200), Some(20)][byte / 4 % 4];
-        self.order(Order::Tune { ping_interval, command_bytes })
+        self.order(Order::Tune { ping_interval, command_bytes, check_bandwidth: byte & 0x40 != 0 })?;
+        if byte & 0x80 == 0 {
+            return Ok(());
+        }
+        let plan = BandwidthPlan {
+            kind: if byte & 0x40 == 0 { BandwidthKind::Check } else { BandwidthKind::BandCheck },
+            time: Duration::from_secs(3),
+            bytes: 200_000,
+            rate: 4_000_000,
+            patience: Duration::from_secs(5),
+        };
+        self.order(Order::TestBandwidth(Box::new(plan)))
     }
 
     /// A command that a peer should not send, or not so.
@@ -596,7 +607,7 @@ impl<'a> Run<'a> {
                 let before = self.slots.insert(play.slot, Use::AskedPlay(play.request));
                 assert_eq!(before, None, "{:?} is in use", play.slot);
             }
-            Event::Message { request, .. } => {
+            Event::Message { request, .. } | Event::CheckBandwidth { request } => {
                 if let Some(request) = request {
                     self.ask(*request, Asked::Message);
                 }
@@ -624,7 +635,7 @@ impl<'a> Run<'a> {
             Event::Shared(request) => {
                 assert!(!request.wishes.is_empty(), "who says something wants something")
             }
-            Event::Pong { .. } | Event::Reconnect { .. } | Event::Skipped(_) => {}
+            Event::Pong { .. } | Event::Reconnect { .. } | Event::Skipped(_) | Event::BandwidthTested(_) => {}
             Event::Tunnel { .. } => panic!("{event:?}: it carries nobody"),
         }
     }

@@ -42,6 +42,8 @@ pub(super) enum Step {
     Connect(Option<u64>),
     /// A message stream for the link of this number.
     CreateStream(u64),
+    /// A test of the way to the peer.
+    Bandwidth,
     /// Nobody: it is said because servers wait for it.
     Courtesy,
 }

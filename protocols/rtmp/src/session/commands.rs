@@ -34,6 +34,7 @@ impl ServerSession {
                 self.on_answer(command, cx);
                 return Ok(());
             }
+            Some(command) if self.is_of_test(&command, cx) => return Ok(()),
             command => command,
         };
         if !command.as_ref().is_some_and(|command| ends(&command.name)) && self.core.hold(&message, cx) {
@@ -150,6 +151,12 @@ impl ServerSession {
             "FCSubscribe" => {
                 self.answer_fc(&command, "onFCSubscribe", "NetStream.Play.Start", cx);
             }
+            "checkBandwidth" if self.check_bandwidth => {
+                let pending = Pending::Message { slot: stream, transaction };
+                let request = wants_answer(transaction).then(|| self.core.request(pending));
+                cx.emit(Event::CheckBandwidth { request });
+            }
+            // Clients say the first one after each connect, and mean nothing by it.
             "_checkbw" | "checkBandwidth" | "FCUnsubscribe" => {
                 self.core.send_command(0, &Command::result(transaction, Value::Null, null()), cx);
             }
@@ -164,7 +171,11 @@ impl ServerSession {
 
     /// Takes the peer's answer to an open call.
     fn on_answer(&mut self, command: Command, cx: &mut Cx<'_>) {
-        let Some(Step::Ticket(ticket)) = self.core.calls.answered(command.transaction) else { return };
+        let ticket = match self.core.calls.answered(command.transaction) {
+            Some(Step::Ticket(ticket)) => ticket,
+            Some(Step::Bandwidth) => return self.on_bandwidth_answer(cx),
+            _ => return,
+        };
         self.core.clock.commanded(cx.now());
         let Command { name, object, mut args, .. } = command;
         let outcome = if name == "_result" { CallOutcome::Result } else { CallOutcome::Error };

@@ -5,6 +5,7 @@
 //! what time does in `time.rs`. Of the server's side, commands of the peer are in `commands.rs` and orders of the server in
 //! `orders.rs`; the client's side is in `client`.
 
+mod bandwidth;
 mod calls;
 mod client;
 mod commands;
@@ -32,6 +33,7 @@ use crate::{
     ack::PeerAcks,
     chunk::Message,
     handshake::{RANDOM, ServerHandshake},
+    message::{Control, UserControl},
 };
 
 /// The notations of values as `objectEncoding` of `connect` and its answer says them.
@@ -52,12 +54,16 @@ pub struct ServerSession {
     core: Core,
     /// Until the handshake is done; made when the first byte comes.
     handshake: Option<ServerHandshake>,
+    /// The peer may ask for tests of the way to it.
+    check_bandwidth: bool,
+    /// One that runs.
+    test: Option<Box<bandwidth::Test>>,
 }
 
 impl ServerSession {
     /// A session with a peer that has just come, at `now`.
     pub fn new(settings: SessionSettings, now: Instant) -> Self {
-        Self { core: Core::new(settings, now), handshake: None }
+        Self { core: Core::new(settings, now), handshake: None, check_bandwidth: false, test: None }
     }
 
     /// A session with a peer that has come at `now` and whose handshake a farther layer does: nothing is read before
@@ -100,7 +106,8 @@ impl ServerSession {
 
     /// When [`Self::on_timeout`] wants to be called; none: never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.core.poll_timeout()
+        let test = self.test.as_ref().map(|test| test.due());
+        [self.core.poll_timeout(), test].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -109,6 +116,7 @@ impl ServerSession {
     ///
     /// The time that the peer let pass; the connection is to be closed.
     pub fn on_timeout(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        self.on_test_timeout(cx);
         for step in self.core.on_timeout(cx)? {
             if let Step::Ticket(ticket) = step {
                 cx.emit(Event::CallResult { ticket, outcome: CallOutcome::Timeout, args: Vec::new() });
@@ -161,5 +169,12 @@ impl Side for ServerSession {
 
     fn on_media_message(&mut self, message: Message, cx: &mut Cx<'_>) -> Result<(), Error> {
         self.core.on_media(message, cx)
+    }
+
+    fn on_control_message(&mut self, control: Control, cx: &mut Cx<'_>) {
+        if let Control::User(UserControl::PingResponse(stamp)) = control {
+            self.on_test_pong(stamp, cx);
+        }
+        self.core.on_control(control, cx);
     }
 }

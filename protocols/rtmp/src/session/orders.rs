@@ -96,9 +96,15 @@ impl ServerSession {
                 }
             }
             Order::Shared(news) => self.core.tell_shared(&news, cx),
-            Order::Tune { ping_interval, command_bytes } => {
+            Order::Tune { ping_interval, command_bytes, check_bandwidth } => {
                 self.core.clock.tune(ping_interval);
                 self.core.command_bytes = command_bytes;
+                self.check_bandwidth = check_bandwidth;
+            }
+            Order::TestBandwidth(plan) => {
+                if self.core.phase == Phase::Connected {
+                    self.test_bandwidth(*plan, cx);
+                }
             }
             Order::StopPlay { slot, code, text } => {
                 if self.core.is(slot, &SlotState::Playing) {

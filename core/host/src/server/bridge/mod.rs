@@ -14,15 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{CallOutcome as Called, Frame, RequestId};
+use crtmp_media::{BandwidthKind, BandwidthPlan, CallOutcome as Called, Frame, RequestId};
 use crtmp_plugin::{
     Ended, Pong, abi,
     foreign::{FilterEntry, Passed, UserPlace, read_frame},
     values::{to_json, to_map},
 };
 use crtmp_reactor::{
-    Aliases, Application as Seen, Authenticates, Caller, Filter, Filtered, Happened, Hooks as SeenHooks,
-    IngestPoints, MakeFilters, Question, ToApplication, ToSharedObjects, Why, Workers,
+    Aliases, Application as Seen, Authenticates, BandwidthTests, Caller, Filter, Filtered, Happened,
+    Hooks as SeenHooks, IngestPoints, MakeFilters, OffersBandwidth, Question, ToApplication, ToSharedObjects,
+    Why, Workers,
 };
 use crtmp_relay::{ConnectionId, DuplicatePublisher};
 use serde_json::{Map, Value};
@@ -133,6 +134,7 @@ pub(super) struct Ground {
     pub(super) connections: Arc<AtomicUsize>,
     pub(super) aliases: Arc<Aliases>,
     pub(super) ingest_points: Arc<IngestPoints>,
+    pub(super) bandwidth: Arc<BandwidthTests>,
     pub(super) authority: Option<Arc<Authority>>,
     pub(super) shared_objects: SharedObjects,
 }
@@ -226,6 +228,7 @@ fn seen(
         aliases: application.has_stream_aliases.then(|| ground.aliases.clone()),
         ingest_points: application.has_ingest_points.then(|| ground.ingest_points.clone()),
         shared_objects,
+        bandwidth: bandwidth(application, ground),
         post: Box::new(move |message| bridge.post(message)),
     }
 }
@@ -237,6 +240,27 @@ fn shared_objects(application: &Application, ground: &Ground) -> std::io::Result
     let settings = &application.shared_objects;
     let folder = settings.folder.as_ref().filter(|_| settings.persistent);
     ground.shared_objects.of_application(&application.name, folder.map(|folder| ground.folder.join(folder)))
+}
+
+/// What an application offers of tests of the way to its peers; none where it offers none.
+fn bandwidth(application: &Application, ground: &Ground) -> Option<OffersBandwidth> {
+    let (check, bandcheck, limits) =
+        (application.enable_check_bandwidth, &application.bandcheck, &ground.limits);
+    let plan = |kind| BandwidthPlan {
+        kind,
+        time: limits.bandwidth_time.get(),
+        bytes: limits.bandwidth_bytes as u64,
+        rate: bandcheck.limit_kbps * 1000,
+        patience: limits.bandwidth_patience.get(),
+    };
+    (check || bandcheck.key.is_some()).then(|| OffersBandwidth {
+        tests: ground.bandwidth.clone(),
+        check,
+        check_plan: plan(BandwidthKind::Check),
+        key: bandcheck.key.clone(),
+        key_plan: plan(BandwidthKind::BandCheck),
+        interval: bandcheck.interval.get(),
+    })
 }
 
 /// Makes the filters of a publication; none where the application lists none.

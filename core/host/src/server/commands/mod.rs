@@ -5,6 +5,7 @@
 
 mod aliases;
 mod applications;
+mod bandwidth;
 mod config;
 pub(super) mod connections;
 mod document;
@@ -68,6 +69,7 @@ const SUBJECTS: &[(&str, Subject)] = &[
     ("Services", services::commands),
     ("Applications", applications::commands),
     ("Limits", limits::commands),
+    ("Bandwidth tests", bandwidth::commands),
     ("Aliases", aliases::commands),
     ("Ingest points", ingest::commands),
     ("Pulls and pushes", links::commands),

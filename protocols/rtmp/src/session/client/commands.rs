@@ -69,7 +69,7 @@ impl ClientSession {
                 let info = args.pop().unwrap_or(Value::Null);
                 self.fail_link(number, info, cx);
             }
-            Step::Courtesy => {}
+            Step::Courtesy | Step::Bandwidth => {}
         }
         Ok(())
     }
@@ -121,7 +121,8 @@ impl ClientSession {
                 let text = format!("no answer to createStream within callTimeout = {patience} s");
                 self.fail_link(number, Status::error("NetStream.Failed", text).into(), cx);
             }
-            Step::Courtesy => {}
+            // A client tests nothing.
+            Step::Courtesy | Step::Bandwidth => {}
         }
     }
 }

@@ -65,7 +65,7 @@ impl ClientSession {
                     self.core.answer_values(slot, transaction, ok, args, cx);
                 }
             }
-            Order::Tune { ping_interval, command_bytes } => {
+            Order::Tune { ping_interval, command_bytes, .. } => {
                 self.core.clock.tune(ping_interval);
                 self.core.command_bytes = command_bytes;
             }
@@ -96,7 +96,7 @@ impl ClientSession {
             }
             // Nobody asks us to accept a connect or for shared objects, and far ends hear of streams by other words.
             Order::AnswerConnect { .. } | Order::SourceStarted { .. } | Order::Shared(_) => {}
-            Order::Via { .. } | Order::Reconnect { .. } => {}
+            Order::Via { .. } | Order::Reconnect { .. } | Order::TestBandwidth(_) => {}
             // It carries nobody.
             Order::AnswerTunnel { .. } => {}
         }

@@ -3,6 +3,7 @@
 //! What the server says and what the session tells the server are compared as short lines of text, so that a test
 //! reads like the conversation that it is about.
 
+mod bandwidth;
 mod calls;
 mod client;
 mod client_and_server;
@@ -309,7 +310,7 @@ impl Request {
             Event::Connect { request, .. } => Some(Self::Connect(*request)),
             Event::Publish { request, .. } => Some(Self::Publish(*request)),
             Event::Play(play) => Some(Self::Play(play.request)),
-            Event::Message { request, .. } => request.map(Self::Message),
+            Event::Message { request, .. } | Event::CheckBandwidth { request } => request.map(Self::Message),
             _ => None,
         }
     }
@@ -430,6 +431,18 @@ fn event_line(event: &Event) -> String {
         Event::Shared(request) => {
             let persistent = if request.persistent { " persistent" } else { "" };
             format!("Shared {}{persistent} {:?}", request.name, request.wishes)
+        }
+        Event::CheckBandwidth { .. } => "CheckBandwidth".to_owned(),
+        Event::BandwidthTested(report) => {
+            let sample = |sample: Option<crtmp_media::BandwidthSample>| match sample {
+                Some(sample) => format!("{} in {} ms", sample.bytes, sample.time.as_millis()),
+                None => "nothing".to_owned(),
+            };
+            let (down, up) = (sample(report.down), sample(report.up));
+            format!(
+                "BandwidthTested {down}, {up}{}",
+                report.trouble.map(|text| format!(": {text}")).unwrap_or_default()
+            )
         }
         Event::Skipped(what) => format!("Skipped {what:?}"),
     }

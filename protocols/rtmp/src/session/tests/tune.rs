@@ -4,7 +4,8 @@ use super::*;
 use crtmp_media::Seconds;
 
 fn tune(ping_ms: Option<u64>, command_bytes: Option<usize>) -> Order {
-    Order::Tune { ping_interval: ping_ms.map(Duration::from_millis), command_bytes }
+    let ping_interval = ping_ms.map(Duration::from_millis);
+    Order::Tune { ping_interval, command_bytes, check_bandwidth: false }
 }
 
 /// A peer whose application has tuned its connection before it let it in.
