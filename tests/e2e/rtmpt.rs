@@ -5,12 +5,13 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::proxies::{Haproxy, Squid};
 use crtmp_tests::tunnel::{Post, Response, Tunnel};
 use crtmp_tests::wire::{Message, amf};
-use crtmp_tests::{Config, Program, Recording, Server, ffmpeg, fixture, players, wait_for};
+use crtmp_tests::{Config, Program, Recording, Server, ffmpeg, fixture, free_address, players, wait_for};
 
-use crate::{SOON, file};
+use crate::{SOON, assert_film, entry, file, wait_for_more};
 
 const CHAIN: &str = "inboundRtmpt";
 
@@ -385,4 +386,89 @@ fn who_leaves_loses_nothing() {
     }
     tunnel.expect_many(9, 25);
     server.stop();
+}
+
+/// A server that pulls and pushes.
+fn edge(streams: &str) -> Server {
+    let config = Config::new().workers(2).whole_groups().block(&administrator());
+    let config = config.top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }");
+    Server::start(&config.application("externalStreams", &format!("{{ {streams} }}")))
+}
+
+#[test]
+fn pulls_and_pushes_bring_every_byte() {
+    let (origin, address) = stage(&config());
+    let _publisher = publisher(&origin, "one");
+    let edge = edge(&format!("{{ uri = {:?}, localStreamName = \"copy\" }}", url(address, "one")));
+    edge.wait_for_publisher("copy");
+    assert_film(&edge.url("copy"), 4);
+    let mut session = Session::operator(&edge);
+    assert_eq!(entry(&mut session, "pull", "copy")["address"], address.to_string());
+    session
+        .done(&format!("pushStream uri=rtmpt://{address}/live localStreamName=copy targetStreamName=back"));
+    origin.wait_for_publisher("back");
+    assert_film(&origin.url("back"), 4);
+    // Who pushes no more says so, and closes the session: nobody waits for it to be silent for long enough.
+    let id = entry(&mut session, "push", "copy")["configId"].clone();
+    session.done(&format!("removeConfig id={id}"));
+    wait_for("the end of the push", SOON, || origin.counters().publisher_of("back").is_none().then_some(()));
+    let id = entry(&mut session, "pull", "copy")["configId"].clone();
+    assert!(session.fails(&format!("removeConfig id={id}")).contains("externalStreams"));
+    edge.stop();
+    origin.wait_for_counters("an origin without tunnels", SOON, |counters| {
+        let connections = counters.json()["connections"].clone();
+        let left = connections.as_array().expect("a list").iter().any(|one| one["protocol"] == CHAIN);
+        (!left).then_some(())
+    });
+    origin.stop();
+}
+
+#[test]
+fn pulls_and_pushes_go_through_proxies() {
+    let (origin, address) = stage(&config());
+    let _publisher = publisher(&origin, "one");
+    let (squid, haproxy) = (Squid::start(address), Haproxy::start(address, "option http-server-close"));
+    for (number, proxy) in [squid.accel(), haproxy.address()].into_iter().enumerate() {
+        let edge = edge(&format!("{{ uri = {:?}, localStreamName = \"copy\" }}", url(proxy, "one")));
+        edge.wait_for_publisher("copy");
+        assert_film(&edge.url("copy"), 4);
+        let name = format!("back{number}");
+        let mut session = Session::operator(&edge);
+        let target = format!("rtmpt://{proxy}/live");
+        session.done(&format!("pushStream uri={target} localStreamName=copy targetStreamName={name}"));
+        origin.wait_for_publisher(&name);
+        assert_film(&origin.url(&name), 4);
+        edge.stop();
+    }
+    origin.stop();
+}
+
+#[test]
+fn an_origin_that_comes_back_behind_a_proxy_is_pulled_from_again() {
+    let place = free_address();
+    // One port for each: what stays is the proxy's connection, which outlives the origin.
+    let config = || {
+        let block = format!(
+            "{{ name = \"admin\", acceptors = {{ {{ ip = \"127.0.0.1\", port = {}, protocol = \"inboundTxtCli\" }} }} }}",
+            free_address().port()
+        );
+        Config::new().workers(2).whole_groups().block(&block).application(
+            "acceptors",
+            &format!("{{ {{ ip = \"127.0.0.1\", port = {}, protocol = \"inboundRtmpt\" }} }}", place.port()),
+        )
+    };
+    let haproxy = Haproxy::start(place, "option http-server-close\nretries 0");
+    let origin = Server::start(&config());
+    let first = publisher(&origin, "one");
+    let edge = edge(&format!("{{ uri = {:?}, localStreamName = \"copy\" }}", url(haproxy.address(), "one")));
+    edge.wait_for_publisher("copy");
+    let mut player = Recording::start(&edge.url("copy"));
+    wait_for_more(&mut player, 25);
+    drop(origin);
+    drop(first);
+    let origin = Server::start(&config());
+    let _second = publisher(&origin, "one");
+    wait_for_more(&mut player, 50);
+    edge.stop();
+    origin.stop();
 }

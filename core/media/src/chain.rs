@@ -286,6 +286,11 @@ impl Chain {
         self.state.ended
     }
 
+    /// Tells all layers that the connection is to be closed once everything has gone out.
+    pub fn on_closing(&mut self) {
+        self.links.iter_mut().for_each(|link| link.layer.on_closing());
+    }
+
     /// Whether a layer still owes the far side something, as [`Layer::owes`] says.
     pub fn owes(&self) -> bool {
         self.links.iter().any(|link| link.layer.owes())

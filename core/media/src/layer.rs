@@ -87,6 +87,10 @@ pub trait Layer {
         Ok(())
     }
 
+    /// The server wants the connection closed: what the nearer layers have said by now is the last. What this layer has to
+    /// say at the end, it says when it is next asked for what goes out; while it [`owes`](Self::owes) that, it has time.
+    fn on_closing(&mut self) {}
+
     /// Whether something is still to be sent to a far side that has ended its own sending: the answer to a command or
     /// a request that came before. Where nothing is, the connection ends with the far side.
     fn owes(&self) -> bool {

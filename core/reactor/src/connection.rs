@@ -37,7 +37,7 @@ const READS_PER_TURN: usize = 4;
 
 /// How long a connection that is being closed may take to send what is left, and again to be closed by its
 /// peer.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
@@ -433,6 +433,16 @@ impl Connection {
         let chain = &mut self.chain;
         self.poisoned = self.poisoned || !chain.is_direct() && guarded(|| chain.close()).is_err();
         self.state = State::Flushing(shared.now + LINGER);
+        let chain = &mut self.chain;
+        if !self.poisoned
+            && guarded(|| -> Result<(), Error> {
+                chain.on_closing();
+                Ok(())
+            })
+            .is_err()
+        {
+            self.poisoned = true;
+        }
         self.wants_flush(shared);
     }
 
@@ -481,9 +491,14 @@ impl Connection {
         self.chain.swap_idle_events(&mut shared.events);
         self.with_chain(shared, |chain, env| chain.on_data(bytes, env));
         self.drain_events(shared);
+        if self.state != State::Open {
+            // What comes while the last words go out is nobody's business any more.
+            self.chain.take_events();
+        }
         self.chain.swap_idle_events(&mut shared.events);
-        // Frames alone ask for no answer, and bring no deadline nearer.
-        let quiet = self.state == State::Open && !self.publishes.is_empty() && self.is_sound();
+        // Frames alone ask for no answer, and bring no deadline nearer; layers outside the endpoint may have their own.
+        let frames = !self.publishes.is_empty() && self.chain.is_direct();
+        let quiet = self.state == State::Open && frames && self.is_sound();
         if !quiet || self.chain.queued() > 0 {
             self.wants_flush(shared);
         }
@@ -739,25 +754,14 @@ impl Connection {
                     && self.has_credit()
             }
             State::Draining(_) => true,
-            State::Flushing(_) | State::Gone => false,
+            // What is left goes out when the far end has answered what went before.
+            State::Flushing(_) => self.outbound && self.holds_back(),
+            State::Gone => false,
         }
     }
 
     fn is_stalled_for(&self, time: Duration, now: Instant) -> bool {
         self.stalled_since.is_some_and(|since| now.saturating_duration_since(since) >= time)
-    }
-
-    /// Everything that was to be said has gone out.
-    pub(crate) fn on_flushed(&mut self, shared: &mut Shared) {
-        if let State::Flushing(_) = self.state {
-            if self.carrier.finish() {
-                self.state = State::Draining(shared.now + LINGER);
-                self.on_readable(shared);
-            } else {
-                self.state = State::Gone;
-                self.unsettled = true;
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use crtmp_media::{Error, OutQueue, ahead};
 use crtmp_relay::{Flush, Relay, Slices};
 
 use crate::{
-    connection::{Connection, State},
+    connection::{Connection, LINGER, State},
     guard::{Caught, guarded},
     shared::Shared,
 };
@@ -110,6 +110,27 @@ impl Connection {
         if std::mem::take(&mut self.resting) {
             for played in &self.plays {
                 shared.relay.set_ready(played.player, true);
+            }
+        }
+    }
+
+    /// Whether a layer has something to say, and waits for the far side with it.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.is_sound() && !self.chain.is_paused() && (self.chain.queued() > 0 || self.chain.owes())
+    }
+
+    /// Everything that was to be said has gone out.
+    pub(crate) fn on_flushed(&mut self, shared: &mut Shared) {
+        if self.outbound && self.holds_back() {
+            return;
+        }
+        if let State::Flushing(_) = self.state {
+            if self.carrier.finish() {
+                self.state = State::Draining(shared.now + LINGER);
+                self.on_readable(shared);
+            } else {
+                self.state = State::Gone;
+                self.unsettled = true;
             }
         }
     }

@@ -15,7 +15,11 @@ use crtmp_rtmp::{
     rtmpe::{InboundRtmpe, OutboundRtmpe},
     session::SessionSettings,
 };
-use crtmp_rtmpt::server::{self as rtmpt, InboundRtmpt};
+use crtmp_rtmpt::{
+    client::OutboundRtmpt,
+    server::{self as rtmpt, InboundRtmpt},
+};
+use crtmp_tls::{layer::Tls, server, server::ServerKeys};
 use crtmp_tls::{client, client::ClientTrust, layer::Tls, server, server::ServerKeys};
 use crtmp_variant::{
     Encoding,
@@ -36,6 +40,7 @@ pub fn layers() -> Vec<LayerRow> {
         row("outboundrtmpe", Port::Bytes, Port::Bytes, &[], outbound_rtmpe),
         row("innerrtmp", Port::Bytes, Port::Server, &[], inner_rtmp),
         row("outboundinnerrtmp", Port::Bytes, Port::Server, &[], outbound_inner_rtmp),
+        row("outboundrtmpt", Port::Http, Port::Bytes, &[], outbound_rtmpt),
         row("xmlvariant", Port::Bytes, Port::Server, &[], raw_xml_variant),
         row("binvariant", Port::Bytes, Port::Server, &[], raw_binary_variant),
         row("jsonvariant", Port::Bytes, Port::Server, &[], raw_json_variant),
@@ -78,6 +83,8 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundRtmps", &["tls", "rtmp"]),
     ("outboundRtmps", &["outboundtls", "outboundrtmp"]),
     ("inboundRtmpts", &["tls", "http", "rtmpt"]),
+    ("outboundRtmpt", &["outboundHttp", "outboundrtmpt", "outboundrtmp"]),
+    ("outboundRtmpte", &["outboundHttp", "outboundrtmpt", "outboundrtmpe", "outboundinnerrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),
@@ -101,6 +108,7 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmpAny", "RTMP of every kind on one port"),
     ("outboundRtmpt", "pulling and pushing"),
+    ("outboundRtmps", "pulling and pushing"),
     ("inboundTcpTs", "MPEG-TS"),
     ("inboundUdpTs", "MPEG-TS"),
     ("inboundRtsp", "RTSP"),
@@ -202,6 +210,10 @@ fn inner_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
 
 fn outbound_inner_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
     Box::new(OutboundRtmp::inner(rtmp_settings(settings), now))
+}
+
+fn outbound_rtmpt(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {
+    Box::new(OutboundRtmpt::new(settings, now))
 }
 
 fn outbound_rtmp(settings: &LayerSettings, now: Instant) -> Box<dyn Layer> {

@@ -4,9 +4,11 @@
 //! [`crtmp_media::Order`], since the reactor keeps the sessions: they live on one worker, and their requests come to any.
 //!
 //! - [`server`]: the layer `rtmpt`, of connections that carry sessions of others.
+//! - [`client`]: the layer `outboundrtmpt`, of a connection that is such a session at the far end.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
 
+pub mod client;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod server;

@@ -6,17 +6,20 @@ use super::adobe::Login;
 use crate::secrets::MASK;
 
 /// The schemes that are served, each with its port and the chain of its connections.
-const SERVED: &[(&str, u16, &str)] =
-    &[("rtmp", 1935, "outboundRtmp"), ("rtmpe", 1935, "outboundRtmpe"), ("rtmps", 443, "outboundRtmps")];
+const SERVED: &[(&str, u16, &str)] = &[
+    ("rtmp", 1935, "outboundRtmp"),
+    ("rtmpe", 1935, "outboundRtmpe"),
+    ("rtmps", 443, "outboundRtmps"),
+    ("rtmpt", 80, "outboundRtmpt"),
+    ("rtmpte", 80, "outboundRtmpte"),
+];
 
 /// Bytes of an address.
 pub(super) const URI: usize = 4096;
 
 /// Schemes that are known and not served yet.
 const LATER: &[(&str, &str)] = &[
-    ("rtmpt", "RTMP over HTTP"),
     ("rtmpts", "RTMP over HTTPS"),
-    ("rtmpte", "encrypted RTMP over HTTP"),
     ("rtsp", "RTSP"),
     ("rtp", "RTP"),
 ];
@@ -208,6 +211,8 @@ mod tests {
             ("rtmp://u:p@w@[2001:db8::1]:99/app/stream", "[2001:db8::1]:99", "app", "stream"),
             ("rtmp://192.0.2.1/app//stream", "192.0.2.1:1935", "app", "stream"),
             ("rtmps://host/app/stream", "host:443", "app", "stream"),
+            ("rtmpt://host/app/stream", "host:80", "app", "stream"),
+            ("RTMPTE://host:8080/app/stream", "host:8080", "app", "stream"),
             ("Rtmpe://host/app/stream", "host:1935", "app", "stream"),
         ] {
             let uri = Uri::parse(text).unwrap();
