@@ -472,3 +472,20 @@ fn an_origin_that_comes_back_behind_a_proxy_is_pulled_from_again() {
     edge.stop();
     origin.stop();
 }
+
+#[test]
+fn an_encrypted_session_is_pulled_from_and_pushed_to() {
+    let origin = Server::start(&config().acceptor("protocol = \"inboundRtmpte\""));
+    let address = origin.address_of("inboundRtmpte");
+    let _publisher = publisher(&origin, "one");
+    let edge = edge(&format!("{{ uri = \"rtmpte://{address}/live/one\", localStreamName = \"copy\" }}"));
+    edge.wait_for_publisher("copy");
+    assert_film(&edge.url("copy"), 3);
+    let mut session = Session::operator(&edge);
+    session
+        .done(&format!("pushStream uri=rtmpte://{address}/live localStreamName=copy targetStreamName=back"));
+    origin.wait_for_publisher("back");
+    assert_film(&origin.url("back"), 3);
+    edge.stop();
+    origin.stop();
+}
