@@ -347,7 +347,7 @@ mod tests {
             assert!(!tunnels.guess(address(number), 3, now));
         }
         assert_eq!(tunnels.guesses.lock().unwrap().len(), GUESSERS);
-        assert!(!tunnels.guess(address(1), 3, now + 2 * PERIOD));
+        assert!(!tunnels.guess(address(0), 3, now + 2 * PERIOD));
         assert_eq!(tunnels.guesses.lock().unwrap().len(), 1, "those of long ago are forgotten");
     }
 }
