@@ -112,7 +112,7 @@ pub(crate) struct Connection {
     /// Its chain waits for leave to do costly work, which it has at this time.
     denied_until: Option<Instant>,
     /// Something has been received and nothing sent since.
-    unanswered: bool,
+    pub(crate) unanswered: bool,
     /// A play has begun and nothing has been sent since.
     pub(crate) newcomer: bool,
     /// Bytes that the system held unsent when it was looked at last.
@@ -411,7 +411,10 @@ impl Connection {
             let reason = self.chain.closing().map(ToString::to_string).unwrap_or_default();
             self.close(&reason, shared);
         }
-        self.ended |= self.chain.has_ended();
+        if !self.ended && self.chain.has_ended() {
+            self.ended = true;
+            self.leave_exchange(shared);
+        }
         if self.ended && self.state == State::Open && !self.chain.owes() {
             self.close("closed by the peer", shared);
         }
@@ -727,20 +730,6 @@ impl Connection {
             owner.connections.fetch_sub(1, Ordering::Relaxed);
         }
         shared.counters.closed += 1;
-    }
-
-    /// While a connection is being set up, has the system acknowledge without delay what got no answer:
-    /// `before` is what had been sent before this turn.
-    ///
-    /// Clients send the last part of the handshake and their first commands in small writes. Their side holds
-    /// each back until the one before is acknowledged, and ours would wait 40 ms with that: for nothing, since
-    /// not every one of them gets an answer to travel with.
-    pub(crate) fn acknowledge(&mut self, before: u64) {
-        let unanswered = std::mem::take(&mut self.unanswered) && self.bytes_out == before;
-        #[cfg(target_os = "linux")]
-        if unanswered && self.publishes.is_empty() && self.plays.is_empty() {
-            self.carrier.acknowledge();
-        }
     }
 
     fn may_read(&self) -> bool {
