@@ -19,7 +19,6 @@ use crtmp_rtmpt::{
     client::OutboundRtmpt,
     server::{self as rtmpt, InboundRtmpt},
 };
-use crtmp_tls::{layer::Tls, server, server::ServerKeys};
 use crtmp_tls::{client, client::ClientTrust, layer::Tls, server, server::ServerKeys};
 use crtmp_variant::{
     Encoding,
@@ -107,8 +106,6 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
     ("inboundRtmpAny", "RTMP of every kind on one port"),
-    ("outboundRtmpt", "pulling and pushing"),
-    ("outboundRtmps", "pulling and pushing"),
     ("inboundTcpTs", "MPEG-TS"),
     ("inboundUdpTs", "MPEG-TS"),
     ("inboundRtsp", "RTSP"),

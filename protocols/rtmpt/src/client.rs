@@ -6,9 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crtmp_media::{
-    Cx, Error, HttpHead, HttpStart, Layer, LayerSettings, OutQueue, Piece, TunnelVerb,
-};
+use crtmp_media::{Cx, Error, HttpHead, HttpStart, Layer, LayerSettings, OutQueue, Piece, TunnelVerb};
 
 use crate::server::CONTENT_TYPE;
 
@@ -30,6 +28,7 @@ const NOTHING: &[u8] = b"\0";
 
 /// Opens a session, and carries bytes in its requests and answers.
 pub struct OutboundRtmpt {
+    /// For the header of this name; an IPv6 address in brackets.
     host: String,
     /// As it goes into paths; none: the session is not open.
     id: Option<String>,
@@ -69,7 +68,10 @@ impl OutboundRtmpt {
     /// The layer of a connection that is being made.
     pub fn new(settings: &LayerSettings, _now: Instant) -> Self {
         Self {
-            host: settings.host.to_string(),
+            host: match &*settings.host {
+                address if address.contains(':') && !address.starts_with('[') => format!("[{address}]"),
+                host => host.to_owned(),
+            },
             id: None,
             number: 0,
             exchange: None,

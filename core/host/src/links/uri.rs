@@ -18,11 +18,7 @@ const SERVED: &[(&str, u16, &str)] = &[
 pub(super) const URI: usize = 4096;
 
 /// Schemes that are known and not served yet.
-const LATER: &[(&str, &str)] = &[
-    ("rtmpts", "RTMP over HTTPS"),
-    ("rtsp", "RTSP"),
-    ("rtp", "RTP"),
-];
+const LATER: &[(&str, &str)] = &[("rtmpts", "RTMP over HTTPS"), ("rtsp", "RTSP"), ("rtp", "RTP")];
 
 /// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
