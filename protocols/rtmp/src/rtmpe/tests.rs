@@ -169,7 +169,7 @@ fn peers_that_do_not_fit_are_told_apart_by_the_first_byte() {
     assert!(server(encrypted_server, b'P').contains("not RTMP: the first byte is 0x50"));
     assert!(server(encrypted_server, 9).contains("version 9 is not served"));
     assert!(server(undecided_server, 9).contains("version 9 is not served"));
-    assert!(server(undecided_server, 0x16).contains("not RTMP: the first byte is 0x16"));
+    assert!(server(undecided_server, 0x16).contains("not RTMP but TLS"));
     let plain = |now| -> Vec<Box<dyn Layer>> { vec![Box::new(InboundRtmp::new(settings(), now))] };
     assert!(server(plain, 6).contains("RTMPE not enabled (handshake version 6)"));
 }
