@@ -3,7 +3,7 @@
 //! Rules: Adobe's Action Message Format 0 specification, section 2. Values are [`Value`]s; depth, number of
 //! values and length of strings are bounded by [`Limits`], and memory by what is really there.
 //!
-//! A value may be written in AMF3 behind the marker 0x11 ([`amf3`](crate::amf3)). It counts towards the same limits, and
+//! A value may be written in AMF3 behind the marker 0x11 ([`amf3`]). It counts towards the same limits, and
 //! its references are good for the whole body, as in Red5 and BlazeDS.
 
 use crtmp_media::{Limits, Value};

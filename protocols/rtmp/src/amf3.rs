@@ -1,7 +1,7 @@
 //! AMF3: the notation that Flash Player 9 brought.
 //!
 //! Rules: Adobe's Action Message Format 3 specification, section 3. In RTMP its values stand in bodies of AMF0, each
-//! behind the marker 0x11, which [`amf0`](crate::amf0) reads and writes. [`Reader`] reads, [`Encoder`] writes.
+//! behind the marker 0x11, which [`amf0`](crate::amf0) reads and writes. `Reader` reads, [`Encoder`] writes.
 //!
 //! # What becomes of what
 //!
