@@ -257,8 +257,9 @@ fn sessions_that_nobody_asks_for_end() {
             counters.connections().is_empty().then(|| counters.usage())
         }));
     }
-    let (first, last) = (rounds[0].allocated, rounds[2].allocated);
-    assert!(last <= first + (1 << 20), "{rounds:#?}");
+    // The first round is the one in which tables grow.
+    let (second, last) = (rounds[1].allocated, rounds[2].allocated);
+    assert!(last <= second + (1 << 20), "{rounds:#?}");
     assert_eq!(rounds[0].files, rounds[2].files);
     server.stop();
 }

