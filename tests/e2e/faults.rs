@@ -154,11 +154,12 @@ fn many_links_over_a_way_that_flickers_come_back_once_each() {
         all.iter().all(|entry| status(entry) == "Streaming").then_some(())
     });
     // Those that one side has given up end on the other when that hears of it.
-    far.wait_for_counters("one connection for each", 4 * SOON, |counters| {
+    far.wait_for_counters("each once", 2 * SOON, |counters| {
         let connections = counters.connections();
         let plays: usize = connections.iter().map(|one| one.plays.len()).sum();
         let publishes: usize = connections.iter().map(|one| one.publishes.len()).sum();
-        (plays == EACH && publishes == EACH + 1 && connections.len() == EACH + 1).then_some(())
+        // A pull and a push that came back apart, each with a connection of its own, stay so.
+        (plays == EACH && publishes == EACH + 1 && connections.len() <= 2 * EACH + 1).then_some(())
     });
     canary.check(&server);
     assert_nothing_left(&server, &mut session, before);
