@@ -5,7 +5,8 @@
 //! * [`takeover`]: publishers that die, return, or contend for a name; players that wait.
 //! * [`slow`]: players that read slowly, stop reading, or pause.
 //! * [`merging`]: how long messages wait for each other.
-//! * [`matrix`]: every client by every scheme in both directions; the page that says which can do what.
+//! * [`matrix`]: every client by every scheme in both directions, also by squid, haproxy and stunnel; the page that says
+//!   which can do what.
 //! * [`churn`]: all of them come and go, and leave nothing behind.
 //! * [`limits`]: what an operator allows: connections, bandwidth, aliases, ingest points.
 //! * [`links`], [`uplinks`]: pulls and pushes between servers; what they say, and what commands make of them.
@@ -97,11 +98,11 @@ mod versions;
 mod workers;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crtmp_tests::cli::Session;
-use crtmp_tests::{Kind, Program, Recording, Server, ffmpeg, fixture, free_address, wait_for};
+use crtmp_tests::{Kind, Launch, Program, Recording, Server, ffmpeg, fixture, free_address, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -145,6 +146,22 @@ fn assert_film(url: &str, seconds: u64) {
     let (_folder, out) = file("out.flv");
     ffmpeg::assert_clean(ffmpeg::record(url, Duration::from_secs(seconds), &out).run());
     let recording = Recording::of_file(&out);
+    recording.assert_part_of(fixture::packets());
+    recording.assert_no_gap();
+}
+
+/// Starts a player that writes what it plays into `out`, and demands that this is the film, once it has so many pictures.
+fn assert_plays_film(player: Launch, out: &Path, pictures: usize) {
+    let mut player = player.start();
+    wait_for("pictures that are played", SOON, || {
+        assert!(player.runs(), "the player was ended: {}", player.stderr());
+        // ffprobe refuses a file without a whole tag.
+        let begun = fs::metadata(out).is_ok_and(|file| file.len() > 64 * 1024);
+        let recording = begun.then(|| Recording::of_growing_file(out))?;
+        (recording.of(Kind::Video).len() >= pictures).then_some(())
+    });
+    player.interrupt();
+    let recording = Recording::of_growing_file(out);
     recording.assert_part_of(fixture::packets());
     recording.assert_no_gap();
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::nginx::{self, Nginx};
+use crtmp_tests::proxies::Stunnel;
 use crtmp_tests::{
     Canary, Certificates, Config, Kind, Launch, Outcome, Program, Recording, Server, ffmpeg, fixture,
-    free_address, players, wait_for, wait_for_listener,
+    players, wait_for,
 };
 use nix::sys::signal::Signal;
 
@@ -99,40 +100,6 @@ fn rtmpdump_plays_by_both_versions() {
         assert_eq!(ffmpeg::codecs(&out.to_string_lossy()), ["aac", "h264"]);
     }
     server.stop();
-}
-
-#[test]
-fn stunnel_may_stand_before_a_plain_port() {
-    let certificates = Certificates::new();
-    let server = Server::start(&Config::new().whole_groups());
-    let (_tunnel, address) = stunnel(&certificates, server.address());
-    let one = format!("rtmps://{address}/live/one");
-    let _publisher = ffmpeg::publish_film(&one).start();
-    server.wait_for_publisher("one");
-    let (_folder, out) = file("out.flv");
-    ffmpeg::record(&one, Duration::from_secs(4), &out).run().success();
-    let recording = Recording::of_file(&out);
-    recording.assert_part_of(fixture::packets());
-    recording.assert_no_gap();
-    server.stop();
-}
-
-/// stunnel with TLS at an address of its own, before a plain one.
-fn stunnel(certificates: &Certificates, plain: SocketAddr) -> (Program, SocketAddr) {
-    let address = free_address();
-    let both = certificates.read("server.key") + &certificates.read("server.pem");
-    certificates.write("both.pem", &both);
-    let cert = certificates.path("both.pem");
-    // Without suites that need them no parameters are made up, which would take minutes.
-    let configuration = format!(
-        "foreground = yes\npid =\ndebug = warning\n[rtmps]\naccept = {address}\nconnect = {plain}\ncert = {}\n\
-         ciphers = ECDHE+AESGCM\n",
-        cert.display()
-    );
-    certificates.write("stunnel.conf", &configuration);
-    let program = Launch::new("stunnel4").arg(certificates.path("stunnel.conf")).unlimited().start();
-    wait_for_listener(address);
-    (program, address)
 }
 
 /// TLS-01.
@@ -500,7 +467,7 @@ fn streams_are_pulled_and_pushed_by_rtmps() {
     let ca = certificates.path("ca.pem");
     let origin = Server::start(&with(&certificates, ""));
     let nginx = Nginx::start(&[nginx::Application::live("live")]);
-    let (_tunnel, tunnel) = stunnel(&certificates, nginx.address());
+    let tunnel = Stunnel::before(nginx.address(), &certificates, "");
     let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
     origin.wait_for_publisher("one");
     let server = edge();
@@ -511,7 +478,7 @@ fn streams_are_pulled_and_pushed_by_rtmps() {
     assert_film(&server.url("one"), 3);
     // To ours, and to nginx, which has no TLS of its own.
     let ours = format!("rtmps://127.0.0.1:{port}/live");
-    let theirs = format!("rtmps://localhost:{}/live", tunnel.port());
+    let theirs = format!("rtmps://localhost:{}/live", tunnel.address().port());
     for (uri, name) in [(ours, "back"), (theirs.clone(), "out")] {
         session.done(&format!("pushStream uri={uri} localStreamName=one targetStreamName={name} tlsCa={ca}"));
     }

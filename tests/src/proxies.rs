@@ -1,4 +1,4 @@
-//! Proxies of HTTP: squid and haproxy.
+//! Proxies of HTTP: squid and haproxy; and stunnel, which adds TLS or takes it away.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Launch, Program, free_address, listens, wait_for};
+use crate::{Certificates, Launch, Program, free_address, listens, wait_for};
 
 /// The time in which a proxy must listen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +92,61 @@ impl Haproxy {
         let mut program = Launch::new("/usr/sbin/haproxy").args("-db -f").arg(&file).unlimited().start();
         wait_for("haproxy to listen", PATIENCE, || {
             assert!(program.runs(), "haproxy has ended: {}", program.stderr());
+            listens(address).then_some(())
+        });
+        Self { _program: program, _folder: folder, address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A running stunnel. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Stunnel {
+    _program: Program,
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Stunnel {
+    /// Starts it with the certificate `server`, to speak TLS with clients and none with `plain`. It gives no tickets,
+    /// which librtmp does not understand.
+    ///
+    /// # Panics
+    ///
+    /// If it does not listen in time.
+    pub fn before(plain: SocketAddr, certificates: &Certificates, lines: &str) -> Self {
+        let both = certificates.read("server.key") + &certificates.read("server.pem");
+        certificates.write("both.pem", &both);
+        let cert = certificates.path("both.pem");
+        // Without suites that need them no parameters are made up, which would take minutes.
+        let all = format!("cert = {}\nciphers = ECDHE+AESGCM\nsessionResume = no\n{lines}\n", cert.display());
+        Self::start(plain, &all)
+    }
+
+    /// Starts it to speak TLS with `secure`, whose certificate it does not look at, and none with clients.
+    ///
+    /// # Panics
+    ///
+    /// If it does not listen in time.
+    pub fn towards(secure: SocketAddr) -> Self {
+        Self::start(secure, "client = yes\n")
+    }
+
+    fn start(to: SocketAddr, lines: &str) -> Self {
+        let address = free_address();
+        let folder = tempfile::Builder::new().prefix("crtmp-stunnel-").tempdir().expect("a temporary folder");
+        let text = format!(
+            "foreground = yes\npid =\ndebug = warning\n[rtmp]\naccept = {address}\nconnect = {to}\n{lines}"
+        );
+        let file = folder.path().join("stunnel.conf");
+        fs::write(&file, text).expect("a temporary file");
+        let mut program = Launch::new("stunnel4").arg(&file).unlimited().start();
+        wait_for("stunnel to listen", PATIENCE, || {
+            assert!(program.runs(), "stunnel has ended: {}", program.stderr());
             listens(address).then_some(())
         });
         Self { _program: program, _folder: folder, address }

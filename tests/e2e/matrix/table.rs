@@ -27,30 +27,41 @@ pub(super) enum Way {
     Play,
 }
 
+pub(super) const WAYS: [Way; 2] = [Way::Publish, Way::Play];
+
 pub(super) const CLIENTS: [Client; 5] =
     [Client::Ffmpeg, Client::Ffmpeg9, Client::Rtmpdump, Client::Rtmp2, Client::Librtmp];
 
-/// What stands before the table in the document.
-pub(super) const BEFORE: &str = "\
-# Clients and schemes
+/// Why a client cannot do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct No {
+    /// For the reader of the document.
+    pub(super) why: &'static str,
+    /// What the client says when it is told to do it; none: there are no words to tell it.
+    pub(super) says: Option<&'static str>,
+}
 
-Which client publishes and plays by which scheme. Each *yes* is tried by a test that compares what arrived with what was
-sent, packet by packet (`tests/e2e/matrix`); this page is made from the table of that test.
-";
+/// The authority of all cells, and its certificate for the server.
+pub(super) static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(Certificates::new);
 
 /// Whether the client can do it; otherwise why not.
-pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), &'static str> {
+pub(super) fn verdict(client: Client, scheme: Scheme, way: Way) -> Result<(), No> {
+    let no = |why, says| Err(No { why, says: Some(says) });
     match (client, scheme, way) {
-        (Client::Rtmpdump, _, Way::Publish) => Err("rtmpdump only plays."),
-        (Client::Ffmpeg, Scheme::Rtmpe | Scheme::Rtmpte, _) => Err("Debian's ffmpeg is built without RTMPE."),
-        (Client::Rtmpdump | Client::Librtmp, Scheme::Rtmpts, _) => {
-            Err("librtmp 2.4 crashes where TLS meets HTTP.")
+        (Client::Rtmpdump, _, Way::Publish) => {
+            Err(No { why: "rtmpdump only plays: it has no option that publishes.", says: None })
         }
-        (Client::Ffmpeg9, Scheme::Rtmpts, _) => {
-            Err("ffmpeg 9 wants a certificate of an authority that the system trusts.")
+        (Client::Ffmpeg, Scheme::Rtmpe | Scheme::Rtmpte, _) => {
+            no("Debian builds ffmpeg without RTMPE: `Protocol not found`.", "Protocol not found")
         }
+        (Client::Ffmpeg9, Scheme::Rtmpts, _) => no(
+            "ffmpeg 9 opens the tunnel by `https`, asks for `http` in all that follows, and refuses itself that:\n   \
+             `Cannot reuse HTTP connection for different protocol https vs http`. No option leads around it. (Nor do options\n   \
+             reach the TLS within: only `SSL_CERT_FILE` names another authority.)",
+            "Cannot reuse HTTP connection for different protocol https vs http",
+        ),
         (Client::Rtmp2, Scheme::Rtmpe | Scheme::Rtmpt | Scheme::Rtmpte | Scheme::Rtmpts, _) => {
-            Err("These elements know `rtmp` and `rtmps` only.")
+            no("These elements know `rtmp` and `rtmps` only: `Host is not set`.", "Host is not set")
         }
         _ => Ok(()),
     }
@@ -82,7 +93,6 @@ impl Scheme {
 
     /// What the configuration says of its port, but for the address.
     pub(super) fn acceptor(self) -> String {
-        static CERTIFICATES: LazyLock<Certificates> = LazyLock::new(Certificates::new);
         let protocol = format!("protocol = {:?}", self.chain());
         match self {
             Self::Rtmp | Self::Rtmpe | Self::Rtmpt | Self::Rtmpte => protocol,
