@@ -191,7 +191,7 @@ fn commands_do_not_lead_to_neighbours() {
         let is_refused = |cause: &str| cause.contains("outboundPolicy") || cause.contains("address");
         assert!(cause.as_str().is_some_and(is_refused), "{host}: {cause}");
     }
-    for scheme in ["http", "file", "rtsp", "rtmpts"] {
+    for scheme in ["http", "file", "rtsp", "rtmpse"] {
         session.fails(&format!("pullStream uri={scheme}://example.com/live/one"));
     }
     assert!(listener.accept().is_err(), "somebody has connected");

@@ -491,6 +491,56 @@ fn streams_are_pulled_and_pushed_by_rtmps() {
     origin.stop();
 }
 
+/// RTMP over HTTPS: pulls and pushes between ours, and through stunnel, with a certificate that is looked at like that of
+/// RTMPS. Whoever leaves closes its session, and says the end of TLS after that.
+#[test]
+fn streams_are_pulled_and_pushed_by_rtmpts() {
+    const WITHIN: &str = "inboundRtmpts";
+    let certificates = Certificates::new();
+    let keys = format!("protocol = \"{WITHIN}\", {}", certificates.keys("server"));
+    let origin =
+        Server::start(&Config::new().whole_groups().acceptor(&keys).acceptor("protocol = \"inboundRtmpt\""));
+    let (_tunnel, tunnel) = stunnel(&certificates, origin.address_of("inboundRtmpt"));
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let server = edge();
+    let mut session = Session::operator(&server);
+    let ca = format!("tlsCa={}", certificates.path("ca.pem").display());
+    let ports = [origin.address_of(WITHIN).port(), tunnel.port()];
+    for (number, port) in ports.into_iter().enumerate() {
+        let (name, back) = (format!("pull{number}"), format!("back{number}"));
+        session
+            .done(&format!("pullStream uri=rtmpts://localhost:{port}/live/one localStreamName={name} {ca}"));
+        server.wait_for_publisher(&name);
+        assert_film(&server.url(&name), 3);
+        let uri = format!("rtmpts://127.0.0.1:{port}/live");
+        session.done(&format!("pushStream uri={uri} localStreamName={name} targetStreamName={back} {ca}"));
+        origin.wait_for_publisher(&back);
+        assert_film(&origin.url(&back), 3);
+    }
+    let uri = format!("rtmpts://localhost:{}/live/one", ports[0]);
+    session.done(&format!("pullStream uri={uri} localStreamName=unknown"));
+    let cause = "of an authority that is not trusted";
+    wait_for(cause, SOON, || {
+        let entry = entry(&mut session, "pull", "unknown");
+        entry["cause"].as_str().is_some_and(|found| found.contains(cause)).then_some(())
+    });
+    session.done(&format!("pullStream uri={uri} localStreamName=any tlsVerify=0"));
+    server.wait_for_publisher("any");
+    session.done("removeConfig groupName=push");
+    session.done("removeConfig groupName=pull");
+    // Sessions that nobody closes are there for rtmptIdle, which is longer.
+    origin.wait_for_counters("an origin without tunnels", SOON, |counters| {
+        let of_tunnels = ["inboundRtmpt", WITHIN];
+        let left = counters.json()["connections"].clone();
+        let left = left.as_array().expect("a list").iter();
+        (left.filter(|one| of_tunnels.iter().any(|chain| one["protocol"] == *chain)).count() == 0)
+            .then_some(())
+    });
+    server.stop();
+    origin.stop();
+}
+
 /// TLS-05.
 #[test]
 fn certificates_that_do_not_hold_are_the_cause_of_a_pull_that_waits() {

@@ -123,6 +123,8 @@ pub(crate) struct Connection {
     pub(crate) rtt_ms: Option<u32>,
     /// It has been told that the connection is there.
     pub(crate) carried: bool,
+    /// Its layers have said their last words.
+    parted: bool,
     /// When it is looked at what its streams carry; none: nobody wants to know.
     pub(crate) look_at_streams: Option<Instant>,
 }
@@ -204,6 +206,7 @@ impl Connection {
             bytes_out: 0,
             rtt_ms: None,
             carried: false,
+            parted: false,
             look_at_streams: None,
         }
     }
@@ -432,9 +435,6 @@ impl Connection {
             return self.give_up(done, reason, shared);
         }
         self.leave(reason, shared);
-        // Layers have last words; without them the connection ends all the same.
-        let chain = &mut self.chain;
-        self.poisoned = self.poisoned || !chain.is_direct() && guarded(|| chain.close()).is_err();
         self.state = State::Flushing(shared.now + LINGER);
         let chain = &mut self.chain;
         if !self.poisoned
@@ -447,6 +447,18 @@ impl Connection {
             self.poisoned = true;
         }
         self.wants_flush(shared);
+    }
+
+    /// Everything else has been said, and answered: has layers say their last words. Returns whether there are any that
+    /// must go out.
+    pub(crate) fn part(&mut self) -> bool {
+        if std::mem::replace(&mut self.parted, true) || self.poisoned || self.chain.is_direct() {
+            return false;
+        }
+        // Without them the connection ends all the same.
+        let chain = &mut self.chain;
+        self.poisoned = guarded(|| chain.close()).is_err();
+        !self.poisoned && self.chain.queued() > 0
     }
 
     /// Ends the connection because of `error`.

@@ -139,6 +139,9 @@ impl Connection {
             return;
         }
         if let State::Flushing(_) = self.state {
+            if self.part() {
+                return self.wants_flush(shared);
+            }
             if self.carrier.finish() {
                 self.state = State::Draining(shared.now + LINGER);
                 self.on_readable(shared);

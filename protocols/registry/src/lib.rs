@@ -84,6 +84,7 @@ pub const CHAINS: &[(&str, &[&str])] = &[
     ("inboundRtmpts", &["tls", "http", "rtmpt"]),
     ("outboundRtmpt", &["outboundHttp", "outboundrtmpt", "outboundrtmp"]),
     ("outboundRtmpte", &["outboundHttp", "outboundrtmpt", "outboundrtmpe", "outboundinnerrtmp"]),
+    ("outboundRtmpts", &["outboundtls", "outboundHttp", "outboundrtmpt", "outboundrtmp"]),
     ("inboundXmlVariant", &["xmlvariant"]),
     ("inboundBinVariant", &["binvariant"]),
     ("inboundJsonVariant", &["jsonvariant"]),

@@ -29,7 +29,7 @@ pub struct OutboundPolicy {
 
 impl OutboundPolicy {
     /// The schemes that there are.
-    pub const SCHEMES: [&str; 7] = ["http", "https", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtmpte"];
+    pub const SCHEMES: [&str; 8] = ["http", "https", "rtmp", "rtmpe", "rtmps", "rtmpt", "rtmpte", "rtmpts"];
     /// The longest of its lists, in entries.
     pub const ENTRIES: usize = 256;
 
@@ -102,7 +102,7 @@ pub(super) fn check(check: &mut Check, configuration: &Configuration) {
     }
     for (index, scheme) in policy.schemes.iter().enumerate() {
         let place = format!("{PATH}.schemes[{}]", index + 1);
-        let expected = "one of the schemes \"http\", \"https\", \"rtmp\", \"rtmpe\", \"rtmps\", \"rtmpt\" and \"rtmpte\"";
+        let expected = "one of the schemes \"http\", \"https\", \"rtmp\", \"rtmpe\", \"rtmps\", \"rtmpt\", \"rtmpte\" and \"rtmpts\"";
         if OutboundPolicy::SCHEMES.contains(&scheme.as_str()) {
             if policy.schemes[..index].contains(scheme) {
                 check.error(place, format!("{} again", quoted(scheme)), "each scheme once");
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn schemes_are_those_that_there_are() {
         let schemes = ["http", "htttp", "gopher", "", "HTTP", "rtmp", "http"].map(str::to_owned).to_vec();
-        let expected = "expected one of the schemes \"http\", \"https\", \"rtmp\", \"rtmpe\", \"rtmps\", \"rtmpt\" and \"rtmpte\"";
+        let expected = "expected one of the schemes \"http\", \"https\", \"rtmp\", \"rtmpe\", \"rtmps\", \"rtmpt\", \"rtmpte\" and \"rtmpts\"";
         assert_eq!(
             mistakes(OutboundPolicy { schemes, ..OutboundPolicy::default() }),
             [

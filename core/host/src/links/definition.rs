@@ -387,10 +387,10 @@ impl Read<'_> {
         }
         match keys.keys().next() {
             None => Ok(String::new()),
-            Some(_) if targets.iter().any(|target| target.uri.scheme == "rtmps") => {
+            Some(_) if targets.iter().any(|target| target.uri.is_within_tls()) => {
                 Ok(Value::Object(keys).to_string())
             }
-            Some(key) => Err(wrong(key, "a key for TLS", "none, or an address of rtmps://")),
+            Some(key) => Err(wrong(key, "a key for TLS", "none, or an address of rtmps:// or rtmpts://")),
         }
     }
 
@@ -647,7 +647,7 @@ mod tests {
         {
             let value = if key == "tlsVerify" { json!(true) } else { json!("x") };
             let with = |uri: &str| json!({ "uri": uri, key: value });
-            assert!(pull(with(uri)).is_ok(), "{key}");
+            assert!(pull(with(uri)).is_ok() && pull(with("rtmpts://h/a/b")).is_ok(), "{key}");
             assert_eq!(pull(with("rtmp://h/a/b")).unwrap_err().key, key);
             let mut settings = with("rtmps://h/a");
             settings["localStreamName"] = "b".into();

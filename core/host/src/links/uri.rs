@@ -12,13 +12,14 @@ const SERVED: &[(&str, u16, &str)] = &[
     ("rtmps", 443, "outboundRtmps"),
     ("rtmpt", 80, "outboundRtmpt"),
     ("rtmpte", 80, "outboundRtmpte"),
+    ("rtmpts", 443, "outboundRtmpts"),
 ];
 
 /// Bytes of an address.
 pub(super) const URI: usize = 4096;
 
 /// Schemes that are known and not served yet.
-const LATER: &[(&str, &str)] = &[("rtmpts", "RTMP over HTTPS"), ("rtsp", "RTSP"), ("rtp", "RTP")];
+const LATER: &[(&str, &str)] = &[("rtsp", "RTSP"), ("rtp", "RTP")];
 
 /// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +74,11 @@ impl Uri {
         let (host, port) = place_of(place)?;
         let path = path.trim_matches('/').to_owned();
         Ok(Self { scheme, host, port: port.unwrap_or(usual), login, path })
+    }
+
+    /// Whether its connections begin with TLS.
+    pub(super) fn is_within_tls(&self) -> bool {
+        matches!(self.scheme, "rtmps" | "rtmpts")
     }
 
     /// Address and port, as a resolver takes them.
@@ -210,6 +216,7 @@ mod tests {
             ("rtmpt://host/app/stream", "host:80", "app", "stream"),
             ("RTMPTE://host:8080/app/stream", "host:8080", "app", "stream"),
             ("Rtmpe://host/app/stream", "host:1935", "app", "stream"),
+            ("rtmpts://host/app/stream", "host:443", "app", "stream"),
         ] {
             let uri = Uri::parse(text).unwrap();
             let target = uri.with_stream().unwrap();
@@ -248,13 +255,13 @@ mod tests {
             "rtmp://h h/secret/b",
             "rtmp://h/secret\n/b",
             "rtmp://secret%20/a/b",
-            "rtmpts://secret/a/b",
+            "rtmptse://secret/a/b",
             "rtsp://secret/a/b",
         ] {
             let error = Uri::parse(text).unwrap_err();
             assert!(!error.contains("secret"), "{text}: {error}");
         }
-        assert!(Uri::parse("rtmpts://h/a/b").unwrap_err().contains("not supported yet"));
+        assert!(Uri::parse("rtsp://h/a/b").unwrap_err().contains("not supported yet"));
         for (length, good) in [(URI - 1, true), (URI, true), (URI + 1, false)] {
             let text = format!("rtmp://h/a/{}", "b".repeat(length - 11));
             assert_eq!(Uri::parse(&text).is_ok(), good, "{length}");

@@ -93,7 +93,7 @@ pub(super) fn commands() -> Vec<Builtin> {
             "tlsVerify",
             Kind::Flag,
             "null",
-            "of `rtmps://`: whether the certificate of the far end must hold; without it, it must",
+            "of `rtmps://` and `rtmpts://`: whether the certificate of the far end must hold; without it, it must",
         ),
         text("tlsCa", "a file with the authorities that count; without it, those of the system"),
         text(
