@@ -5,9 +5,10 @@
 //! [`Core::fail`], which says when the link is tried again.
 
 mod moving;
+mod peers;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,13 +17,16 @@ use std::{
 use crtmp_media::{CallOutcome, Command, Limits, Pull, Push, Value, Via};
 use crtmp_reactor::SocketOptions;
 
-use self::moving::{is_successor, successor};
+use self::{
+    moving::{is_successor, successor},
+    peers::{Key, Peer, Stage, key_of},
+};
 use super::{
-    adobe::{self, Login},
+    company::Company,
     definition::{Definition, Direction},
     line::Line,
     link::{Link, Phase, REDIRECTS, State, View},
-    said::{connect_object, description, failure, is_about_the_name, redirect},
+    said::{failure, is_about_the_name, redirect},
     uri::Target,
 };
 use crate::{
@@ -34,9 +38,6 @@ use crate::{
 const LOG_LINES: u32 = 20;
 
 const LOG_PERIOD: Duration = Duration::from_secs(10);
-
-/// How soon after a stream was asked for the end of its connection may come from that.
-const ASKED: Duration = Duration::from_secs(2);
 
 /// How long the end of a stream waits for that of its connection: that says why.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -128,56 +129,6 @@ pub(super) struct Core {
     changed: BTreeSet<u64>,
 }
 
-/// A connection, there or on its way.
-struct Peer {
-    key: Key,
-    stage: Stage,
-    /// How long the link waited that it was made for: its place in line.
-    rank: Duration,
-    address: Option<SocketAddr>,
-    links: Vec<u64>,
-    /// What is said when connecting of who we are, and how often that was another thing in this attempt.
-    query: String,
-    again: u8,
-}
-
-/// What links must have in common to share a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    application: String,
-    origin: Origin,
-    scheme: &'static str,
-    host_and_port: String,
-    app: String,
-    login: Option<Login>,
-    /// What is said when connecting.
-    connect: Vec<(&'static str, String)>,
-    options: SocketOptions,
-    own_chunks: bool,
-    host: String,
-    tls: String,
-    /// A number where it is not shared.
-    alone: Option<u64>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    InLine,
-    Finding,
-    /// With the addresses that are left.
-    Connecting(VecDeque<SocketAddr>),
-    /// The far end has been asked to let us in.
-    Calling(u64),
-    Up(u64),
-}
-
-impl Peer {
-    /// A cause without who we are, which far ends may repeat.
-    fn without_query(&self, cause: &str) -> String {
-        if self.query.is_empty() { cause.to_owned() } else { cause.replace(&self.query, MASK) }
-    }
-}
-
 struct Owed {
     peer: u64,
     /// None: the answer to connect.
@@ -252,7 +203,7 @@ impl Core {
             Input::Result { ticket, outcome, args } => self.on_result(ticket, outcome, &args),
             Input::Missed(ticket) => {
                 let text = Value::Object(vec![("description".to_owned(), "the connection has ended".into())]);
-                self.on_result(ticket, CallOutcome::Error, &[Value::Null, text]);
+                self.on_result(ticket, CallOutcome::Refused, &[Value::Null, text]);
             }
             Input::Unpublished { connection, stream } => {
                 self.on_stream_end(connection, stream, Direction::Pull);
@@ -325,48 +276,6 @@ impl Core {
         }
     }
 
-    /// Nobody uses a connection any more.
-    fn abandon(&mut self, peer: u64) {
-        let Some(found) = self.peers.get(&peer) else { return };
-        if self.shared.get(&found.key) == Some(&peer) {
-            self.shared.remove(&found.key);
-        }
-        match found.stage {
-            // It counts as an attempt until it is known what has become of it.
-            Stage::Finding | Stage::Connecting(_) => {}
-            Stage::InLine => {
-                self.line.leave(found.rank, peer);
-                self.drop_peer(peer);
-            }
-            Stage::Calling(connection) | Stage::Up(connection) => {
-                self.actions.push(Action::Close(connection));
-                self.drop_peer(peer);
-            }
-        }
-    }
-
-    /// Forgets a connection; who was on it is returned.
-    fn drop_peer(&mut self, peer: u64) -> Vec<u64> {
-        let Some(gone) = self.peers.remove(&peer) else { return Vec::new() };
-        if self.shared.get(&gone.key) == Some(&peer) {
-            self.shared.remove(&gone.key);
-        }
-        match gone.stage {
-            Stage::InLine => {}
-            Stage::Finding | Stage::Connecting(_) => self.attempt_over(gone.rank),
-            Stage::Calling(connection) => {
-                self.by_connection.remove(&connection);
-                self.attempt_over(gone.rank);
-            }
-            Stage::Up(connection) => {
-                self.by_connection.remove(&connection);
-            }
-        }
-        self.tickets.retain(|_, owed| owed.peer != peer);
-        self.actions.push(Action::Forget(peer));
-        gone.links
-    }
-
     /// Has a link run, or wait for its stream.
     fn begin(&mut self, id: u64) {
         let Some(link) = self.links.get_mut(&id) else { return };
@@ -381,7 +290,7 @@ impl Core {
         let Some(target) = link.target() else { return };
         let mut key = key_of(&definition, target, link.redirect.is_some());
         let mut joined = None;
-        if link.alone {
+        if link.company.is_alone() {
             key.alone = Some(id);
         } else if let Some(peer) = self.shared.get(&key).copied()
             && let Some(found) = self.peers.get_mut(&peer)
@@ -402,77 +311,9 @@ impl Core {
         link.join(peer, self.unix);
         self.shared.insert(key.clone(), peer);
         let rank = link.waited();
-        let (stage, address, links) = (Stage::InLine, None, vec![id]);
-        self.peers.insert(peer, Peer { key, stage, rank, address, links, query: String::new(), again: 0 });
+        self.peers.insert(peer, Peer::new(key, rank, id));
         self.line.join(rank, peer);
         self.next_in_line();
-    }
-
-    fn next_in_line(&mut self) {
-        while let Some(peer) = self.line.next() {
-            let Some(found) = self.peers.get_mut(&peer) else { continue };
-            found.stage = Stage::Finding;
-            let Key { origin, scheme, host_and_port, .. } = found.key.clone();
-            self.actions.push(Action::Find { peer, origin, scheme, host_and_port });
-        }
-    }
-
-    fn attempt_over(&mut self, rank: Duration) {
-        self.line.over(rank);
-        self.next_in_line();
-    }
-
-    fn on_found(&mut self, peer: u64, found: Result<Vec<SocketAddr>, String>) {
-        match found {
-            Ok(addresses) => {
-                let Some(known) = self.peers.get_mut(&peer) else { return };
-                known.stage = Stage::Connecting(addresses.into());
-                self.connect(peer, "there is no address");
-            }
-            Err(cause) => self.fail_peer(peer, &cause),
-        }
-    }
-
-    /// Tries the next address of a peer.
-    fn connect(&mut self, peer: u64, cause: &str) {
-        let Some(found) = self.peers.get_mut(&peer) else { return };
-        let next = match &mut found.stage {
-            Stage::Connecting(addresses) if !found.links.is_empty() => addresses.pop_front(),
-            _ => None,
-        };
-        let Some(address) = next else { return self.fail_peer(peer, cause) };
-        found.address = Some(address);
-        let Key { scheme, host, tls, application, options, own_chunks, .. } = found.key.clone();
-        let connect = Action::Connect { peer, scheme, host, tls, address, application, options, own_chunks };
-        self.actions.push(connect);
-    }
-
-    fn on_made(&mut self, peer: u64, made: Result<u64, String>) {
-        let connection = match made {
-            Ok(connection) => connection,
-            Err(cause) => return self.connect(peer, &cause),
-        };
-        let Some(found) = self.peers.get_mut(&peer) else {
-            return self.actions.push(Action::Close(connection));
-        };
-        if found.links.is_empty() {
-            self.actions.push(Action::Close(connection));
-            self.drop_peer(peer);
-            return;
-        }
-        found.stage = Stage::Calling(connection);
-        let args = vec![connect_object(&found.key.app, &found.key.connect, &found.query)];
-        let (address, ids) = (found.address, found.links.clone());
-        self.by_connection.insert(connection, peer);
-        for id in ids {
-            if let Some(link) = self.links.get_mut(&id) {
-                link.connected(connection, address);
-                self.changed.insert(id);
-            }
-        }
-        let ticket = self.owe(peer, None);
-        let order = Command::Call { ticket: Some(ticket), command: "connect".to_owned(), args };
-        self.actions.push(Action::Order { peer, connection, order });
     }
 
     fn owe(&mut self, peer: u64, link: Option<(u64, Direction)>) -> u64 {
@@ -519,37 +360,6 @@ impl Core {
         }
     }
 
-    fn on_connected(&mut self, peer: u64, outcome: CallOutcome, args: &[Value]) {
-        let random = self.random();
-        let Some(found) = self.peers.get_mut(&peer) else { return };
-        let Stage::Calling(connection) = found.stage else { return };
-        if outcome == CallOutcome::Result {
-            let rank = found.rank;
-            found.stage = Stage::Up(connection);
-            let ids = found.links.clone();
-            self.attempt_over(rank);
-            return ids.into_iter().for_each(|id| self.order(id));
-        }
-        self.actions.push(Action::Close(connection));
-        let to = redirect(args);
-        let who = if to.is_none() { description(args) } else { "" };
-        let cause = match adobe::next(who, found.key.login.as_ref(), found.again, random) {
-            Some(Ok(query)) => {
-                (found.query, found.again) = (query, found.again + 1);
-                found.stage = Stage::Connecting(found.address.into_iter().collect());
-                self.by_connection.remove(&connection);
-                return self.connect(peer, "there is no address");
-            }
-            Some(Err(why)) => format!("connect was refused: {why}"),
-            None => found.without_query(&failure("connect", outcome, args)),
-        };
-        for id in self.drop_peer(peer) {
-            if let Err(why) = self.follow(id, to.as_deref()) {
-                self.fail(id, &format!("{cause}{why}"));
-            }
-        }
-    }
-
     fn on_link_result(
         &mut self,
         peer: u64,
@@ -592,9 +402,10 @@ impl Core {
         let verb = if direction == Direction::Pull { "play" } else { "publish" };
         let cause = failure(verb, outcome, args) + why;
         let may_crowd = is_shared && !is_about_the_name(args);
-        if let Some(link) = self.links.get_mut(&id).filter(|link| may_crowd && !link.alone) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| may_crowd && !link.company.is_alone()) {
             // Many servers have one stream for a connection: it gets one of its own, at once.
-            link.alone = true;
+            let is_said = outcome == CallOutcome::Error;
+            link.company = if is_said { Company::Refused } else { Company::Suspected };
             return self.begin(id);
         }
         self.fail(id, &cause);
@@ -648,34 +459,6 @@ impl Core {
         self.fail(id, "the stream has ended");
     }
 
-    fn on_closed(&mut self, connection: u64, reason: &str) {
-        let Some(peer) = self.by_connection.get(&connection).copied() else { return };
-        let reason = self.peers.get(&peer).map(|found| mask_text(&found.without_query(reason)));
-        let reason = &reason.unwrap_or_default();
-        let ids = self.drop_peer(peer);
-        // Where it broke when one more stream was asked for, that may be why.
-        let asked = |id: &u64| {
-            self.links.get(id).is_some_and(|link| {
-                let at =
-                    link.asked.filter(|_| matches!(link.state, State::On { phase: Phase::Ordered(_), .. }));
-                at.is_some_and(|at| self.now.saturating_duration_since(at) < ASKED)
-            })
-        };
-        let crowded = ids.len() > 1 && ids.iter().any(asked);
-        for id in ids {
-            self.fail(id, reason);
-            if let Some(link) = self.links.get_mut(&id) {
-                link.alone |= crowded;
-            }
-        }
-    }
-
-    fn fail_peer(&mut self, peer: u64, cause: &str) {
-        for id in self.drop_peer(peer) {
-            self.fail(id, cause);
-        }
-    }
-
     /// A link has failed: it waits for its next attempt, or for its stream, or has ended.
     fn fail(&mut self, id: u64, cause: &str) {
         if self.fails_while_moving(id, cause) {
@@ -687,10 +470,7 @@ impl Core {
             self.timers.remove(&(at, id));
         }
         self.changed.insert(id);
-        if !link.has_run() {
-            // To be alone has not helped.
-            link.alone = false;
-        }
+        link.company = link.company.after_failure(link.has_run());
         let definition = link.definition.clone();
         let is_live = is_live(&self.live, &definition);
         link.held_off = definition.direction == Direction::Pull && is_live && !link.has_run();
@@ -772,28 +552,6 @@ fn without_key(cause: &str, definition: &Definition, target: Option<&Target>) ->
     let name = target.and_then(|target| target.stream.split('?').next()).unwrap_or_default();
     let is_secret = definition.direction == Direction::Push && !name.is_empty() && name != definition.local;
     if is_secret { cause.replace(name, MASK) } else { cause.to_owned() }
-}
-
-fn key_of(definition: &Definition, target: &Target, is_redirect: bool) -> Key {
-    let said = &definition.said;
-    let mut connect = vec![("tcUrl", said.tc_url.clone().unwrap_or_else(|| target.uri.tc_url(&target.app)))];
-    let members = [("swfUrl", &said.swf_url), ("pageUrl", &said.page_url), ("flashVer", &said.agent)];
-    connect.extend(members.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
-    Key {
-        application: definition.application.clone(),
-        // Where another server sends us, nobody here has chosen.
-        origin: if is_redirect { Origin::Request } else { definition.origin },
-        scheme: target.uri.scheme,
-        host_and_port: target.uri.host_and_port(),
-        app: target.app.clone(),
-        login: target.uri.login.clone(),
-        connect,
-        options: definition.options,
-        own_chunks: definition.own_chunks,
-        host: target.uri.host.clone(),
-        tls: definition.tls.clone(),
-        alone: None,
-    }
 }
 
 #[cfg(test)]

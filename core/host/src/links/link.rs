@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{definition::Definition, uri::Target};
+use super::{company::Company, definition::Definition, uri::Target};
 
 /// How long a pull or push waits after its first failure; twice as long after each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -113,8 +113,8 @@ pub(super) struct Link {
     /// Where it has been sent instead.
     pub(super) redirect: Option<Target>,
     pub(super) hops: u8,
-    /// It did not get along with others on one connection.
-    pub(super) alone: bool,
+    /// Whether it shares its connection.
+    pub(super) company: Company,
     /// It is a pull that has failed while somebody else had its name here.
     pub(super) held_off: bool,
     /// When its stream was asked for last.
@@ -186,7 +186,7 @@ impl Link {
             tried: 0,
             redirect: None,
             hops: 0,
-            alone: false,
+            company: Company::default(),
             held_off: false,
             asked: None,
             at: None,
@@ -349,12 +349,18 @@ impl Link {
     }
 
     fn note_health(&mut self, now: Instant) {
-        let State::On { phase: Phase::Running(_, since) | Phase::Ending { since, .. }, .. } = self.state
-        else {
-            return;
-        };
-        if now.saturating_duration_since(since) >= HEALTHY {
+        if self.is_healthy(now) {
             self.back_off = None;
+        }
+    }
+
+    /// Whether it has run for so long that what went wrong before does not count.
+    pub(super) fn is_healthy(&self, now: Instant) -> bool {
+        match self.state {
+            State::On { phase: Phase::Running(_, since) | Phase::Ending { since, .. }, .. } => {
+                now.saturating_duration_since(since) >= HEALTHY
+            }
+            _ => false,
         }
     }
 

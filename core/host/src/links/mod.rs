@@ -3,11 +3,12 @@
 //! A *link* is one configured pull or push of one stream of one application. All of them are looked after by one thread,
 //! which waits for nothing but its queue and its clock: whoever has news (workers, the resolver, commands) puts it there.
 //! Where to start: [`Links`], the way to that thread; `core` decides, without I/O; `driver` does what it decides;
-//! `definition` is what settings say, `uri` an address, `link` one link and its back-off, `core/moving` what
-//! becomes of one whose far end asks it to connect elsewhere, `said` the words between us and
-//! far ends, `adobe` those about who we are.
+//! `definition` is what settings say, `uri` an address, `link` one link and its back-off, `company` whether it shares its
+//! connection, `core/peers` those connections, `core/moving` what becomes of a link whose far end asks it to connect
+//! elsewhere, `said` the words between us and far ends, `adobe` those about who we are.
 
 mod adobe;
+mod company;
 mod core;
 mod definition;
 mod driver;

@@ -49,8 +49,10 @@ pub(super) fn is_about_the_name(args: &[Value]) -> bool {
 pub(super) fn failure(what: &str, outcome: CallOutcome, args: &[Value]) -> String {
     match outcome {
         CallOutcome::Timeout => return format!("{what}: no answer in time"),
-        CallOutcome::Refused => return format!("{what}: the connection takes no such order now"),
-        CallOutcome::Result | CallOutcome::Error => {}
+        CallOutcome::Refused if args.is_empty() => {
+            return format!("{what}: the connection takes no such order now");
+        }
+        CallOutcome::Refused | CallOutcome::Result | CallOutcome::Error => {}
     }
     let words = args.iter().rev().find_map(|value| {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();

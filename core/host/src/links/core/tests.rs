@@ -1,9 +1,12 @@
+use std::collections::VecDeque;
+
 use serde_json::json;
 
 use super::*;
 use crate::links::link::Code;
 
 mod moves;
+mod sharing;
 mod who;
 
 /// The machine with a clock of the test's own.
@@ -321,57 +324,6 @@ fn streams_of_one_application_share_connections_as_far_as_they_have_room() {
     assert_eq!(tickets(&stage.wait(1.3)).len(), 1);
     let actions = stage.tell(Input::Remove(3));
     assert!(!has_closed(&actions, 6), "{actions:?}");
-}
-
-#[test]
-fn who_is_refused_beside_others_gets_a_connection_of_its_own_at_once() {
-    let mut stage = stage();
-    let peer = found(&stage.add(1, pull("rtmp://h/app/a")));
-    stage.add(2, pull("rtmp://h/app/b"));
-    let orders = tickets(&stage.let_in(peer, 5));
-    stage.accept(orders[0], 1);
-    let alone = found(&stage.error(orders[1], refusal("NetStream.Failed")));
-    assert_eq!(
-        (stage.code(1), stage.code(2), stage.view(2).failures),
-        (Code::Streaming, Code::Connecting, 0)
-    );
-    // What works there stays there.
-    let order = ticket(&stage.let_in(alone, 6));
-    stage.accept(order, 1);
-    stage.tell(Input::Closed { connection: 6, reason: "reset".to_owned() });
-    let alone = found(&stage.wait(1.3));
-    // What fails there too does not need it.
-    stage.tell(Input::Found(alone, Err("x".to_owned())));
-    assert_eq!((stage.code(2), stage.view(2).failures), (Code::Failed, 2));
-    let order = ticket(&stage.wait(2.6));
-    // A stream that is not there is not there on a connection of its own either.
-    stage.error(order, refusal("NetStream.Play.StreamNotFound"));
-    assert_eq!((stage.code(2), stage.view(2).failures), (Code::Failed, 3));
-
-    // A server that ends everything when it is asked for a second stream.
-    let mut stage = self::stage();
-    let peer = found(&stage.add(1, pull("rtmp://h/app/a")));
-    stage.add(2, pull("rtmp://h/app/b"));
-    let orders = tickets(&stage.let_in(peer, 5));
-    stage.accept(orders[0], 1);
-    stage.tell(Input::Closed { connection: 5, reason: "reset".to_owned() });
-    let finds = stage.wait(1.3).iter().filter(|action| matches!(action, Action::Find { .. })).count();
-    assert_eq!(finds, 2, "each has its own now");
-
-    // One that waits for its stream has been asked for long ago: the end has other reasons.
-    for (seconds, alone) in [(1.99, true), (2.0, false), (2.01, false)] {
-        let mut stage = self::stage();
-        let peer = found(&stage.add(1, pull("rtmp://h/app/a")));
-        stage.add(2, pull("rtmp://h/app/b"));
-        let orders = tickets(&stage.let_in(peer, 5));
-        stage.accept(orders[0], 1);
-        stage.wait(seconds);
-        let reason = "gone: rtmp://u:hidden@h/app".to_owned();
-        stage.tell(Input::Closed { connection: 5, reason });
-        assert!(stage.cause(1).starts_with("gone: ") && !stage.cause(1).contains("hidden"));
-        let finds = stage.wait(1.3).iter().filter(|action| matches!(action, Action::Find { .. })).count();
-        assert_eq!(finds == 2, alone, "{seconds}");
-    }
 }
 
 #[test]
