@@ -1,5 +1,6 @@
 //! RTMPS: certificates, their exchange and their end; what comes to the wrong port; slow and many handshakes.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use crtmp_tests::nginx::{self, Nginx};
 use crtmp_tests::proxies::Stunnel;
 use crtmp_tests::{
     Canary, Certificates, Config, Kind, Launch, Outcome, Program, Recording, Server, ffmpeg, fixture,
-    players, wait_for,
+    folder_of_programs, players, wait_for,
 };
 use nix::sys::signal::Signal;
 
@@ -94,7 +95,7 @@ fn rtmpdump_plays_by_both_versions() {
         }
         let dump = dump.start();
         wait_for("a file of rtmpdump's", SOON, || {
-            std::fs::metadata(&out).is_ok_and(|file| file.len() > 100_000).then_some(())
+            fs::metadata(&out).is_ok_and(|file| file.len() > 100_000).then_some(())
         });
         dump.interrupt();
         assert_eq!(ffmpeg::codecs(&out.to_string_lossy()), ["aac", "h264"]);
@@ -218,16 +219,14 @@ fn ends_of_every_kind_end_the_connection() {
     let (_folder, out) = file("out.flv");
     for is_killed in [true, false] {
         let mut player = ffmpeg::record_all(&url(&server, Canary::STREAM), &out).start();
-        wait_for("a file", SOON, || {
-            std::fs::metadata(&out).is_ok_and(|file| file.len() > 10_000).then_some(())
-        });
+        wait_for("a file", SOON, || fs::metadata(&out).is_ok_and(|file| file.len() > 10_000).then_some(()));
         if is_killed {
             player.kill();
         } else {
             player.interrupt();
         }
         gone();
-        std::fs::remove_file(&out).expect("a file");
+        fs::remove_file(&out).expect("a file");
     }
     canary.check(&server);
     server.stop();
@@ -277,7 +276,7 @@ fn certificates_are_exchanged_while_streams_go_on() {
         server.wait_for_log(said);
         assert!(shown(address, "").contains("O = old"), "{said}");
     }
-    std::fs::remove_file(certificates.path("server.key")).expect("a file");
+    fs::remove_file(certificates.path("server.key")).expect("a file");
     reload();
     server.wait_for_log("goes on with what it had: sslKey: found");
     assert!(shown(address, "").contains("O = old"));
@@ -392,8 +391,7 @@ fn mistakes_with_certificates_are_named_before_anything_starts() {
     let said = |keys: &str| {
         let (folder, script) = file("server.lua");
         let config = Config::new().acceptor(&format!("protocol = \"{CHAIN}\", {keys}"));
-        std::fs::write(&script, config.text(folder.path(), &crtmp_tests::folder_of_programs()))
-            .expect("a file");
+        fs::write(&script, config.text(folder.path(), &crtmp_tests::folder_of_programs())).expect("a file");
         let script = script.to_string_lossy().into_owned();
         let checked = Server::run(&["--check", &script]);
         let started = Server::run(&[&script]);
@@ -598,5 +596,67 @@ fn certificates_that_do_not_hold_are_the_cause_of_a_pull_that_waits() {
     }
     let text = session.fails("pullStream uri=rtmp://localhost/live/x tlsVerify=0");
     assert!(text.contains("`tlsVerify`: found a key for TLS"), "{text}");
+    server.stop();
+}
+
+/// Pulls of the configuration whose keys cannot be used end the start, and a reload changes nothing.
+#[test]
+fn pulls_with_keys_that_cannot_be_used_are_a_mistake_of_the_configuration() {
+    let certificates = Certificates::new();
+    let ca = certificates.path("ca.pem");
+    let origin = Server::start(&with(&certificates, ""));
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let uri = format!("rtmps://localhost:{}/live/one", origin.address_of(CHAIN).port());
+    let entry = |name: &str, keys: &str| format!("{{ uri = {uri:?}, localStreamName = {name:?}, {keys} }}");
+    let good = entry("good", &format!("tlsCa = {ca:?}"));
+    let config = |more: &str| {
+        let policy = "{ allow = { \"127.0.0.0/8\" } }";
+        let config = Config::new().whole_groups().top("outboundPolicy", policy);
+        config.application("externalStreams", &format!("{{ {good}, {more} }}"))
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("server.lua");
+    let server = Server::start(&config(""));
+    server.wait_for_publisher("good");
+    let player = Recording::start(&server.url("good"));
+    for (number, (keys, key, remedy)) in [
+        ("tlsCa = \"/missing.pem\"", "tlsCa", "certificates of authorities"),
+        ("tlsPin = \"sha256//x\"", "tlsPin", "the SHA-256 of the public key"),
+        ("tlsCert = \"/missing.pem\"", "tlsKey", "since `tlsCert` is given"),
+        ("tlsCert = \"/missing.pem\", tlsKey = \"/missing.pem\"", "tlsCert", "/missing.pem"),
+        ("tlsName = \"two words\"", "tlsName", "a DNS name or an IP address"),
+        ("tlsMinVersion = \"1.1\"", "tlsMinVersion", "1.2"),
+        ("cipherSuite = \"NONE\"", "cipherSuite", "NONE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let bad = config(&entry("bad", keys));
+        let place = format!("externalStreams[2].{key}: found ");
+        fs::write(&script, bad.text(folder.path(), &folder_of_programs())).expect("a file of ours");
+        for arguments in [&["--check"][..], &[]] {
+            let path = script.to_string_lossy();
+            let outcome = Server::run(&[arguments, &[&path]].concat());
+            let all = format!("{}{}", outcome.stdout, outcome.stderr);
+            assert!(outcome.code != Some(0) && all.contains(&place) && all.contains(remedy), "{keys}: {all}");
+        }
+        server.rewrite(&bad);
+        server.signal(Signal::SIGHUP);
+        wait_for("a reload in vain", SOON, || {
+            let log = server.log();
+            (log.matches("externalStreams[2].").count() > number && log.contains(&place)).then_some(())
+        });
+    }
+    // Nothing has changed, and a reload that fits goes on.
+    server.rewrite(&config(&entry("more", "tlsVerify = false")));
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload: done");
+    server.wait_for_publisher("more");
+    let seen = Recording::of_program(&player).of(Kind::Video).len();
+    wait_for("the stream to go on", SOON, || {
+        (Recording::of_program(&player).of(Kind::Video).len() > seen + fixture::GOP).then_some(())
+    });
+    assert_eq!(server.log().matches("pull of \"good\" runs").count(), 1, "it was not touched");
     server.stop();
 }

@@ -1,7 +1,8 @@
 //! What layers of acceptors have prepared, certificates above all: made with the acceptor, made again on reload, and
-//! watched as long as the server runs.
+//! watched as long as the server runs. Whether pulls of the configuration can be prepared is said before they begin.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -14,6 +15,8 @@ use crate::{
     chains::Preparations,
     config::{ApplicationAcceptor, ConfigError, Configuration},
     events::time::iso,
+    links::{Definition, Direction},
+    outbound::Origin,
     outside::with_outside,
 };
 
@@ -36,18 +39,56 @@ pub(super) fn prepare(
     })
 }
 
-/// Whether all of these acceptors could be prepared now.
+/// Whether these acceptors could be prepared now, and the pulls that `in_force` does not have.
 pub(super) fn check<'a>(
     libraries: &Libraries,
     configuration: &Configuration,
     acceptors: impl IntoIterator<Item = &'a ApplicationAcceptor>,
+    in_force: Option<&Configuration>,
     folder: &Path,
 ) -> Result<(), Vec<ConfigError>> {
     let errors = acceptors.into_iter().filter_map(|wanted| {
         prepare(libraries, wanted, &path_of_acceptor(configuration, wanted), folder).err()
     });
-    let errors: Vec<ConfigError> = errors.flatten().collect();
+    let mut errors: Vec<ConfigError> = errors.flatten().collect();
+    errors.extend(check_pulls(libraries, configuration, in_force, folder));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// What the keys for TLS in `externalStreams` name and cannot be used, but for entries that `in_force` has as well: those go on
+/// with what they have.
+pub(super) fn check_pulls(
+    libraries: &Libraries,
+    configuration: &Configuration,
+    in_force: Option<&Configuration>,
+    folder: &Path,
+) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
+    for (index, application) in configuration.applications.list.iter().enumerate() {
+        let list = in_force.iter().flat_map(|before| &before.applications.list);
+        let before: Vec<_> = list
+            .filter(|before| before.name == application.name)
+            .flat_map(|before| &before.external_streams)
+            .collect();
+        for (number, given) in application.external_streams.iter().enumerate() {
+            if before.contains(&given) {
+                continue;
+            }
+            let (origin, limits) = (Origin::Configuration, &configuration.limits);
+            // What else is wrong with it has been said before.
+            let Ok(pull) = Definition::read(Direction::Pull, &application.name, origin, given, limits) else {
+                continue;
+            };
+            let path = format!("configuration.applications[{}].externalStreams[{}]", index + 1, number + 1);
+            let (chains, keys) = pull.to_prepare();
+            for chain in chains.collect::<BTreeSet<_>>() {
+                let prepared =
+                    with_outside(folder, |outside| libraries.catalogue.prepare(&path, chain, &keys, outside));
+                errors.extend(prepared.err().into_iter().flatten());
+            }
+        }
+    }
+    errors
 }
 
 impl Server {

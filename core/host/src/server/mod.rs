@@ -191,6 +191,10 @@ impl Server {
             bound.prepared =
                 certificates::prepare(&libraries, &bound.wanted, &path, &environment.folder).map(Some)?;
         }
+        let unfit = certificates::check_pulls(&libraries, &configuration, None, &environment.folder);
+        if !unfit.is_empty() {
+            return Err(unfit);
+        }
         let state = commands::State::load(configuration.state_file.as_deref())?;
         let allowed = commands::processes::allowed(&configuration)?;
         let limits = Arc::new(configuration.limits.clone());
@@ -570,7 +574,7 @@ pub fn check(
     log: &Logger,
 ) -> Result<(), Vec<ConfigError>> {
     let libraries = Libraries::load(configuration, catalogue, program_folder, &[])?;
-    certificates::check(&libraries, configuration, &all_acceptors(configuration), folder)?;
+    certificates::check(&libraries, configuration, &all_acceptors(configuration), None, folder)?;
     check_with(&libraries, configuration, folder, read_users, log)
 }
 

@@ -133,7 +133,8 @@ impl Server {
         let libraries = Libraries::load(new, &environment.catalogue, program_folder, &keep_loaded)?;
         super::check_with(&libraries, new, &environment.folder, &environment.read_users, &environment.log)?;
         let mut diff = diff(&self.configuration, new);
-        certificates::check(&libraries, new, &diff.added_acceptors, &environment.folder)?;
+        let in_force = Some(&self.configuration);
+        certificates::check(&libraries, new, &diff.added_acceptors, in_force, &environment.folder)?;
         self.libraries.add_replaced(&libraries, new, &mut diff);
         let shown = |address: SocketAddr, wanted: &ApplicationAcceptor| {
             format!("{address} {} {}", wanted.acceptor.protocol, wanted.application)
@@ -265,7 +266,8 @@ impl Server {
         // Everything that can fail comes before anything changes.
         let mut bound = Vec::new();
         let allowed = super::commands::processes::allowed(&new)?;
-        let mut errors = Vec::new();
+        let in_force = Some(&self.configuration);
+        let mut errors = certificates::check_pulls(&libraries, &new, in_force, &environment.folder);
         for acceptor in fresh {
             let path = path_of_acceptor(&new, &acceptor);
             let prepared = certificates::prepare(&libraries, &acceptor, &path, &environment.folder);
