@@ -20,7 +20,7 @@ pub(crate) const URIS: usize = 16;
 /// Seconds of a recording that `rangeStart` and `rangeEnd` may name: about three years.
 const RANGE: f64 = 1e8;
 
-/// Those of them that are for TLS, and what they hold.
+/// Keys for TLS that hold texts.
 const TLS_TEXTS: [&str; 7] =
     ["tlsCa", "tlsPin", "tlsName", "tlsCert", "tlsKey", "tlsMinVersion", "cipherSuite"];
 
@@ -36,8 +36,8 @@ pub(crate) enum Direction {
     Push,
 }
 
-/// The keys of a pull.
-pub(crate) const PULL_KEYS: &[&str] = &[
+/// The keys that pulls and pushes have, beside those for TLS.
+const KEYS: [&str; 12] = [
     "uri",
     "localStreamName",
     "targetStreamName",
@@ -46,20 +46,17 @@ pub(crate) const PULL_KEYS: &[&str] = &[
     "swfUrl",
     "pageUrl",
     "emulateUserAgent",
-    "rangeStart",
-    "rangeEnd",
     "ttl",
     "tos",
-    "tlsVerify",
-    "tlsCa",
-    "tlsPin",
-    "tlsName",
-    "tlsCert",
-    "tlsKey",
-    "tlsMinVersion",
-    "cipherSuite",
-    "forceTcp",
     "httpProxy",
+    "tlsVerify",
+];
+
+/// The keys of a pull alone.
+const PULL_KEYS: [&str; 10] = [
+    "rangeStart",
+    "rangeEnd",
+    "forceTcp",
     "rtcpDetectionInterval",
     "ssmIp",
     "isAudio",
@@ -69,32 +66,9 @@ pub(crate) const PULL_KEYS: &[&str] = &[
     "sendRenewStream",
 ];
 
-/// The keys of a push.
-pub(crate) const PUSH_KEYS: &[&str] = &[
-    "uri",
-    "localStreamName",
-    "targetStreamName",
-    "targetStreamType",
-    "keepAlive",
-    "tcUrl",
-    "swfUrl",
-    "pageUrl",
-    "emulateUserAgent",
-    "rtmpAbsoluteTimestamps",
-    "sendChunkSizeRequest",
-    "ttl",
-    "tos",
-    "tlsVerify",
-    "tlsCa",
-    "tlsPin",
-    "tlsName",
-    "tlsCert",
-    "tlsKey",
-    "tlsMinVersion",
-    "cipherSuite",
-    "useSourcePts",
-    "httpProxy",
-];
+/// The keys of a push alone.
+const PUSH_KEYS: [&str; 4] =
+    ["targetStreamType", "rtmpAbsoluteTimestamps", "sendChunkSizeRequest", "useSourcePts"];
 
 /// A pull or a push.
 #[derive(Clone, Debug, PartialEq)]
@@ -350,11 +324,12 @@ pub(super) fn keys_of(tls: &str) -> Map<String, Value> {
 
 impl Direction {
     /// Its keys.
-    pub(crate) fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Pull => PULL_KEYS,
-            Self::Push => PUSH_KEYS,
-        }
+    pub(crate) fn keys(self) -> Vec<&'static str> {
+        let own: &[_] = match self {
+            Self::Pull => &PULL_KEYS,
+            Self::Push => &PUSH_KEYS,
+        };
+        [&KEYS[..], &TLS_TEXTS, own].concat()
     }
 
     /// Its name, in commands and logs.
