@@ -391,7 +391,7 @@ fn mistakes_with_certificates_are_named_before_anything_starts() {
     let said = |keys: &str| {
         let (folder, script) = file("server.lua");
         let config = Config::new().acceptor(&format!("protocol = \"{CHAIN}\", {keys}"));
-        fs::write(&script, config.text(folder.path(), &crtmp_tests::folder_of_programs())).expect("a file");
+        fs::write(&script, config.text(folder.path(), &folder_of_programs())).expect("a file");
         let script = script.to_string_lossy().into_owned();
         let checked = Server::run(&["--check", &script]);
         let started = Server::run(&[&script]);
