@@ -498,13 +498,13 @@ fn streams_are_pulled_and_pushed_by_rtmpts() {
     let keys = format!("protocol = \"{WITHIN}\", {}", certificates.keys("server"));
     let origin =
         Server::start(&Config::new().whole_groups().acceptor(&keys).acceptor("protocol = \"inboundRtmpt\""));
-    let (_tunnel, tunnel) = stunnel(&certificates, origin.address_of("inboundRtmpt"));
+    let tunnel = Stunnel::before(origin.address_of("inboundRtmpt"), &certificates, "");
     let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
     origin.wait_for_publisher("one");
     let server = edge();
     let mut session = Session::operator(&server);
     let ca = format!("tlsCa={}", certificates.path("ca.pem").display());
-    let ports = [origin.address_of(WITHIN).port(), tunnel.port()];
+    let ports = [origin.address_of(WITHIN).port(), tunnel.address().port()];
     for (number, port) in ports.into_iter().enumerate() {
         let (name, back) = (format!("pull{number}"), format!("back{number}"));
         session
