@@ -1,14 +1,14 @@
 //! RTMPE: media by way of librtmp, which did not learn it from us, and between two servers of ours.
 
 use crtmp_tests::cli::{Session, administrator};
-use crtmp_tests::{Config, Server, ffmpeg, fixture, players};
+use crtmp_tests::{Config, Launch, Namespace, Server, ffmpeg, fixture, players, wait_for};
 
-use crate::{assert_film, assert_plays_film, file};
+use crate::{SOON, assert_film, assert_plays_film, file};
 
 fn config() -> Config {
     Config::new()
         .whole_groups()
-        .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }")
+        .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\", \"198.18.0.0/15\" } }")
         .acceptor("protocol = \"inboundRtmpe\"")
         .block(&administrator())
 }
@@ -61,4 +61,35 @@ fn an_edge_fetches_encrypted() {
     assert_film(&format!("rtmp://{}/edge/one", server.address()), 4);
     server.stop();
     origin.stop();
+}
+
+/// librtmp as a server, which has neither pictures nor places for them: it tells what it deciphers, and whether we signed
+/// rightly; we tell what it answers. It listens everywhere, so it has a network of its own.
+#[test]
+fn a_server_of_librtmp_and_ours_understand_each_other() {
+    let near = Server::start(&config());
+    let _publisher = ffmpeg::publish_film(&near.url("one")).start();
+    near.wait_for_publisher("one");
+    let mut session = Session::operator(&near);
+    // It knows no publishing, and does not answer that.
+    for (order, last) in [
+        ("pullStream localStreamName=there uri=", "client invoking <play>"),
+        ("pushStream localStreamName=one targetStreamName=out uri=", "client invoking <publish>"),
+    ] {
+        let Some(namespace) = Namespace::new() else { return };
+        // What it is asked to play it starts to record, in its folder; without standard input it does not stay.
+        let (folder, _) = file("");
+        let server = Launch::new("sh").args("-c").arg("sleep 120 | rtmpsrv -z").inside(&namespace);
+        let server = server.folder(folder.path()).start();
+        wait_for("rtmpsrv to listen", SOON, || {
+            let listeners = Launch::new("ss").args("-Hltn").inside(&namespace).run().stdout;
+            listeners.contains(":1935 ").then_some(())
+        });
+        session.done(&format!("{order}rtmpe://{}/live/there", namespace.inner()));
+        for said in ["Type Requested : 06", "Genuine Adobe Flash Player", "client invoking <connect>", last] {
+            wait_for(said, SOON, || (server.stdout() + &server.stderr()).contains(said).then_some(()));
+        }
+    }
+    near.wait_for_log("play was refused: NetStream.Play.Stop");
+    near.stop();
 }

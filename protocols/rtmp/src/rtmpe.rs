@@ -2,7 +2,7 @@
 //!
 //! Nearer to them stands RTMP behind the handshake: [`InboundRtmp::inner`](crate::layer::InboundRtmp::inner),
 //! [`OutboundRtmp::inner`](crate::layer::OutboundRtmp::inner). What RTMPE is worth says
-//! [`EncryptedServer`]'s module: it hides, it does not protect.
+//! [`EncryptedHandshake`]'s module: it hides, it does not protect.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use std::{
 
 use crtmp_media::{Cx, Error, Layer, Limits, OutQueue, Piece};
 
-use crate::handshake::{Ciphers, EXPONENT, EncryptedClient, EncryptedServer, HandshakeError, RANDOM};
+use crate::handshake::{Ciphers, EXPONENT, EncryptedHandshake, RANDOM};
 
 const PROTOCOL: &str = "rtmpe";
 
@@ -28,21 +28,14 @@ const OUTGOING: usize = 16 * 1024;
 pub struct InboundRtmpe {
     validate: bool,
     timeout: Timeout,
-    state: Inbound,
-}
-
-enum Inbound {
-    /// Nothing has come yet.
-    Fresh,
-    Shaking(Box<EncryptedServer>),
-    Open(Box<Ciphers>),
+    state: State,
 }
 
 impl InboundRtmpe {
     /// The layer of a connection that came at `now`. `validate`: a client is refused that signs wrongly.
     pub fn new(limits: Arc<Limits>, validate: bool, now: Instant) -> Self {
         let timeout = Timeout { since: now, time: limits.handshake_timeout.get() };
-        Self { validate, timeout, state: Inbound::Fresh }
+        Self { validate, timeout, state: State::Fresh }
     }
 }
 
@@ -53,34 +46,16 @@ impl Layer for InboundRtmpe {
     }
 
     fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
-        if let Inbound::Fresh = self.state {
+        if let State::Fresh = self.state {
             let (random, exponent) = random(cx);
-            self.state = Inbound::Shaking(Box::new(EncryptedServer::new(self.validate, &random, &exponent)));
+            let handshake = EncryptedHandshake::server(self.validate, &random, &exponent);
+            self.state = State::Shaking(Box::new(handshake));
         }
-        let mut used = 0;
-        if let Inbound::Shaking(handshake) = &mut self.state {
-            if handshake.costly_after().is_some_and(|count| count <= data.len()) && !cx.grant() {
-                return Ok(0);
-            }
-            let (count, done) = shake(cx, |out| handshake.input(data, out))?;
-            used = count;
-            if let Some(ciphers) = done {
-                self.state = Inbound::Open(Box::new(ciphers));
-                cx.open()?;
-            }
-        }
-        if let Inbound::Open(ciphers) = &mut self.state {
-            used += decipher(ciphers, &data[used..], cx)?;
-        }
-        Ok(used)
+        self.state.on_data(data, cx)
     }
 
     fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) -> Result<(), Error> {
-        let Inbound::Open(ciphers) = &mut self.state else {
-            near.advance(near.len());
-            return Ok(());
-        };
-        encipher(ciphers, near, far);
+        self.state.on_send(near, far);
         Ok(())
     }
 
@@ -89,28 +64,21 @@ impl Layer for InboundRtmpe {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if let Inbound::Open(_) = self.state { None } else { self.timeout.at() }
+        if let State::Open(_) = self.state { None } else { self.timeout.at() }
     }
 }
 
 /// The client's side.
 pub struct OutboundRtmpe {
     timeout: Timeout,
-    state: Outbound,
-}
-
-enum Outbound {
-    /// The connection is not there yet.
-    Fresh,
-    Shaking(Box<EncryptedClient>),
-    Open(Box<Ciphers>),
+    state: State,
 }
 
 impl OutboundRtmpe {
     /// The layer of a connection that is being made at `now`.
     pub fn new(limits: Arc<Limits>, now: Instant) -> Self {
         let timeout = Timeout { since: now, time: limits.handshake_timeout.get() };
-        Self { timeout, state: Outbound::Fresh }
+        Self { timeout, state: State::Fresh }
     }
 }
 
@@ -118,35 +86,19 @@ impl Layer for OutboundRtmpe {
     /// Begins the handshake; the nearer layer may speak when it is done.
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         let (random, exponent) = random(cx);
-        let handshake = EncryptedClient::new(&random, &exponent);
+        let handshake = EncryptedHandshake::client(&random, &exponent);
         cx.out().write_with(|out| handshake.start(out));
-        self.state = Outbound::Shaking(Box::new(handshake));
+        self.state = State::Shaking(Box::new(handshake));
         self.timeout.since = cx.now();
         Ok(())
     }
 
     fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
-        let mut used = 0;
-        if let Outbound::Shaking(handshake) = &mut self.state {
-            let (count, done) = shake(cx, |out| handshake.input(data, out))?;
-            used = count;
-            if let Some(ciphers) = done {
-                self.state = Outbound::Open(Box::new(ciphers));
-                cx.open()?;
-            }
-        }
-        if let Outbound::Open(ciphers) = &mut self.state {
-            used += decipher(ciphers, &data[used..], cx)?;
-        }
-        Ok(used)
+        self.state.on_data(data, cx)
     }
 
     fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) -> Result<(), Error> {
-        let Outbound::Open(ciphers) = &mut self.state else {
-            near.advance(near.len());
-            return Ok(());
-        };
-        encipher(ciphers, near, far);
+        self.state.on_send(near, far);
         Ok(())
     }
 
@@ -155,7 +107,49 @@ impl Layer for OutboundRtmpe {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if let Outbound::Shaking(_) = self.state { self.timeout.at() } else { None }
+        if let State::Shaking(_) = self.state { self.timeout.at() } else { None }
+    }
+}
+
+/// How far a side is.
+enum State {
+    /// The client has not come yet, or the connection to the server is not there.
+    Fresh,
+    Shaking(Box<EncryptedHandshake>),
+    Open(Box<Ciphers>),
+}
+
+impl State {
+    /// Takes what has come. The costly step of the handshake waits for leave.
+    fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+        let mut used = 0;
+        if let Self::Shaking(handshake) = self {
+            if handshake.costly_after().is_some_and(|count| count <= data.len()) && !cx.grant() {
+                return Ok(0);
+            }
+            let mut answer = Vec::new();
+            let result = handshake.input(data, &mut answer);
+            cx.out().write_with(|out| out.append(&mut answer));
+            let (count, done) =
+                result.map_err(|error| Error::peer(PROTOCOL, format!("handshake: {error}")))?;
+            used = count;
+            if let Some(ciphers) = done {
+                *self = Self::Open(Box::new(ciphers));
+                cx.open()?;
+            }
+        }
+        if let Self::Open(ciphers) = self {
+            used += decipher(ciphers, &data[used..], cx)?;
+        }
+        Ok(used)
+    }
+
+    /// Enciphers what the near side says; what it says too early is lost.
+    fn on_send(&mut self, near: &mut OutQueue, far: &mut OutQueue) {
+        match self {
+            Self::Open(ciphers) => encipher(ciphers, near, far),
+            Self::Fresh | Self::Shaking(_) => near.advance(near.len()),
+        }
     }
 }
 
@@ -185,17 +179,6 @@ fn random(cx: &mut Cx<'_>) -> ([u8; RANDOM], [u8; EXPONENT]) {
     cx.random(&mut packet);
     cx.random(&mut exponent);
     (packet, exponent)
-}
-
-/// A step of a handshake.
-fn shake(
-    cx: &mut Cx<'_>,
-    step: impl FnOnce(&mut Vec<u8>) -> Result<(usize, Option<Ciphers>), HandshakeError>,
-) -> Result<(usize, Option<Ciphers>), Error> {
-    let mut answer = Vec::new();
-    let result = step(&mut answer);
-    cx.out().write_with(|out| out.append(&mut answer));
-    result.map_err(|error| Error::peer(PROTOCOL, format!("handshake: {error}")))
 }
 
 /// Hands the near side what has come, as long as it takes it.

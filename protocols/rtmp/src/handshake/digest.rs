@@ -32,6 +32,13 @@ impl Scheme {
         offset_at + 4 + sum % 728
     }
 
+    /// What `packet` has where this scheme has its digest.
+    #[cfg(feature = "rtmpe")]
+    pub(super) fn digest_of(self, packet: &Packet) -> Digest {
+        let at = self.digest_at(packet);
+        packet[at..at + DIGEST].try_into().expect("32 bytes")
+    }
+
     /// Where in `packet` this scheme has the public key of RTMPE: at most 1403, so that 128 bytes always fit, and never
     /// in the digest.
     #[cfg(feature = "rtmpe")]
@@ -62,6 +69,15 @@ impl Maker {
         match self {
             Self::Player => b"Genuine Adobe Flash Player 001",
             Self::Server => b"Genuine Adobe Flash Media Server 001",
+        }
+    }
+
+    /// The maker on the other side.
+    #[cfg(feature = "rtmpe")]
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Player => Self::Server,
+            Self::Server => Self::Player,
         }
     }
 

@@ -5,14 +5,14 @@
 //! that form is in no specification, and [`Scheme`] says where the digest lies. Without the feature `digest` there is
 //! no scheme: a server answers such a C1 like any other, and all but a few old players are content with that.
 //!
-//! RTMPE is that form with a key exchange (feature `rtmpe`): [`EncryptedServer`], [`EncryptedClient`].
+//! RTMPE is that form with a key exchange (feature `rtmpe`): [`EncryptedHandshake`].
 
 use std::fmt;
 
 pub use client::ClientHandshake;
 pub use digest::Scheme;
 #[cfg(feature = "rtmpe")]
-pub use rtmpe::{Ciphers, EXPONENT, EncryptedClient, EncryptedServer};
+pub use rtmpe::{Ciphers, EXPONENT, EncryptedHandshake};
 pub use server::ServerHandshake;
 
 mod client;
@@ -50,7 +50,8 @@ pub enum HandshakeError {
     Encrypted(u8),
     /// The first byte is 32 or more, or 22: text or TLS, not RTMP.
     NotRtmp(u8),
-    /// C2 does not sign the digest of S1 although C1 had a digest, and such answers are checked.
+    /// C2 does not sign the digest of S1 although C1 had a digest, and such answers are checked; or S2 of RTMPE does not
+    /// sign that of C1.
     WrongAnswer,
     /// The peer does not encrypt where only RTMPE is taken; with its version byte.
     NotEncrypted(u8),
@@ -73,7 +74,9 @@ impl fmt::Display for HandshakeError {
             }
             Self::NotRtmp(TLS) => f.write_str("not RTMP but TLS: this port is for rtmp://"),
             Self::NotRtmp(byte) => write!(f, "not RTMP: the first byte is 0x{byte:02X}"),
-            Self::WrongAnswer => f.write_str("the digest in C2 does not answer the digest in S1"),
+            Self::WrongAnswer => {
+                f.write_str("the signature of C2 or S2 does not answer the digest of S1 or C1")
+            }
             Self::NotEncrypted(version) => {
                 write!(f, "not encrypted (handshake version {version}), where only RTMPE is taken")
             }

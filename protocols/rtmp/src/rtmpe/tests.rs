@@ -208,6 +208,7 @@ fn the_exchange_waits_for_leave() {
     let mut ends = Ends::encrypted();
     ends.open();
     ends.server.set_grants(0);
+    ends.client.set_grants(0);
     let hello = sent(&mut ends.client);
     ends.env(|ends, env| ends.server.on_data(&hello, env)).unwrap();
     assert!(ends.server.is_denied() && ends.server.is_paused());
@@ -215,8 +216,32 @@ fn the_exchange_waits_for_leave() {
     ends.server.set_grants(1);
     ends.env(|ends, env| ends.server.on_turn(env)).unwrap();
     assert_eq!(ends.server.grants(), 0, "one is enough");
-    assert_eq!(sent(&mut ends.server).len(), 1 + 2 * PACKET);
+    let answer = sent(&mut ends.server);
+    assert_eq!(answer.len(), 1 + 2 * PACKET);
     assert!(!ends.server.is_paused());
+
+    ends.env(|ends, env| ends.client.on_data(&answer, env)).unwrap();
+    assert!(ends.client.is_denied() && ends.client.is_paused());
+    assert!(sent(&mut ends.client).is_empty());
+    ends.client.set_grants(1);
+    ends.env(|ends, env| ends.client.on_turn(env)).unwrap();
+    assert_eq!(ends.client.grants(), 0, "one is enough");
+    assert!(sent(&mut ends.client).len() >= PACKET && !ends.client.is_paused());
+}
+
+/// The text names the cause, and nothing was said in cipher before.
+#[test]
+fn a_server_that_answers_wrongly_is_refused() {
+    let mut ends = Ends::encrypted();
+    ends.open();
+    ends.connect();
+    let hello = sent(&mut ends.client);
+    ends.env(|ends, env| ends.server.on_data(&hello, env)).unwrap();
+    let mut answer = sent(&mut ends.server);
+    *answer.last_mut().unwrap() ^= 1;
+    let error = ends.env(|ends, env| ends.client.on_data(&answer, env)).unwrap_err();
+    assert!(error.rule.contains("the signature of C2 or S2 does not answer"), "{error}");
+    assert_eq!(sent(&mut ends.client).len(), PACKET, "C2 alone");
 }
 
 /// Bytes that come while the chain waits for a verdict are deciphered in their order, once.

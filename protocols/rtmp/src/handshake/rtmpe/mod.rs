@@ -44,37 +44,53 @@ impl Ciphers {
     }
 }
 
-/// Answers a client's handshake of RTMPE.
+/// One side of a handshake of RTMPE.
 ///
-/// Two packets of 1536 bytes are held at most.
-pub struct EncryptedServer {
+/// The peer's signature is checked although everybody can make it: where it is wrong, the two sides do not understand each
+/// other, and nothing that followed could be read. Two packets of 1536 bytes are held at most.
+pub struct EncryptedHandshake {
+    maker: Maker,
     state: State,
     exponent: Exponent,
-    /// S1, without key and digest until C1 is known.
+    /// C1 or S1; the latter has neither key nor digest until C1 is known.
     own: Box<Packet>,
-    /// The packet of the client that is coming in.
+    /// The packet of the peer that is coming in.
     peer: Vec<u8>,
     validate: bool,
     ciphers: Option<Ciphers>,
 }
 
-impl EncryptedServer {
-    /// A handshake with a client that has sent nothing yet.
+impl EncryptedHandshake {
+    /// The server's side, with a client that has sent nothing yet.
     ///
     /// `validate`: refuse a client whose C2 neither answers the digest of S1 nor echoes S1. `random` goes into S1,
     /// `exponent` is the secret of the key exchange.
-    pub fn new(validate: bool, random: &[u8; RANDOM], exponent: &[u8; EXPONENT]) -> Self {
-        Self {
-            state: State::Version,
-            exponent: Exponent::new(exponent),
-            own: new_packet(SERVER_VERSION, random),
-            peer: Vec::new(),
-            validate,
-            ciphers: None,
-        }
+    pub fn server(validate: bool, random: &[u8; RANDOM], exponent: &[u8; EXPONENT]) -> Self {
+        let exponent = Exponent::new(exponent);
+        Self::new(Maker::Server, new_packet(SERVER_VERSION, random), exponent, validate)
     }
 
-    /// How many more bytes bring the costly step: two powers of 1024 bits; none: it is over.
+    /// The client's side, which refuses a server whose S2 neither answers the digest of C1 nor echoes C1. `random` goes into
+    /// C1, `exponent` is the secret of the key exchange.
+    pub fn client(random: &[u8; RANDOM], exponent: &[u8; EXPONENT]) -> Self {
+        let exponent = Exponent::new(exponent);
+        let mut own = new_packet(PLAYER_10, random);
+        put_key(&mut own, SCHEME, &exponent.public_key());
+        Maker::Player.sign(&mut own, SCHEME);
+        Self::new(Maker::Player, own, exponent, true)
+    }
+
+    fn new(maker: Maker, own: Box<Packet>, exponent: Exponent, validate: bool) -> Self {
+        Self { maker, state: State::Version, exponent, own, peer: Vec::new(), validate, ciphers: None }
+    }
+
+    /// Appends C0 and C1 to `out`: to be called once, at the beginning, by the client.
+    pub fn start(&self, out: &mut Vec<u8>) {
+        out.push(ENCRYPTED);
+        out.extend_from_slice(&self.own[..]);
+    }
+
+    /// How many more bytes bring the costly step, of one or two powers of 1024 bits; none: it is over.
     pub fn costly_after(&self) -> Option<usize> {
         match self.state {
             State::Version => Some(1 + PACKET),
@@ -83,10 +99,10 @@ impl EncryptedServer {
         }
     }
 
-    /// Takes bytes from the client and appends S0, S1 and S2 to `out` once C1 is whole.
+    /// Takes bytes from the peer. Appends S0, S1 and S2 to `out` once C1 is whole, or C2 once S1 is.
     ///
-    /// Gives the number of bytes taken, and the ciphers once the handshake is done. Bytes after C2 are never taken: they
-    /// belong to the encrypted chunk stream.
+    /// Gives the number of bytes taken, and the ciphers once the handshake is done. Bytes after C2 or S2 are never taken:
+    /// they belong to the encrypted chunk stream.
     ///
     /// # Errors
     ///
@@ -102,30 +118,21 @@ impl EncryptedServer {
             used = 1;
             self.state = State::First(check_version(version)?);
         }
-        if let State::First(asked) = self.state {
+        if let State::First(version) = self.state {
             used += fill(&mut self.peer, &data[used..]);
-            let Ok(c1) = <&Packet>::try_from(self.peer.as_slice()) else { return Ok((used, None)) };
-            let version = if c1[4] == PLAYER_10[0] { SIGNED } else { asked };
-            let (scheme, of_client) = Maker::Player.find(c1).ok_or(HandshakeError::NoDigest)?;
-            let (key, secret) = self.exponent.exchange(&key_of(c1, scheme))?;
-            put_key(&mut self.own, scheme, &key);
-            if scheme == Scheme::KeyFirst {
-                put_second_key(&mut self.own, &key);
-            }
-            let own_digest = Maker::Server.sign(&mut self.own, scheme);
-            out.reserve_exact(1 + 2 * PACKET);
-            out.push(version);
-            out.extend_from_slice(&self.own[..]);
-            out.extend_from_slice(&answer_to(Maker::Server, version, c1, &of_client));
-            self.ciphers = Some(Ciphers::new(&secret, &key, &key_of(c1, scheme)));
+            let Ok(&first) = <&Packet>::try_from(self.peer.as_slice()) else { return Ok((used, None)) };
+            let (version, own_digest) = match self.maker {
+                Maker::Server => self.answer_client(version, &first, out)?,
+                Maker::Player => self.answer_server(version, &first, out)?,
+            };
             self.peer.clear();
             self.state = State::Second(version, own_digest);
         }
         if let State::Second(version, own_digest) = self.state {
             used += fill(&mut self.peer, &data[used..]);
-            let Ok(c2) = <&Packet>::try_from(self.peer.as_slice()) else { return Ok((used, None)) };
-            let is_echo = c2[8..] == self.own[8..];
-            if self.validate && !is_echo && !answers(Maker::Player, version, c2, &own_digest) {
+            let Ok(second) = <&Packet>::try_from(self.peer.as_slice()) else { return Ok((used, None)) };
+            let is_echo = second[8..] == self.own[8..];
+            if self.validate && !is_echo && !answers(self.maker.other(), version, second, &own_digest) {
                 return Err(HandshakeError::WrongAnswer);
             }
             self.peer = Vec::new();
@@ -133,74 +140,45 @@ impl EncryptedServer {
         }
         Ok((used, self.ciphers.take()))
     }
-}
 
-/// Opens a handshake of RTMPE with a server. What the server signs is not checked, so any server will do.
-pub struct EncryptedClient {
-    state: State,
-    exponent: Exponent,
-    own: Box<Packet>,
-    own_key: Key,
-    /// The packet of the server that is coming in.
-    peer: Vec<u8>,
-    ciphers: Option<Ciphers>,
-}
-
-impl EncryptedClient {
-    /// A handshake; `random` goes into C1, `exponent` is the secret of the key exchange.
-    pub fn new(random: &[u8; RANDOM], exponent: &[u8; EXPONENT]) -> Self {
-        let exponent = Exponent::new(exponent);
-        let own_key = exponent.public_key();
-        let mut own = new_packet(PLAYER_10, random);
-        put_key(&mut own, SCHEME, &own_key);
-        Maker::Player.sign(&mut own, SCHEME);
-        Self { state: State::Version, exponent, own, own_key, peer: Vec::new(), ciphers: None }
-    }
-
-    /// Appends C0 and C1 to `out`: to be called once, at the beginning.
-    pub fn start(&self, out: &mut Vec<u8>) {
-        out.push(ENCRYPTED);
-        out.extend_from_slice(&self.own[..]);
-    }
-
-    /// Takes bytes from the server and appends C2 to `out` once S1 is whole.
-    ///
-    /// Gives the number of bytes taken, and the ciphers once the handshake is done. Bytes after S2 are never taken.
-    ///
-    /// # Errors
-    ///
-    /// See [`HandshakeError`]; [`HandshakeError::WrongAnswer`] does not occur.
-    pub fn input(
+    /// Says S0, S1 and S2. Gives the version that holds, and the digest of S1.
+    fn answer_client(
         &mut self,
-        data: &[u8],
+        asked: u8,
+        c1: &Packet,
         out: &mut Vec<u8>,
-    ) -> Result<(usize, Option<Ciphers>), HandshakeError> {
-        let mut used = 0;
-        if let State::Version = self.state {
-            let Some(&version) = data.first() else { return Ok((0, None)) };
-            used = 1;
-            self.state = State::First(check_version(version)?);
+    ) -> Result<(u8, Digest), HandshakeError> {
+        let version = if c1[4] == PLAYER_10[0] { SIGNED } else { asked };
+        let (scheme, of_client) = Maker::Player.find(c1).ok_or(HandshakeError::NoDigest)?;
+        let of_peer = key_of(c1, scheme);
+        let secret = self.exponent.secret_with(&of_peer)?;
+        let key = self.exponent.public_key();
+        put_key(&mut self.own, scheme, &key);
+        if scheme == Scheme::KeyFirst {
+            put_second_key(&mut self.own, &key);
         }
-        if let State::First(version) = self.state {
-            used += fill(&mut self.peer, &data[used..]);
-            let Ok(s1) = <&Packet>::try_from(self.peer.as_slice()) else { return Ok((used, None)) };
-            let (scheme, of_server) = Maker::Server.find(s1).ok_or(HandshakeError::NoDigest)?;
-            let key = key_of(s1, scheme);
-            let secret = self.exponent.secret_with(&key)?;
-            out.extend_from_slice(&answer_to(Maker::Player, version, s1, &of_server));
-            self.ciphers = Some(Ciphers::new(&secret, &self.own_key, &key));
-            self.peer.clear();
-            self.state = State::Second(version, of_server);
-        }
-        if let State::Second(..) = self.state {
-            used += fill(&mut self.peer, &data[used..]);
-            if self.peer.len() < PACKET {
-                return Ok((used, None));
-            }
-            self.peer = Vec::new();
-            self.state = State::Done;
-        }
-        Ok((used, self.ciphers.take()))
+        let own_digest = Maker::Server.sign(&mut self.own, scheme);
+        out.reserve_exact(1 + 2 * PACKET);
+        out.push(version);
+        out.extend_from_slice(&self.own[..]);
+        out.extend_from_slice(&answer_to(Maker::Server, version, c1, &of_client));
+        self.ciphers = Some(Ciphers::new(&secret, &key, &of_peer));
+        Ok((version, own_digest))
+    }
+
+    /// Says C2. Gives the version that holds, and the digest of C1.
+    fn answer_server(
+        &mut self,
+        version: u8,
+        s1: &Packet,
+        out: &mut Vec<u8>,
+    ) -> Result<(u8, Digest), HandshakeError> {
+        let (scheme, of_server) = Maker::Server.find(s1).ok_or(HandshakeError::NoDigest)?;
+        let of_peer = key_of(s1, scheme);
+        let secret = self.exponent.secret_with(&of_peer)?;
+        out.extend_from_slice(&answer_to(Maker::Player, version, s1, &of_server));
+        self.ciphers = Some(Ciphers::new(&secret, &key_of(&self.own, SCHEME), &of_peer));
+        Ok((version, SCHEME.digest_of(&self.own)))
     }
 }
 
@@ -212,14 +190,6 @@ enum State {
     /// C2 or S2 is coming in; with the version that holds, and the digest of S1.
     Second(u8, Digest),
     Done,
-}
-
-impl Exponent {
-    /// Our public key, and the secret shared with whoever has told `key`.
-    fn exchange(&self, key: &Key) -> Result<(Key, Key), HandshakeError> {
-        let secret = self.secret_with(key)?;
-        Ok((self.public_key(), secret))
-    }
 }
 
 /// The version bytes that are spoken: signatures as they are, and enciphered.

@@ -36,8 +36,8 @@ fn streams(ciphers: &mut Ciphers) -> [[u8; 8]; 2] {
 
 /// What a server and a client of these exponents agree on, and what they said on the way.
 fn agree(client: &[u8; EXPONENT], server: &[u8; EXPONENT]) -> (Vec<u8>, [[u8; 8]; 2]) {
-    let mut client = EncryptedClient::new(&random(1), client);
-    let mut server = EncryptedServer::new(true, &random(2), server);
+    let mut client = EncryptedHandshake::client(&random(1), client);
+    let mut server = EncryptedHandshake::server(true, &random(2), server);
     let (mut up, mut down, mut c2) = (Vec::new(), Vec::new(), Vec::new());
     client.start(&mut up);
     assert!(matches!(server.input(&up, &mut down), Ok((1537, None))));
@@ -106,7 +106,7 @@ fn older_players_are_answered_in_their_version_and_scheme() {
             "a9e92718d1efbc0598a511d99c6ed285d9005c78dfcf77ce6e570ed2359f5a03",
         ),
     ] {
-        let mut server = EncryptedServer::new(true, &random(2), &[2; EXPONENT]);
+        let mut server = EncryptedHandshake::server(true, &random(2), &[2; EXPONENT]);
         let mut down = Vec::new();
         server.input(&hello(version, player, scheme, &key), &mut down).unwrap();
         assert_eq!((down[0], hash(&down).as_str()), (answered, expected), "{version} {scheme:?}");
@@ -156,13 +156,13 @@ fn weak_keys_are_refused_by_both_sides() {
         (prime(), false),
         (ones, false),
     ] {
-        let mut server = EncryptedServer::new(true, &random(2), &[2; EXPONENT]);
+        let mut server = EncryptedHandshake::server(true, &random(2), &[2; EXPONENT]);
         let mut down = Vec::new();
         let result = server.input(&hello(6, PLAYER_10, Scheme::KeyFirst, &key), &mut down);
         assert_eq!(result.err(), (!good).then_some(HandshakeError::WeakKey));
         assert_eq!(down.is_empty(), !good, "nothing is said to who is refused");
 
-        let mut client = EncryptedClient::new(&random(1), &[1; EXPONENT]);
+        let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
         let mut s1 = new_packet(SERVER_VERSION, &random(2));
         put_key(&mut s1, Scheme::KeyFirst, &key);
         Maker::Server.sign(&mut s1, Scheme::KeyFirst);
@@ -180,9 +180,10 @@ fn what_is_not_rtmpe_is_told_apart_by_the_first_byte() {
         (TLS, HandshakeError::NotRtmp(TLS)),
         (b'P', HandshakeError::NotRtmp(b'P')),
     ] {
-        let server = EncryptedServer::new(true, &random(2), &[2; EXPONENT]).input(&[byte], &mut Vec::new());
+        let server =
+            EncryptedHandshake::server(true, &random(2), &[2; EXPONENT]).input(&[byte], &mut Vec::new());
         assert_eq!(server.err(), Some(expected));
-        let client = EncryptedClient::new(&random(1), &[1; EXPONENT]).input(&[byte], &mut Vec::new());
+        let client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]).input(&[byte], &mut Vec::new());
         assert_eq!(client.err(), Some(expected));
     }
 }
@@ -192,9 +193,9 @@ fn without_a_digest_there_is_no_key() {
     let key = Exponent::new(&[1; EXPONENT]).public_key();
     let mut hello = hello(6, PLAYER_10, Scheme::KeyFirst, &key);
     hello[1400] ^= 1;
-    let mut server = EncryptedServer::new(false, &random(2), &[2; EXPONENT]);
+    let mut server = EncryptedHandshake::server(false, &random(2), &[2; EXPONENT]);
     assert_eq!(server.input(&hello, &mut Vec::new()).err(), Some(HandshakeError::NoDigest));
-    let mut client = EncryptedClient::new(&random(1), &[1; EXPONENT]);
+    let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
     assert_eq!(client.input(&[6; 1 + PACKET], &mut Vec::new()).err(), Some(HandshakeError::NoDigest));
 }
 
@@ -203,8 +204,8 @@ fn a_wrong_answer_is_refused_only_if_wanted_and_an_echo_never() {
     for (validate, damage, good) in
         [(true, true, false), (false, true, true), (true, false, true), (false, false, true)]
     {
-        let mut server = EncryptedServer::new(validate, &random(2), &[2; EXPONENT]);
-        let mut client = EncryptedClient::new(&random(1), &[1; EXPONENT]);
+        let mut server = EncryptedHandshake::server(validate, &random(2), &[2; EXPONENT]);
+        let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
         let (mut up, mut down, mut c2) = (Vec::new(), Vec::new(), Vec::new());
         client.start(&mut up);
         server.input(&up, &mut down).unwrap();
@@ -213,11 +214,46 @@ fn a_wrong_answer_is_refused_only_if_wanted_and_an_echo_never() {
         let result = server.input(&c2, &mut Vec::new());
         assert_eq!(result.err(), (!good).then_some(HandshakeError::WrongAnswer));
     }
-    let mut server = EncryptedServer::new(true, &random(2), &[2; EXPONENT]);
+    let mut server = EncryptedHandshake::server(true, &random(2), &[2; EXPONENT]);
     let (mut up, mut down) = (Vec::new(), Vec::new());
-    EncryptedClient::new(&random(1), &[1; EXPONENT]).start(&mut up);
+    EncryptedHandshake::client(&random(1), &[1; EXPONENT]).start(&mut up);
     server.input(&up, &mut down).unwrap();
     assert!(server.input(&down[1..1 + PACKET], &mut Vec::new()).unwrap().1.is_some());
+}
+
+/// Of either version; servers that are no more than an echo are taken.
+#[test]
+fn a_server_whose_answer_is_wrong_is_refused() {
+    let server = |client: &EncryptedHandshake, version| {
+        let mut s1 = new_packet(SERVER_VERSION, &random(2));
+        put_key(&mut s1, Scheme::DigestFirst, &Exponent::new(&[2; EXPONENT]).public_key());
+        Maker::Server.sign(&mut s1, Scheme::DigestFirst);
+        let s2 = answer_to(Maker::Server, version, &client.own, &SCHEME.digest_of(&client.own));
+        ([&[version][..], &s1[..]].concat(), s2)
+    };
+    for version in [ENCRYPTED, SIGNED] {
+        for (at, good) in
+            [(None, true), (Some(0), false), (Some(PACKET - DIGEST - 1), false), (Some(PACKET - 1), false)]
+        {
+            let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
+            let (begin, mut s2) = server(&client, version);
+            if let Some(at) = at {
+                s2[at] ^= 1;
+            }
+            let result = client.input(&[&begin[..], &s2[..]].concat(), &mut Vec::new());
+            assert_eq!(result.err(), (!good).then_some(HandshakeError::WrongAnswer), "{version} {at:?}");
+        }
+        // Signed for the other version.
+        let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
+        let (begin, _) = server(&client, version);
+        let (_, s2) = server(&client, ENCRYPTED + SIGNED - version);
+        let result = client.input(&[&begin[..], &s2[..]].concat(), &mut Vec::new());
+        assert_eq!(result.err(), Some(HandshakeError::WrongAnswer));
+        let mut client = EncryptedHandshake::client(&random(1), &[1; EXPONENT]);
+        let (begin, _) = server(&client, version);
+        let echo = *client.own;
+        assert!(client.input(&[&begin[..], &echo[..]].concat(), &mut Vec::new()).unwrap().1.is_some());
+    }
 }
 
 #[test]
@@ -225,7 +261,7 @@ fn one_byte_at_a_time_gives_the_same_and_what_follows_is_not_taken() {
     let (said, [expected, _]) = agree(&[1; EXPONENT], &[2; EXPONENT]);
     let (up, rest) = said.split_at(1 + PACKET);
     let (whole, c2) = rest.split_at(1 + 2 * PACKET);
-    let mut server = EncryptedServer::new(true, &random(2), &[2; EXPONENT]);
+    let mut server = EncryptedHandshake::server(true, &random(2), &[2; EXPONENT]);
     let mut down = Vec::new();
     for (at, byte) in up.iter().enumerate() {
         assert_eq!(server.costly_after(), Some(up.len() - at));
