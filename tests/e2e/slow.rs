@@ -4,12 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::numbered::Shape;
+use crtmp_tests::upstream::{Act, Script, Upstream};
 use crtmp_tests::wire::amf;
 use crtmp_tests::{Config, Counters, Server};
 
 use crate::crowd::{Crowd, Pace};
-use crate::{SOON, cpu};
+use crate::{SOON, cpu, entry};
 
 const STREAM: &str = "one";
 
@@ -125,6 +127,35 @@ fn players_that_stop_reading_are_cut() {
     // Their memory is back: the log ends where the fast ones are, within a group.
     crowd.go_on_for(FILM.gop + 1);
     let (before, after) = (before.usage(), crowd.counters().usage());
+    let group = (FILM.rate() * 2) as u64;
+    assert!(after.allocated <= before.allocated + group + (256 << 10), "{before:?}, {after:?}");
+    crowd.assert_fast_are_whole();
+    server.stop();
+}
+
+/// SLOW-04: a far end that takes a stream and then reads nothing costs no more than a player that does.
+#[test]
+fn a_push_target_that_stops_reading_is_given_up() {
+    let deaf = Upstream::start(Script::new().at("publish", [Act::Answer, Act::Deafness]));
+    let config = config()
+        .limit("playerCut", "1.5")
+        .top("outboundPolicy", "{ allow = { \"127.0.0.0/8\" } }")
+        .block(&administrator());
+    let server = Server::start(&config);
+    let mut session = Session::operator(&server);
+    let mut crowd = Crowd::new(&server, STREAM, FILM);
+    crowd.join(2, Pace::Fast);
+    crowd.go_on_for(FILM.gop);
+    let before = crowd.counters().usage();
+    session.done(&format!("pushStream uri={} localStreamName={STREAM}", deaf.url("live", "far")));
+    let given_up = crowd.go_on("the end of the push's patience", 2 * SOON, |_| {
+        let push = entry(&mut session, "push", STREAM);
+        (push["failures"].as_u64() > Some(0)).then_some(push)
+    });
+    assert!(given_up["cause"].as_str().is_some_and(|cause| cause.contains("playerCut")), "{given_up}");
+    session.done(&format!("removeConfig id={}", given_up["configId"]));
+    crowd.go_on_for(FILM.gop + 1);
+    let after = crowd.counters().usage();
     let group = (FILM.rate() * 2) as u64;
     assert!(after.allocated <= before.allocated + group + (256 << 10), "{before:?}, {after:?}");
     crowd.assert_fast_are_whole();
