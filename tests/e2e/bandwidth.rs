@@ -63,7 +63,9 @@ fn until(client: &mut Client, text: &str) -> (Message, usize) {
 fn tester(address: SocketAddr) -> Client {
     let mut client = Client::shaken(address);
     client.send(&connect("live?key=letmein&vhost=bandcheck.srs.com", &format!("rtmp://{address}/live")));
-    client.expect("NetConnection.Connect.Success");
+    // Clients of SRS show it, and stop at an answer without.
+    let success = client.expect("NetConnection.Connect.Success");
+    assert!(success.says("srs_server_ip") && success.says("127.0.0.1"), "{success:?}");
     client
 }
 
@@ -176,7 +178,9 @@ fn who_leaves_gives_its_place_back_and_who_says_nothing_is_let_go() {
 fn nobody_is_tested_who_did_not_ask_and_nothing_where_it_is_not_offered() {
     let server = start("interval = 0");
     for application in ["live", "live?key=other", "live?letmein"] {
-        let mut client = Client::connected(server.address(), application);
+        let mut client = Client::shaken(server.address());
+        client.send(&connect(application, &format!("rtmp://{}/live", server.address())));
+        assert!(!client.expect("NetConnection.Connect.Success").says("srs_server_ip"));
         client.expect_open();
     }
     let plain = Server::start(&Config::new().block(&administrator()));

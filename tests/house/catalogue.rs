@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::read;
 
 /// Groups of cases, and how many each has.
-const GROUPS: [(&str, usize); 17] = [
+const GROUPS: [(&str, usize); 18] = [
     ("EXE", 5),
     ("HS", 13),
     ("CHK", 25),
@@ -13,6 +13,7 @@ const GROUPS: [(&str, usize); 17] = [
     ("ACK", 4),
     ("AMF", 15),
     ("CMD", 18),
+    ("BWT", 6),
     ("MED", 19),
     ("RPT", 8),
     ("SLOW", 5),

@@ -1,6 +1,6 @@
 //! What an endpoint tells the server, and what the server orders from an endpoint.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::{
     BandwidthPlan, BandwidthReport, Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest, Slice,
@@ -377,6 +377,8 @@ pub enum Command {
         command_bytes: Option<usize>,
         /// Whether the peer may ask for tests of the way to it.
         check_bandwidth: bool,
+        /// The server's address, for a peer that is there for a test and shows whom it was made with; none: it is not told.
+        server_ip: Option<IpAddr>,
     },
     /// Measures the way to the peer; [`Event::BandwidthTested`] comes once, unless the connection ends first. Nothing
     /// where the protocol has no such test, or one is running.

@@ -157,11 +157,18 @@ impl Connection {
         self.owner.as_ref().filter(|_| !self.outbound).and_then(|owner| owner.bandwidth.as_ref())
     }
 
+    /// Whether the connection is for a test alone.
+    pub(crate) fn is_for_bandwidth(&self) -> bool {
+        let Some(info) = self.caller.as_ref().map(|caller| &caller.info) else { return false };
+        self.offers_bandwidth().is_some_and(|offers| offers.is_asked_by(&info.app, &info.tc_url))
+    }
+
     /// Begins a test on a connection that is for it alone.
     pub(crate) fn test_bandwidth_by_key(&mut self, shared: &mut Shared) {
-        let Some(caller) = self.caller.clone() else { return };
-        let is_asked = |offers: &OffersBandwidth| offers.is_asked_by(&caller.info.app, &caller.info.tc_url);
-        let Some(offers) = self.offers_bandwidth().filter(|offers| is_asked(offers)) else { return };
+        if !self.is_for_bandwidth() {
+            return;
+        }
+        let Some(offers) = self.offers_bandwidth() else { return };
         let begun = offers.tests.begin(self.peer.ip(), offers.interval, shared.now);
         let plan = offers.key_plan.clone();
         match begun {

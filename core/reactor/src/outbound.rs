@@ -117,7 +117,10 @@ impl Connection {
         }
         let (ping_interval, command_bytes) = (owner.ping_interval, owner.command_bytes);
         if ping_interval.is_some() || command_bytes.is_some() {
-            self.order(Command::Tune { ping_interval, command_bytes, check_bandwidth: false }, shared);
+            self.order(
+                Command::Tune { ping_interval, command_bytes, check_bandwidth: false, server_ip: None },
+                shared,
+            );
         }
     }
 

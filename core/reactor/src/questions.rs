@@ -401,8 +401,14 @@ impl Connection {
                 self.owner = Some(application);
                 self.see_connection(Sight::Registered, shared);
                 let check_bandwidth = self.offers_bandwidth().is_some_and(|offers| offers.check);
-                if ping_interval.is_some() || command_bytes.is_some() || check_bandwidth {
-                    self.order(Command::Tune { ping_interval, command_bytes, check_bandwidth }, shared);
+                let server_ip = self.is_for_bandwidth().then(|| self.local().ip().to_canonical());
+                if ping_interval.is_some()
+                    || command_bytes.is_some()
+                    || check_bandwidth
+                    || server_ip.is_some()
+                {
+                    let tune = Command::Tune { ping_interval, command_bytes, check_bandwidth, server_ip };
+                    self.order(tune, shared);
                 }
                 self.answer_connect(request, Answer::Accept, shared);
                 if self.state == State::Open {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -318,7 +319,9 @@ impl<'a> Run<'a> {
         let byte = usize::from(self.byte());
         let ping_interval = [None, Some(2), Some(7), Some(600)][byte % 4].map(Duration::from_secs);
         let command_bytes = [None, None, Some(200), Some(20)][byte / 4 % 4];
-        self.order(Order::Tune { ping_interval, command_bytes, check_bandwidth: byte & 0x40 != 0 })?;
+        let check_bandwidth = byte & 0x40 != 0;
+        let server_ip = check_bandwidth.then_some(Ipv4Addr::LOCALHOST.into());
+        self.order(Order::Tune { ping_interval, command_bytes, check_bandwidth, server_ip })?;
         if byte & 0x80 == 0 {
             return Ok(());
         }

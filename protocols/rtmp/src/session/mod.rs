@@ -17,7 +17,7 @@ mod shared;
 mod tests;
 mod time;
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use crtmp_media::{CallOutcome, Cx, Error, Event};
 
@@ -56,6 +56,8 @@ pub struct ServerSession {
     handshake: Option<ServerHandshake>,
     /// The peer may ask for tests of the way to it.
     check_bandwidth: bool,
+    /// The server's address, where the peer is told.
+    server_ip: Option<IpAddr>,
     /// One that runs.
     test: Option<Box<bandwidth::Test>>,
 }
@@ -63,7 +65,13 @@ pub struct ServerSession {
 impl ServerSession {
     /// A session with a peer that has just come, at `now`.
     pub fn new(settings: SessionSettings, now: Instant) -> Self {
-        Self { core: Core::new(settings, now), handshake: None, check_bandwidth: false, test: None }
+        Self {
+            core: Core::new(settings, now),
+            handshake: None,
+            check_bandwidth: false,
+            server_ip: None,
+            test: None,
+        }
     }
 
     /// A session with a peer that has come at `now` and whose handshake a farther layer does: nothing is read before

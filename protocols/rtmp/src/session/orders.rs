@@ -96,10 +96,10 @@ impl ServerSession {
                 }
             }
             Order::Shared(news) => self.core.tell_shared(&news, cx),
-            Order::Tune { ping_interval, command_bytes, check_bandwidth } => {
+            Order::Tune { ping_interval, command_bytes, check_bandwidth, server_ip } => {
                 self.core.clock.tune(ping_interval);
                 self.core.command_bytes = command_bytes;
-                self.check_bandwidth = check_bandwidth;
+                (self.check_bandwidth, self.server_ip) = (check_bandwidth, server_ip);
             }
             Order::TestBandwidth(plan) => {
                 if self.core.phase == Phase::Connected {
@@ -217,6 +217,11 @@ impl ServerSession {
                 .with("videoFourCcInfoMap", forward())
                 .with("audioFourCcInfoMap", forward())
                 .with("capsEx", f64::from(CAPS_EX));
+        }
+        if let Some(ip) = self.server_ip {
+            // Where SRS has it: its clients read it as soon as they are connected, and expect an ECMA array.
+            let data = vec![("srs_server_ip".to_owned(), ip.to_string().into())];
+            status = status.with("data", Value::EcmaArray(data));
         }
         self.core.send_command(0, &Command::result(transaction, server, vec![status.into()]), cx);
         self.core.send_command(0, &Command::call("onBWDone", 0.0, Value::Null, Vec::new()), cx);

@@ -31,7 +31,8 @@ fn answer(peer: &mut Peer, transaction: f64) {
 fn offered(check_bandwidth: bool) -> Peer {
     let mut peer = Peer::shaken(Limits::default());
     peer.call(0, "connect", 1.0, &[]);
-    peer.order(Order::Tune { ping_interval: None, command_bytes: None, check_bandwidth });
+    let (ping_interval, command_bytes, server_ip) = (None, None, None);
+    peer.order(Order::Tune { ping_interval, command_bytes, check_bandwidth, server_ip });
     peer.accept();
     peer.forget();
     peer
@@ -51,6 +52,23 @@ fn peers_may_ask_where_it_is_offered() {
     assert_eq!(peer.said(), ["_result 5 done"]);
     peer.call(0, "checkBandwidth", 0.0, &[]);
     assert_eq!(peer.events(), ["CheckBandwidth"], "it waits for no answer");
+}
+
+/// Where clients of SRS look for it.
+#[test]
+fn who_is_there_for_a_test_is_told_the_address_of_the_server() {
+    for server_ip in [None, Some([192, 0, 2, 7].into())] {
+        let mut peer = Peer::shaken(Limits::default());
+        peer.call(0, "connect", 1.0, &[]);
+        let (ping_interval, command_bytes, check_bandwidth) = (None, None, false);
+        peer.order(Order::Tune { ping_interval, command_bytes, check_bandwidth, server_ip });
+        peer.accept();
+        // An ECMA array of one member.
+        let told = b"\0\x04data\x08\0\0\0\x01\0\x0dsrs_server_ip\x02\0\x09192.0.2.7\0\0\x09";
+        let is_told = peer.raw.windows(told.len()).any(|bytes| bytes == told);
+        let is_named = peer.raw.windows(4).any(|bytes| bytes == b"srs_");
+        assert_eq!((is_told, is_named), (server_ip.is_some(), server_ip.is_some()));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crtmp_media::Seconds;
 
 fn tune(ping_ms: Option<u64>, command_bytes: Option<usize>) -> Order {
     let ping_interval = ping_ms.map(Duration::from_millis);
-    Order::Tune { ping_interval, command_bytes, check_bandwidth: false }
+    Order::Tune { ping_interval, command_bytes, check_bandwidth: false, server_ip: None }
 }
 
 /// A peer whose application has tuned its connection before it let it in.
