@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use crtmp_bench::floor::{self, Mode};
-use crtmp_bench::load::{self, Assignment, Join, Plan, Players, Reading, Storm, Until};
+use crtmp_bench::load::{self, Assignment, Join, Plan, Players, Reading, Scheme, Storm, Until};
 use crtmp_bench::runner::server::Servers;
 use crtmp_bench::runner::{self, Order, document};
 use crtmp_bench::source::{Bundling, Shape};
@@ -66,6 +66,9 @@ struct Load {
     /// The server.
     #[arg(long, default_value = "127.0.0.1:1935")]
     target: SocketAddr,
+    /// What stands around RTMP.
+    #[arg(long, value_enum, default_value_t)]
+    scheme: Scheme,
     /// The application.
     #[arg(long, default_value = "live")]
     application: String,
@@ -125,6 +128,7 @@ impl Load {
     fn plan(&self) -> Plan {
         let mut plan = Plan::new(self.target);
         plan.application.clone_from(&self.application);
+        plan.scheme = self.scheme;
         plan.raw = self.raw;
         plan.publishers.count = self.publishers;
         plan.publishers.shape = self.stream.shape();

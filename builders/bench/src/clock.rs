@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -20,6 +20,12 @@ pub const MILLISECOND: u64 = 1_000_000;
 pub fn now() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
     time.tv_sec() as u64 * SECOND + time.tv_nsec() as u64
+}
+
+/// The same as layers know it.
+#[expect(clippy::disallowed_methods, reason = "this is where the generator has its time from")]
+pub fn instant() -> Instant {
+    Instant::now()
 }
 
 /// CPU time of the calling thread in nanoseconds.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use crtmp_media::{Limits, Value};
 use crtmp_rtmp::chunk::{ChunkReader, ChunkWriter, DEFAULT_CHUNK_SIZE, Message, ReadLimits, encode_message};
@@ -11,6 +12,8 @@ use crtmp_rtmp::message::{Command, Control, UserControl, kind};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::plan::Scheme;
+use super::veil::Veil;
 use crate::clock::{self, SECOND};
 use crate::judge::Judge;
 use crate::source::Source;
@@ -74,8 +77,15 @@ pub(super) struct Connection {
     pub(super) source: Option<Box<Source>>,
     /// It no longer reads when something comes, but by the clock or not at all.
     pub(super) slow: bool,
+    /// What the client has said about the time at which [`Self::tick`] is called.
+    pub(super) armed: Option<Instant>,
+    scheme: Scheme,
+    /// What stands around RTMP; none: nothing.
+    veil: Option<Box<Veil>>,
     handshake: Option<Box<ClientHandshake>>,
     out: Vec<u8>,
+    /// Bytes that have left RTMP; there are none without a veil.
+    sealed: Vec<u8>,
     sent: usize,
     bytes: u64,
     acknowledged: u64,
@@ -95,6 +105,8 @@ impl Connection {
         from: Option<Ipv4Addr>,
         receive_buffer: Option<usize>,
         role: Role,
+        scheme: Scheme,
+        veil: Option<Veil>,
     ) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
@@ -125,8 +137,12 @@ impl Connection {
             judge: None,
             source: None,
             slow: false,
+            armed: None,
+            scheme,
+            veil: veil.map(Box::new),
             handshake: None,
             out: Vec::new(),
+            sealed: Vec::new(),
             sent: 0,
             bytes: 0,
             acknowledged: 0,
@@ -161,18 +177,65 @@ impl Connection {
             // Nobody reads acknowledgements there.
             (self.window, self.spoke) = (u64::MAX, u64::MAX);
         } else {
-            // Servers do not look at the random bytes, so all clients have the same.
-            let random = [0x5A; RANDOM];
-            let handshake = Box::new(ClientHandshake::new(HandshakeKind::Simple, &random));
-            handshake.start(&mut self.out);
-            self.handshake = Some(handshake);
             self.stage = Stage::Shaking;
+            match &mut self.veil {
+                Some(veil) => veil.opened().map_err(io::Error::other)?,
+                None => self.shake(),
+            }
         }
         self.flush()
     }
 
+    /// Says C0 and C1.
+    fn shake(&mut self) {
+        // Servers do not look at the random bytes, so all clients have the same.
+        let random = [0x5A; RANDOM];
+        let handshake = Box::new(ClientHandshake::new(HandshakeKind::Simple, &random));
+        handshake.start(&mut self.out);
+        self.handshake = Some(handshake);
+    }
+
+    /// Whether it looks at what it receives.
+    pub(super) const fn reads(&self) -> bool {
+        self.reader.is_some() || self.scheme.answers()
+    }
+
+    /// When [`Self::tick`] wants to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.veil.as_ref()?.due()
+    }
+
+    /// Does what stands around RTMP wants to do by itself.
+    pub(super) fn tick(&mut self) -> Result<(), String> {
+        if let Some(veil) = &mut self.veil {
+            veil.tick()?;
+        }
+        self.flush().map_err(|error| error.to_string())
+    }
+
     /// Takes bytes that came at the instant `now`; `media` gets audio and video messages.
     pub(super) fn input(
+        &mut self,
+        data: &[u8],
+        wish: &Wish<'_>,
+        now: u64,
+        media: &mut dyn FnMut(&mut Self, &Message),
+    ) -> Result<(), String> {
+        let Some(veil) = &mut self.veil else { return self.input_plain(data, wish, now, media) };
+        let (mut plain, was_open) = (Vec::new(), veil.is_open());
+        veil.input(data, &mut plain)?;
+        if veil.is_open() && !was_open {
+            if self.scheme.shakes() {
+                self.connect(wish, now);
+            } else {
+                self.shake();
+            }
+        }
+        self.input_plain(&plain, wish, now, media)
+    }
+
+    /// Takes bytes of RTMP.
+    fn input_plain(
         &mut self,
         mut data: &[u8],
         wish: &Wish<'_>,
@@ -183,20 +246,10 @@ impl Connection {
             let (used, done) = handshake.input(data, &mut self.out).map_err(|error| error.to_string())?;
             data = &data[used..];
             if !done {
-                return Ok(());
+                return self.flush().map_err(|error| error.to_string());
             }
             self.handshake = None;
-            self.stage = Stage::Connecting;
-            self.asked = now;
-            let url = format!("rtmp://{}/{}", wish.target, wish.application);
-            let object = [
-                ("app", wish.application),
-                ("type", "nonprivate"),
-                ("flashVer", "LNX 9,0,124,2"),
-                ("tcUrl", &url),
-            ];
-            let object = object.map(|(name, value)| (name.to_owned(), Value::from(value))).to_vec();
-            self.call(0, &Command::call("connect", 1.0, Value::Object(object), Vec::new()));
+            self.connect(wish, now);
         }
         let limits = ReadLimits::after(&LIMITS);
         while let Some(mut reader) = self.reader.take() {
@@ -213,6 +266,21 @@ impl Connection {
             }
         }
         self.flush().map_err(|error| error.to_string())
+    }
+
+    /// Says `connect`.
+    fn connect(&mut self, wish: &Wish<'_>, now: u64) {
+        self.stage = Stage::Connecting;
+        self.asked = now;
+        let url = format!("rtmp://{}/{}", wish.target, wish.application);
+        let object = [
+            ("app", wish.application),
+            ("type", "nonprivate"),
+            ("flashVer", "LNX 9,0,124,2"),
+            ("tcUrl", &url),
+        ];
+        let object = object.map(|(name, value)| (name.to_owned(), Value::from(value))).to_vec();
+        self.call(0, &Command::call("connect", 1.0, Value::Object(object), Vec::new()));
     }
 
     /// Counts received bytes, and acknowledges them as the server asked.
@@ -234,13 +302,22 @@ impl Connection {
 
     /// Bytes that wait to be sent.
     pub(super) const fn waiting(&self) -> usize {
-        self.out.len() - self.sent
+        self.out.len() + self.sealed.len() - self.sent
     }
 
     /// Sends what waits, as far as the kernel takes it.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.out.len() {
-            match self.socket.write(&self.out[self.sent..]) {
+        let out = match &mut self.veil {
+            Some(veil) => {
+                let mut nothing = Vec::new();
+                let plain = if veil.is_open() { &mut self.out } else { &mut nothing };
+                veil.output(plain, &mut self.sealed).map_err(io::Error::other)?;
+                &mut self.sealed
+            }
+            None => &mut self.out,
+        };
+        while self.sent < out.len() {
+            match self.socket.write(&out[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -249,9 +326,9 @@ impl Connection {
         }
         self.sent = 0;
         if self.source.is_some() {
-            self.out.clear();
+            out.clear();
         } else {
-            self.out = Vec::new();
+            *out = Vec::new();
         }
         Ok(())
     }

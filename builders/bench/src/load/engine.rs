@@ -15,6 +15,7 @@ use socket2::SockRef;
 use super::connection::{Connection, Role, Stage, Wish};
 use super::plan::{Assignment, Join, Plan, Reading};
 use super::report::{Counting, Event, Progress, PublisherReport, Report, StormReport};
+use super::veil::Veils;
 use crate::clock::{self, Alarm, MILLISECOND, SECOND, nanoseconds};
 use crate::judge::Judge;
 use crate::quantiles::{Quantiles, Times};
@@ -36,6 +37,8 @@ enum Timer {
     Publish(usize),
     /// A slow player in this slot reads.
     Read(usize),
+    /// What stands around RTMP in this slot wants to do something.
+    Tick(usize),
     Patience,
     OpenWindow,
     CloseWindow,
@@ -72,6 +75,8 @@ pub(super) struct Engine<'a> {
     players_begun: bool,
     done: bool,
     filler: Arc<[u8]>,
+    /// Makes what stands around RTMP; none: nothing does.
+    veils: Option<Veils>,
     buffer: Vec<u8>,
     waste: Vec<u8>,
 }
@@ -108,6 +113,7 @@ impl<'a> Engine<'a> {
         let largest = largest.max().unwrap_or(0);
         let filler = Source::filler(&publishers.shape);
         let first = publishers.first.as_ref().map(Source::filler).filter(|filler| filler.len() == largest);
+        let veils = plan.scheme.outbound().map(|chain| Veils::new(chain, &plan.target.ip().to_string()));
         Ok(Self {
             plan,
             observe,
@@ -133,6 +139,7 @@ impl<'a> Engine<'a> {
             start: clock::now(),
             players_begun: false,
             done: false,
+            veils: veils.transpose().map_err(io::Error::other)?,
             filler: first.unwrap_or(filler),
             buffer: vec![0; 256 * 1024],
             // The kernel writes nothing into it, so its pages are never touched.
@@ -198,6 +205,7 @@ impl<'a> Engine<'a> {
                 Timer::Begin(slot) => self.begin_publisher(slot, due),
                 Timer::Publish(slot) => self.publish(slot, now),
                 Timer::Read(slot) => self.read_slowly(slot, now),
+                Timer::Tick(slot) => self.tick(slot),
                 Timer::Patience if self.published < self.plan.publishers.count => {
                     let wanted = self.plan.publishers.count;
                     return Err(io::Error::other(format!(
@@ -306,7 +314,7 @@ impl<'a> Engine<'a> {
             Role::Player { class, .. } => self.plan.players[class].receive_buffer,
             _ => None,
         };
-        let connection = Connection::open(self.plan.target, from, receive_buffer, role);
+        let connection = self.connect(from, receive_buffer, role);
         let slot = self.free.pop().unwrap_or(self.slots.len());
         let connection = connection.and_then(|mut connection| {
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -323,6 +331,16 @@ impl<'a> Engine<'a> {
                 self.failed(role, &error.to_string());
             }
         }
+    }
+
+    fn connect(
+        &self,
+        from: Option<Ipv4Addr>,
+        receive_buffer: Option<usize>,
+        role: Role,
+    ) -> io::Result<Connection> {
+        let veil = self.veils.as_ref().map(Veils::make).transpose().map_err(io::Error::other)?;
+        Connection::open(self.plan.target, from, receive_buffer, role, self.plan.scheme, veil)
     }
 
     fn open_storm(&mut self) {
@@ -372,7 +390,7 @@ impl<'a> Engine<'a> {
             let now = clock::now();
             let Some(connection) = self.slots[slot].as_mut() else { return now };
             let stage = connection.stage;
-            let (result, room) = if connection.reader.is_some() {
+            let (result, room) = if connection.reads() {
                 (connection.socket.read(&mut self.buffer), self.buffer.len())
             } else {
                 let room = self.waste.spare_capacity_mut();
@@ -435,7 +453,7 @@ impl<'a> Engine<'a> {
             class.bytes += count as u64;
             class.window_bytes += if self.window_open { count as u64 } else { 0 };
         }
-        if connection.reader.is_none() {
+        if !connection.reads() {
             if connection.waiting() > 0
                 && let Err(error) = connection.flush()
             {
@@ -462,11 +480,33 @@ impl<'a> Engine<'a> {
         self.after(slot, stage, result);
     }
 
+    /// Lets what stands around RTMP do what is due.
+    fn tick(&mut self, slot: usize) {
+        let Some(connection) = self.slots[slot].as_mut() else { return };
+        connection.armed = None;
+        let stage = connection.stage;
+        let result = connection.tick();
+        self.after(slot, stage, result);
+    }
+
+    /// Has [`Self::tick`] called when the connection wants it.
+    fn arm(&mut self, slot: usize) {
+        let Some(connection) = self.slots[slot].as_mut() else { return };
+        if let Some(due) = connection.due()
+            && connection.armed.is_none_or(|armed| due < armed)
+        {
+            connection.armed = Some(due);
+            let wait = due.saturating_duration_since(clock::instant());
+            self.at(clock::now() + nanoseconds(wait), Timer::Tick(slot));
+        }
+    }
+
     /// Looks what changed for a connection that was at `stage`.
     fn after(&mut self, slot: usize, stage: Stage, result: Result<(), String>) {
         if let Err(error) = result {
             return self.lose(slot, &error);
         }
+        self.arm(slot);
         let Some(connection) = self.slots[slot].as_mut() else { return };
         let (role, new, now) = (connection.role, connection.stage, connection.started);
         if stage <= Stage::Connecting

@@ -12,10 +12,11 @@ mod connection;
 mod engine;
 mod plan;
 mod report;
+mod veil;
 
 use std::io;
 
-pub use plan::{Assignment, Join, Plan, Players, Publishers, Reading, Storm, Until};
+pub use plan::{Assignment, Join, Plan, Players, Publishers, Reading, Scheme, Storm, Until};
 pub use report::{ClassReport, Event, Progress, PublisherReport, Report, StormReport};
 
 /// Carries out a plan; `observe` is told what happens, on the thread of the generator, so it must be quick.

@@ -12,6 +12,8 @@ pub struct Plan {
     pub target: SocketAddr,
     /// The application that publishers and players connect to.
     pub application: String,
+    /// What stands around RTMP.
+    pub scheme: Scheme,
     /// No handshake and no commands, only chunks: for the [floor](crate::floor).
     pub raw: bool,
     /// The publishers.
@@ -40,6 +42,7 @@ impl Plan {
         Self {
             target,
             application: "live".into(),
+            scheme: Scheme::Rtmp,
             raw: false,
             publishers: Publishers::default(),
             players: Vec::new(),
@@ -63,6 +66,77 @@ impl Plan {
     pub fn with(mut self, players: Players) -> Self {
         self.players.push(players);
         self
+    }
+}
+
+/// What stands around RTMP on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scheme {
+    /// Nothing.
+    #[default]
+    Rtmp,
+    /// TLS.
+    Rtmps,
+    /// RTMPE.
+    Rtmpe,
+    /// HTTP.
+    Rtmpt,
+    /// HTTP within TLS.
+    Rtmpts,
+    /// RTMPE within HTTP.
+    Rtmpte,
+}
+
+impl Scheme {
+    /// What URLs begin with.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+            Self::Rtmps => "rtmps",
+            Self::Rtmpe => "rtmpe",
+            Self::Rtmpt => "rtmpt",
+            Self::Rtmpts => "rtmpts",
+            Self::Rtmpte => "rtmpte",
+        }
+    }
+
+    /// The chain of the server's port.
+    pub const fn inbound(self) -> &'static str {
+        match self {
+            Self::Rtmp => "inboundRtmp",
+            Self::Rtmps => "inboundRtmps",
+            Self::Rtmpe => "inboundRtmpe",
+            Self::Rtmpt => "inboundRtmpt",
+            Self::Rtmpts => "inboundRtmpts",
+            Self::Rtmpte => "inboundRtmpte",
+        }
+    }
+
+    /// Whether the port needs a certificate.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Rtmps | Self::Rtmpts)
+    }
+
+    /// The chain of a client, where something stands around RTMP.
+    pub(super) const fn outbound(self) -> Option<&'static str> {
+        match self {
+            Self::Rtmp => None,
+            Self::Rtmps => Some("outboundRtmps"),
+            Self::Rtmpe => Some("outboundRtmpe"),
+            Self::Rtmpt => Some("outboundRtmpt"),
+            Self::Rtmpts => Some("outboundRtmpts"),
+            Self::Rtmpte => Some("outboundRtmpte"),
+        }
+    }
+
+    /// Whether it has the handshake of RTMP with it.
+    pub(super) const fn shakes(self) -> bool {
+        matches!(self, Self::Rtmpe | Self::Rtmpte)
+    }
+
+    /// Whether what comes must be looked at to get more.
+    pub(super) const fn answers(self) -> bool {
+        matches!(self, Self::Rtmpt | Self::Rtmpts | Self::Rtmpte)
     }
 }
 

@@ -34,7 +34,7 @@ pub fn tables(rows: &[Row]) -> String {
 }
 
 /// The families of scenarios, by the beginning of their names.
-const FAMILIES: [(&str, &str, &str); 9] = [
+const FAMILIES: [(&str, &str, &str); 10] = [
     (
         "fan-out",
         "Many players of one stream, 500 kbit/s",
@@ -45,6 +45,12 @@ const FAMILIES: [(&str, &str, &str); 9] = [
         "pairs",
         "Pairs",
         "Each publisher has one player; audio leaves with the next picture, 25 writes a second from each publisher.",
+    ),
+    (
+        "tunnel",
+        "What stands around RTMP",
+        "TLS, RTMPE and HTTP beside plain RTMP, in the same run. Publishers and players use the same scheme. What is \
+         inside is made once for all players; what stands around it, for each.",
     ),
     (
         "storm",

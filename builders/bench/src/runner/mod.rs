@@ -112,6 +112,7 @@ fn measure(
     let mut plan = scenario.plan.clone();
     plan.target = running.address();
     plan.seed = 1 + repetition as u64;
+    plan.scheme = server.scheme();
     plan.raw = server.is_raw();
     if server.makes_the_stream() {
         plan.publishers.count = 0;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::server::{Server, Settings, ours};
-use crate::load::{Assignment, Join, Plan, Players, Reading, Storm, Until};
+use crate::load::{Assignment, Join, Plan, Players, Reading, Scheme, Storm, Until};
 use crate::source::{Bundling, Shape};
 
 /// A load, and the servers that it is put on.
@@ -85,11 +85,18 @@ const DECIDES: Server = Server::Ours(Settings { decisions: true, merge: None, ..
 /// More workers than a stream with one player can use.
 const FOUR_WORKERS: Settings = Settings { workers: 4, ..ours("\"auto\"") };
 
+/// The same with something around RTMP. All connections are from one address.
+const fn tunnel(scheme: Scheme) -> Server {
+    let limits = &[("handshakesPerAddress", "0"), ("rtmptSessions", "10000")];
+    Server::Ours(Settings { scheme, limits, ..ours("\"auto\"") })
+}
+
 /// All scenarios, or those of a quick run.
 pub fn scenarios(quick: bool) -> Vec<Scenario> {
     let bench = Bench { quick };
     let mut all = bench.fan_out();
     all.extend(bench.pairs());
+    all.extend(bench.tunnels());
     all.extend(bench.storms());
     all.extend(bench.decisions());
     all.extend(bench.joins());
@@ -185,6 +192,39 @@ impl Bench {
             Scenario::new(format!("pairs-{count}"), title, plan.with(players), servers).counted()
         };
         table.iter().map(scenario).collect()
+    }
+
+    /// What TLS, HTTP and RTMPE cost beside nothing.
+    fn tunnels(&self) -> Vec<Scenario> {
+        if self.quick {
+            return Vec::new();
+        }
+        let schemes =
+            [Scheme::Rtmp, Scheme::Rtmps, Scheme::Rtmpe, Scheme::Rtmpt, Scheme::Rtmpts, Scheme::Rtmpte];
+        let servers = schemes.map(tunnel);
+        let join = Join::Ramp(200.0);
+        let (players, pairs) = (900, 300);
+        let many = Players { sample: 10, join, ..Players::new("players", players) };
+        let mut each = self.plan(800_000);
+        each.publishers.count = pairs;
+        each.publishers.shape.bundling = Bundling::WithVideo;
+        each.ramp = 100.0;
+        let one =
+            Players { stream: Assignment::Spread(0), sample: 5, join, ..Players::new("players", pairs) };
+        vec![
+            Scenario::new(
+                format!("tunnel-{players}"),
+                format!("one publisher of 500 kbit/s, {players} players, all by the same scheme"),
+                self.plan(500_000).with(many),
+                &servers,
+            ),
+            Scenario::new(
+                format!("tunnel-pairs-{pairs}"),
+                format!("{pairs} publishers of 800 kbit/s, one player each, all by the same scheme"),
+                each.with(one),
+                &servers,
+            ),
+        ]
     }
 
     fn storms(&self) -> Vec<Scenario> {
@@ -375,6 +415,6 @@ mod tests {
         let all = scenarios(false);
         let full: f64 =
             all.iter().map(|scenario| seconds(scenario) * if scenario.once { 1.0 } else { 3.0 }).sum();
-        assert!(full < 2750.0, "{full}");
+        assert!(full < 3400.0, "{full}");
     }
 }

@@ -15,10 +15,15 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::load::Scheme;
 use crate::source::{Bundling, Shape};
 
 /// The application in Lua that decides about connects.
 const SCRIPT: &str = "connect.lua";
+
+/// The certificate of ports that need one, and its key.
+const CERTIFICATE: &str = "cert.pem";
+const KEY: &str = "key.pem";
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
@@ -67,13 +72,22 @@ pub struct Settings {
     pub application: &'static [(&'static str, &'static str)],
     /// Limits, as Lua.
     pub limits: &'static [(&'static str, &'static str)],
+    /// What stands around RTMP, for publishers and players.
+    pub scheme: Scheme,
     /// Applications beside the others that decide about connects: `decides` in Rust, `lua` in Lua.
     pub decisions: bool,
 }
 
 /// crtmpserver with a value of `mergeWrite`.
 pub const fn ours(merge: &'static str) -> Settings {
-    Settings { merge: Some(merge), workers: 1, application: &[], limits: &[], decisions: false }
+    Settings {
+        merge: Some(merge),
+        workers: 1,
+        application: &[],
+        limits: &[],
+        scheme: Scheme::Rtmp,
+        decisions: false,
+    }
 }
 
 impl Server {
@@ -83,10 +97,20 @@ impl Server {
             Self::Floor("relay") => "relay floor".into(),
             Self::Floor(mode) => format!("floor {mode}"),
             Self::Nginx => "nginx-rtmp".into(),
-            Self::Ours(settings) => match settings.merge {
-                None => "crtmpserver".into(),
-                Some(merge) => format!("crtmpserver {}", merge.trim_matches('"')),
-            },
+            Self::Ours(settings) => {
+                let merge = settings.merge.map(|merge| format!(" {}", merge.trim_matches('"')));
+                let scheme = settings.scheme;
+                let scheme = (scheme != Scheme::Rtmp).then(|| format!(", {}", scheme.name()));
+                format!("crtmpserver{}{}", merge.unwrap_or_default(), scheme.unwrap_or_default())
+            }
+        }
+    }
+
+    /// What stands around RTMP.
+    pub const fn scheme(&self) -> Scheme {
+        match self {
+            Self::Ours(settings) => settings.scheme,
+            Self::Floor(_) | Self::Nginx => Scheme::Rtmp,
         }
     }
 
@@ -256,10 +280,18 @@ fn start_ours(servers: &Servers, settings: &Settings, folder: TempDir) -> io::Re
     let path = folder.path().to_path_buf();
     let file = path.join("crtmpserver.lua");
     fs::write(&file, configuration(settings, address, &path))?;
+    write_certificate(&path)?;
     fs::write(path.join(SCRIPT), "function on_connect(client, info) return true end\n")?;
     let mut command = Command::new(&servers.crtmpserver);
     command.arg(&file);
     spawn(command, address, folder)?.wait_until_it_listens()
+}
+
+/// Writes a certificate that nobody has signed, and its key.
+fn write_certificate(folder: &Path) -> io::Result<()> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).map_err(io::Error::other)?;
+    fs::write(folder.join(CERTIFICATE), made.cert.pem())?;
+    fs::write(folder.join(KEY), made.signing_key.serialize_pem())
 }
 
 fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> String {
@@ -278,6 +310,12 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
     } else {
         String::new()
     };
+    let chain = settings.scheme.inbound();
+    let tls = if settings.scheme.has_tls() {
+        format!(", sslCert = \"{folder}/{CERTIFICATE}\", sslKey = \"{folder}/{KEY}\"")
+    } else {
+        String::new()
+    };
     let merge = settings.merge.map(|merge| format!("mergeWrite = {merge}, ")).unwrap_or_default();
     format!(
         "configuration = {{\n\
@@ -288,7 +326,7 @@ fn configuration(settings: &Settings, address: SocketAddr, folder: &Path) -> Str
          applications = {{\n\
          rootDirectory = \"{folder}\",\n\
          {{ name = \"appselector\", default = true,\n\
-         acceptors = {{ {{ ip = \"{}\", port = {}, protocol = \"inboundRtmp\" }} }} }},\n\
+         acceptors = {{ {{ ip = \"{}\", port = {}, protocol = \"{chain}\"{tls} }} }} }},\n\
          {{ name = \"flvplayback\", aliases = {{ \"live\" }}, chunkSize = 4096, {merge}{}}},\n\
          {decisions}}} }}\n",
         settings.workers,
@@ -350,6 +388,7 @@ mod tests {
             application: &[("sendBuffer", "65536")],
             limits: &[("playerCut", "5")],
             decisions: true,
+            ..ours("\"auto\"")
         };
         let address = "127.0.0.1:1935".parse().expect("an address");
         let text = configuration(&settings, address, Path::new("/x"));
