@@ -28,8 +28,13 @@ fn a_pull_moves_and_nobody_notices() {
     for ends in [false, true] {
         let new = Server::start(&config());
         let elsewhere = format!("rtmp://{}/live", new.address());
-        let old = config().top("drainTimeout", "60").top("drainUrl", &format!("{elsewhere:?}"));
-        let mut old = Server::start(&old);
+        let mut old = Server::start(&config());
+        if ends {
+            // As an operator does who has not thought of it at the start.
+            old.rewrite(&config().top("drainTimeout", "60").top("drainUrl", &format!("{elsewhere:?}")));
+            old.signal(Signal::SIGHUP);
+            old.wait_for_log("reload: done");
+        }
         let here = Server::start(&config());
         let _publisher = ffmpeg::publish_film_to(&[old.url("one"), new.url("one")]).start();
         old.wait_for_publisher("one");

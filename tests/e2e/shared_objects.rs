@@ -234,3 +234,76 @@ fn changes_keep_their_order() {
         server.stop();
     }
 }
+
+/// A script decides who may do what, and changes objects itself by the commands that operators have.
+#[test]
+fn a_script_decides_about_objects_and_changes_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (script, objects) = (folder.path().join("app.lua"), folder.path().join("objects"));
+    let text = r#"
+        function on_shared_object(client, id, name, persistent, wishes)
+          for _, wish in ipairs(wishes) do
+            if wish.wish == "use" and name == "staff" then return false, "staff only" end
+            if wish.wish == "change" and wish.slot == "topic" then
+              return wish.value ~= "wrong", "not that", "App.WrongTopic"
+            end
+            if wish.wish == "change" and wish.slot == "count" then
+              local reply = server.command("changeSharedObject",
+                { application = "lua", name = name, slots = { last = wish.value }, send = { "onCount", 1 } })
+              print("said: " .. reply.status .. " " .. tostring(reply.data.slots.last))
+            end
+          end
+          return true
+        end"#;
+    fs::write(&script, text).expect("a file of ours");
+    let keys = format!(
+        "script = {script:?}, commands = {{ \"changeSharedObject\" }}, \
+         sharedObjects = {{ persistent = true, folder = {objects:?} }}"
+    );
+    let block = format!("{{ name = \"lua\", library = \"vmapp\", {keys} }}");
+    let server = Server::start(&Config::new().workers(2).block(&block).block(&administrator()));
+    let [mut one, mut two] = [(); 2].map(|()| Client::connected(server.address(), "lua"));
+    one.send(&SharedObject::transient("staff").ask());
+    assert_eq!(Said::expect(&mut one).code(), Some("SharedObject.NoReadAccess"));
+    let room = SharedObject::persistent("room");
+    room.open(&mut one);
+    room.open(&mut two);
+    one.send(&room.change("topic", &amf::string("right")));
+    assert_eq!(Said::expect(&mut one).kinds(), [SUCCESS]);
+    Said::expect(&mut two);
+    one.send(&room.change("topic", &amf::string("wrong")));
+    let said = Said::expect(&mut one);
+    assert_eq!((said.code(), said.value("topic")), (Some("App.WrongTopic"), Some(&amf::string("right")[..])));
+    // What the script changes comes to all, while its own hook waits for that.
+    one.send(&room.change("count", &amf::number(3.0)));
+    for client in [&mut one, &mut two] {
+        let said = Said::expect(client);
+        assert_eq!((said.kinds(), said.value("last")), (vec![CHANGE, SEND], Some(&amf::number(3.0)[..])));
+    }
+    assert_eq!(Said::expect(&mut two).value("count"), Some(&amf::number(3.0)[..]));
+    assert_eq!(Said::expect(&mut one).kinds(), [SUCCESS]);
+    server.wait_for_log("said: SUCCESS 3");
+    drop([one, two]);
+    server.wait_for_counters("nobody uses it", SOON, |counters| {
+        let applications = counters.json()["applications"].as_array()?;
+        let ours = applications.iter().find(|application| application["name"] == "lua")?;
+        (ours["sharedObjects"]["objects"] == 0).then_some(())
+    });
+    // From its file, and into it.
+    let mut operator = Session::operator(&server);
+    let shown = operator.done("getSharedObject application=lua name=room");
+    assert_eq!(shown["slots"], json!({ "topic": "right", "last": 3, "count": 3 }));
+    let shown =
+        operator.done("changeSharedObject application=lua name=room remove=last slots={\"topic\":null}");
+    assert_eq!((&shown["slots"], &shown["clients"]), (&json!({ "topic": null, "count": 3 }), &json!(0)));
+    let shown = operator.done("changeSharedObject application=lua name=room clear=1");
+    assert_eq!((&shown["slots"], &shown["version"]), (&json!({}), &json!(5)));
+    assert!(operator.fails("getSharedObject application=lua name=none").contains("no such shared object"));
+    assert!(operator.fails("changeSharedObject application=lua name=room").contains("nothing to change"));
+    assert!(
+        operator
+            .fails("changeSharedObject application=flvplayback name=room clear=1")
+            .contains("nobody uses")
+    );
+    server.stop();
+}

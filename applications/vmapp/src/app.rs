@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crtmp_plugin::{
     App, CommandCall, Conn, ConnId, Ended, Hooks, Host, MediaKind, Message, Metadata, Play, Pong, Publish,
-    Reply, RequestId, Stream, TappedFrame, TimerId, Verdict,
+    Reply, RequestId, SharedObject, Stream, TappedFrame, TimerId, Verdict,
 };
 use mlua::{IntoLua, Lua, MultiValue, Table, Value};
 use serde::Deserialize;
@@ -110,7 +110,8 @@ impl App for VmApp {
         .and(Hooks::CLOSE)
         .and(Hooks::CANCEL)
         .and(Hooks::PONG)
-        .and(Hooks::STREAM);
+        .and(Hooks::STREAM)
+        .and(Hooks::SHARED_OBJECT);
     type Settings = Settings;
 
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
@@ -193,6 +194,16 @@ impl App for VmApp {
             return Reply::Ignore;
         }
         Reply::Later
+    }
+
+    fn on_shared_object(&mut self, conn: &Conn<'_>, object: SharedObject<'_>) -> Verdict {
+        let SharedObject { request, name, persistent, wishes_json } = object;
+        self.ask("on_shared_object", conn, request, Asked::SharedObject, |lua| {
+            let wishes: Json = serde_json::from_str(wishes_json).unwrap_or_default();
+            let mut values = texts(lua, request, &[name])?;
+            values.extend([persistent.into_lua(lua)?, api::lua_value(lua, &wishes)?]);
+            Ok(values)
+        })
     }
 
     fn on_metadata(&mut self, conn: &Conn<'_>, metadata: Metadata<'_>) {

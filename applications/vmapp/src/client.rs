@@ -115,10 +115,15 @@ fn deciding(lua: &Lua, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
         };
         methods.raw_set(method, lua.create_function(function)?)?;
     }
+    let sharing = desk.clone();
+    let function = move |_: &Lua, (_, request): (Table, u64)| {
+        Ok(sharing.answer(request, &[Asked::SharedObject], Verdict::Accept).is_ok())
+    };
+    methods.raw_set("share", lua.create_function(function)?)?;
     let refusing = desk.clone();
     let function = move |_: &Lua, (_, request, text, code): (Table, u64, Option<String>, Option<String>)| {
         let verdict = Verdict::reject(code.unwrap_or_default(), text.unwrap_or_default());
-        Ok(refusing.answer(request, &[Asked::Publish, Asked::Play], verdict).is_ok())
+        Ok(refusing.answer(request, &[Asked::Publish, Asked::Play, Asked::SharedObject], verdict).is_ok())
     };
     methods.raw_set("refuse", lua.create_function(function)?)?;
     let resulting = desk.clone();

@@ -17,6 +17,8 @@ pub(crate) enum Asked {
     Publish,
     /// May it play?
     Play,
+    /// May it do this with a shared object?
+    SharedObject,
     /// What is the answer to this command of the peer?
     Message,
     /// What is the answer to this command of the server?

@@ -289,3 +289,29 @@ fn commands_are_those_of_the_version_that_runs() {
     assert_eq!(shown(&host), pairs(&["both", "newer"], "second"), "what is not added again is gone");
     assert_eq!(host.command("newer", &json!({})), Reply::Result(json!("second")));
 }
+
+#[test]
+fn a_script_decides_about_shared_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"
+        function on_shared_object(client, id, name, persistent, wishes)
+          if persistent then return false end
+          for _, wish in ipairs(wishes) do
+            if wish.wish == "change" and wish.slot == "topic" and wish.value ~= "trees" then
+              return false, "only trees", "App.NoSuchTopic"
+            end
+            if wish.wish == "send" then client:refuse(id, wish.values[1]) return end
+            if wish.wish == "remove" then client:share(id) return end
+          end
+          return true
+        end"#;
+    let mut host = host(&folder, script);
+    let one = conn(1, "live");
+    let mut ask = |wish: Value| host.shared_object(&one, "room", &[wish]);
+    assert_eq!(ask(json!({ "wish": "use" })), Verdict::Accept);
+    assert_eq!(ask(json!({ "wish": "change", "slot": "topic", "value": "trees" })), Verdict::Accept);
+    let other = ask(json!({ "wish": "change", "slot": "topic", "value": 7 }));
+    assert_eq!(other, Verdict::reject("App.NoSuchTopic", "only trees"));
+    assert_eq!(ask(json!({ "wish": "send", "values": ["loud"] })), Verdict::refuse("loud"));
+    assert_eq!(ask(json!({ "wish": "remove", "slot": "topic" })), Verdict::Accept);
+}

@@ -1,5 +1,5 @@
-//! The plugin ABI as it was frozen: a C plugin built with the header of version 1.0 is loaded, and all of its hooks are
-//! called. What is in `tests/abi/1.0` never changes; if this test fails, the server has broken its word.
+//! The plugin ABI as it was frozen: for each version a C plugin built with the header of that version is loaded, and all of
+//! its hooks are called. What is in `tests/abi` never changes; if a test fails, the server has broken its word.
 #![allow(clippy::disallowed_methods, reason = "tests wait for real threads by the real clock")]
 
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crtmp_host::apps::{
     Answer, AppConfig, AppHandle, CallOutcome, ConnInfo, Decision, Effect, Limits, MessageInfo, Notice,
-    NoticeKind, Outside, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind, Stopped,
-    Watchdog, check_settings,
+    NoticeKind, Outside, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind,
+    SharedObjectInfo, Stopped, Watchdog, check_settings,
 };
 use crtmp_host::plugins::Library;
 use crtmp_media::{
@@ -26,16 +26,16 @@ const SOON: Duration = Duration::from_secs(20);
 /// The sequence header of an AVC stream, as far as anybody looks at it.
 const CONFIG: &[u8] = b"\x17\0\0\0\0\x01\x42\xc0\x1e\xff\xe1\0\0\x01\0\0";
 
-fn frozen() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/abi/1.0")
+fn frozen(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/abi").join(version)
 }
 
 /// Builds the plugin, and nothing of today's with it.
-fn build(folder: &Path) -> Library {
+fn build(folder: &Path, version: &str) -> Library {
     let library = folder.join("libfrozen.so");
     let output = Program::new("cc")
         .args(["-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-shared", "-fPIC", "-o"])
-        .args([&library, &frozen().join("plugin.c")])
+        .args([&library, &frozen(version).join("plugin.c")])
         .output()
         .expect("a C compiler must be installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -134,7 +134,7 @@ fn config(settings: &str) -> AppConfig {
     let limits = Limits { hook_timeout: SOON, ..Limits::default() };
     AppConfig {
         name: "everything".into(),
-        library: frozen(),
+        library: frozen("1.0"),
         settings: settings.into(),
         folder: "/somewhere".into(),
         limits,
@@ -183,6 +183,11 @@ fn message(name: &str) -> RequestKind {
     RequestKind::Message(MessageInfo { stream_id: 0, name, args, wants_reply: true })
 }
 
+fn shared_object(persistent: bool) -> RequestKind {
+    let wishes = json!([{ "wish": "use" }]);
+    RequestKind::SharedObject(SharedObjectInfo { name: "room".into(), persistent, wishes })
+}
+
 fn rejected(text: &str) -> Decision {
     Decision::Reject { code: "NetStream.Publish.BadName".into(), text: text.into() }
 }
@@ -190,7 +195,7 @@ fn rejected(text: &str) -> Decision {
 #[test]
 fn every_hook_of_1_0_arrives() {
     let folder = tempfile::tempdir().unwrap();
-    let library = build(folder.path());
+    let library = build(folder.path(), "1.0");
     assert_eq!((library.name(), library.version()), ("frozen", "1.0"));
     let (logger, _) = recording_logger();
     let entry = library.app("everything").unwrap();
@@ -202,6 +207,8 @@ fn every_hook_of_1_0_arrives() {
     server.wait_for("on_timer 7 at 1");
     assert_eq!(server.commands.lock().unwrap()[0]["name"], "everything");
 
+    let answer = server.ask(9, shared_object(true)).expect("it has no such hook");
+    assert_eq!(answer.decision, Decision::Accept);
     assert_eq!(server.decision(1, RequestKind::Accept), Decision::Accept);
     server.wait_for("on_accept 192.0.2.1:5");
     assert_eq!(server.decision(2, RequestKind::Connect), Decision::Accept);
@@ -263,7 +270,7 @@ fn every_hook_of_1_0_arrives() {
 #[test]
 fn every_call_of_1_0_arrives() {
     let folder = tempfile::tempdir().unwrap();
-    let library = build(folder.path());
+    let library = build(folder.path(), "1.0");
     let server = Server::start(&library);
     server.wait_for("on_timer 7 at 1");
     assert!(matches!(server.call(1, "close"), Effect::Close { conn: 5, .. }));
@@ -308,7 +315,7 @@ impl Layer for Heads {
 #[test]
 fn layers_chains_and_filters_of_1_0_work() {
     let folder = tempfile::tempdir().unwrap();
-    let library = build(folder.path());
+    let library = build(folder.path(), "1.0");
     let rows = library.layers();
     assert_eq!(library.chains()[0].name, "inboundTurnedLine");
     let make = |name: &str| {
@@ -371,4 +378,17 @@ fn sent(chain: &mut Chain, turned: bool) -> Vec<u8> {
         queue.slices().flatten().map(|byte| if turned { byte ^ 0xff } else { *byte }).collect();
     queue.advance(bytes.len());
     bytes
+}
+
+#[test]
+fn what_1_1_has_brought_arrives() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = build(folder.path(), "1.1");
+    assert_eq!((library.name(), library.version()), ("frozen", "1.1"));
+    let server = Server::start(&library);
+    assert_eq!(server.decision(1, shared_object(false)), Decision::Accept);
+    server.wait_for(r#"[{"wish":"use"}]"#);
+    let refused = Decision::Reject { code: String::new(), text: "nothing stays".into() };
+    assert_eq!(server.decision(2, shared_object(true)), refused, "the worker knows the code");
+    assert_eq!(server.app.stop(SOON), Stopped::Ended);
 }

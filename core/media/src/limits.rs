@@ -252,6 +252,8 @@ limits! {
     services: usize = 64, 0..=1000;
     /// Shared objects of one application at once; more are refused.
     shared_object_count: usize = 1000, 0..=1_000_000;
+    /// Files of persistent shared objects of one application; no more are made.
+    shared_object_files: usize = 10_000, 0..=10_000_000;
     /// Bytes of all that one shared object holds, and of one message about it.
     shared_object_bytes: usize = 128 * 1024, 1024..=16 * 1024 * 1024;
     /// Bytes of one value in a shared object, and of what is sent to all its clients at once.

@@ -1,6 +1,6 @@
 //! Remote shared objects: slots with values that all clients of an application see.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::Value;
 
@@ -39,6 +39,8 @@ pub enum SharedWish {
         /// The values; by custom the name of a function first.
         values: Vec<Value>,
     },
+    /// To take all slots away. Only the server's own side wishes it: in messages of peers there is no such thing.
+    Clear,
 }
 
 /// What a peer is told of a shared object, in one message.
@@ -86,7 +88,7 @@ pub enum SharedItem {
     /// What it wanted has not been done.
     Refused {
         /// The status code, such as `SharedObject.BadPersistence`.
-        code: &'static str,
+        code: Cow<'static, str>,
     },
 }
 

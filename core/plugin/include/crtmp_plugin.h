@@ -28,7 +28,7 @@
 /**
  * Grows when a table grows. A plugin may be older than its host, never newer.
  */
-#define CRTMP_ABI_MINOR 0
+#define CRTMP_ABI_MINOR 1
 
 /**
  * Done; of a call of the host: it was taken. A hook that answers a request has called `crtmp_HostTable.respond` before it
@@ -1049,6 +1049,37 @@ typedef struct crtmp_ResultNotice {
 } crtmp_ResultNotice;
 
 /**
+ * Argument of `on_shared_object`. Since version 1.1.
+ */
+typedef struct crtmp_SharedObjectRequest {
+    /**
+     * Size of this table in bytes.
+     */
+    size_t size;
+    /**
+     * The number to answer: yes or no to all of it. What the far end releases it does not use any more either way.
+     */
+    uint64_t request;
+    /**
+     * Not 0: an object that outlives its clients is meant.
+     */
+    uint32_t persistent;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * Name of the object, with the instance.
+     */
+    struct crtmp_Str name;
+    /**
+     * What the far end wants, in order: JSON text of a list of objects whose `wish` is `use`, `release`, `change` (with
+     * `slot` and `value`), `remove` (with `slot`) or `send` (with `values`).
+     */
+    struct crtmp_Str wishes;
+} crtmp_SharedObjectRequest;
+
+/**
  * An application: its name and its entry points. Any hook may be null.
  *
  * Each hook gets the instance, mostly the connection, and what happened. It returns one of the status constants.
@@ -1151,6 +1182,12 @@ typedef struct crtmp_AppTable {
      * `crtmp_HostTable.connect`, `crtmp_HostTable.http`, `crtmp_HostTable.pull` or `crtmp_HostTable.push`.
      */
     int32_t (*on_result)(void *instance, const struct crtmp_ResultNotice *what);
+    /**
+     * The far end wants something of a shared object. Since version 1.1.
+     */
+    int32_t (*on_shared_object)(void *instance,
+                                const struct crtmp_ConnTable *conn,
+                                const struct crtmp_SharedObjectRequest *what);
 } crtmp_AppTable;
 
 /**

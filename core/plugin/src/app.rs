@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use crate::answer::{Reply, Verdict};
 use crate::calls::CommandCall;
 use crate::conn::{
-    Conn, ConnId, Message, Metadata, Play, Pong, Publish, RequestId, SourceId, Stream, TappedFrame, TimerId,
+    Conn, ConnId, Message, Metadata, Play, Pong, Publish, RequestId, SharedObject, SourceId, Stream,
+    TappedFrame, TimerId,
 };
 use crate::host::Host;
 
@@ -77,6 +78,15 @@ pub trait App: Sized + 'static {
     fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
         let _ = (conn, message);
         Reply::Ignore
+    }
+
+    /// The far end wants something of a remote shared object: to use it, to change it, or to send something to all who use
+    /// it. What is refused changes nothing, and the far end is told with the code of the refusal; its text goes to the
+    /// server's log only. What it releases it releases in any case. How an application looks at objects and changes
+    /// them itself: by [`Host::command`](crate::Host::command) with `getSharedObject` and `changeSharedObject`.
+    fn on_shared_object(&mut self, conn: &Conn<'_>, request: SharedObject<'_>) -> Verdict {
+        let _ = (conn, request);
+        Verdict::Accept
     }
 
     /// A published stream described itself. If several arrive while the application is busy, the last one counts.
@@ -186,6 +196,8 @@ impl Hooks {
     pub const COMMAND: Self = Self(1 << 16);
     /// What has become of a call.
     pub const RESULT: Self = Self(1 << 17);
+    /// [`App::on_shared_object`].
+    pub const SHARED_OBJECT: Self = Self(1 << 18);
 
     /// Both sets together.
     #[must_use]

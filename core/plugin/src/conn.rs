@@ -5,6 +5,7 @@ use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::abi;
@@ -244,6 +245,55 @@ impl Message<'_> {
     /// The arguments. Parsed on each call.
     pub fn args(&self) -> Vec<Value> {
         serde_json::from_str(self.args_json).unwrap_or_default()
+    }
+}
+
+/// What the far end wants of a remote shared object.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedObject<'a> {
+    /// For [`Host::respond`], after `Verdict::Later`.
+    pub request: RequestId,
+    /// Name of the object, with the instance.
+    pub name: &'a str,
+    /// Whether it means an object that outlives its clients.
+    pub persistent: bool,
+    /// JSON text of the list of what it wants; see [`wishes`](Self::wishes).
+    pub wishes_json: &'a str,
+}
+
+/// One thing that the far end wants of a shared object.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "wish", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum SharedWish {
+    /// To be told what it holds, and all that changes.
+    Use,
+    /// To be told nothing more.
+    Release,
+    /// To give a slot a value.
+    Change {
+        /// The slot.
+        slot: String,
+        /// Its value.
+        value: Value,
+    },
+    /// To take a slot away.
+    Remove {
+        /// The slot.
+        slot: String,
+    },
+    /// To send values to all who use it; by custom the name of a function comes first.
+    Send {
+        /// The values.
+        values: Vec<Value>,
+    },
+}
+
+impl SharedObject<'_> {
+    /// What the far end wants, in order. Parsed on each call. A wish that this kit does not know is left out.
+    pub fn wishes(&self) -> Vec<SharedWish> {
+        let wishes: Vec<Value> = serde_json::from_str(self.wishes_json).unwrap_or_default();
+        wishes.into_iter().filter_map(|wish| serde_json::from_value(wish).ok()).collect()
     }
 }
 

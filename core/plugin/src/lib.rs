@@ -80,7 +80,7 @@ pub use calls::{
 };
 pub use conn::{
     AppPath, Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId,
-    SourceId, Stream, TappedFrame, TimerId,
+    SharedObject, SharedWish, SourceId, Stream, TappedFrame, TimerId,
 };
 pub use context::Rights;
 #[doc(hidden)]

@@ -11,8 +11,8 @@ use crate::answer::Answer;
 use crate::app::{App, Hooks};
 use crate::calls::{CommandCall, RawResult};
 use crate::conn::{
-    Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, SourceId,
-    Stream, TappedFrame, TimerId, text,
+    Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId,
+    SharedObject, SourceId, Stream, TappedFrame, TimerId, text,
 };
 use crate::frames::Frame;
 use crate::host::{Host, NotTaken};
@@ -48,6 +48,7 @@ impl<T: App> Shim<T> {
         on_timer: Some(on_timer::<T>),
         on_command: Some(on_command::<T>),
         on_result: Some(on_result::<T>),
+        on_shared_object: if has::<T>(Hooks::SHARED_OBJECT) { Some(on_shared_object::<T>) } else { None },
     };
 }
 
@@ -205,6 +206,26 @@ unsafe extern "C" fn on_message<T: App>(
                 wants_reply: what.wants_reply != 0,
             };
             (request, app.on_message(conn, message))
+        })
+    }
+}
+
+unsafe extern "C" fn on_shared_object<T: App>(
+    instance: *mut c_void,
+    conn: *const abi::ConnTable,
+    what: *const abi::SharedObjectRequest,
+) -> i32 {
+    // SAFETY: the host keeps the contract of its hooks.
+    unsafe {
+        hook(instance, conn, what, |app: &mut T, conn, what| {
+            let request = RequestId(what.request);
+            let object = SharedObject {
+                request,
+                name: text(&what.name),
+                persistent: what.persistent != 0,
+                wishes_json: text(&what.wishes),
+            };
+            (request, app.on_shared_object(conn, object))
         })
     }
 }

@@ -28,7 +28,8 @@ use crate::answer::{Answer, Reply, Verdict};
 use crate::app::{App, Hooks};
 use crate::calls::CommandCall;
 use crate::conn::{
-    AppPath, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, Stream,
+    AppPath, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, SharedObject,
+    Stream,
 };
 use crate::context::Rights;
 pub use crate::foreign::ConnInfo;
@@ -174,6 +175,15 @@ impl FakeHost {
             Some(Answer::Reply(reply)) => reply,
             Some(other) => panic!("a command was answered with {other:?}"),
         }
+    }
+
+    /// Wants something of a shared object that goes with its clients; `wishes` as `SharedObject::wishes_json` has them.
+    pub fn shared_object(&mut self, conn: &ConnInfo, name: &str, wishes: &[Value]) -> Verdict {
+        let request = self.open(Hooks::SHARED_OBJECT, "SHARED_OBJECT");
+        let wishes_json = &Value::from(wishes).to_string();
+        let object = SharedObject { request, name, persistent: false, wishes_json };
+        let outcome = self.app.shared_object(conn, &object);
+        self.verdict(request, outcome)
     }
 
     /// A published stream describes itself.

@@ -10,7 +10,7 @@ use crtmp_plugin::testing::{Called, FakeHost, conn};
 use crtmp_plugin::{
     Answer, App, Command, CommandCall, Conn, ConnId, Hooks, Host, KeptFrame, Level, MediaKind, Message,
     Metadata, NoSettings, NotTaken, ParamKind, Play, PlayStart, Pong, Publish, PublishKind, Reply, RequestId,
-    SourceId, Stream, TappedFrame, TimerId, Verdict,
+    SharedObject, SharedWish, SourceId, Stream, TappedFrame, TimerId, Verdict,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -45,7 +45,8 @@ impl App for Sample {
         .and(Hooks::UNPUBLISH)
         .and(Hooks::UNPLAY)
         .and(Hooks::CLOSE)
-        .and(Hooks::CANCEL);
+        .and(Hooks::CANCEL)
+        .and(Hooks::SHARED_OBJECT);
     type Settings = Settings;
 
     fn new(host: Host, settings: Settings) -> Result<Self, String> {
@@ -96,6 +97,16 @@ impl App for Sample {
             "echo" => Reply::Result(message.args().into()),
             "fail" => Reply::error("Call.Failed", "as you wish"),
             _ => Reply::Ignore,
+        }
+    }
+
+    fn on_shared_object(&mut self, _conn: &Conn<'_>, object: SharedObject<'_>) -> Verdict {
+        match object.wishes().as_slice() {
+            [SharedWish::Change { slot, value }] if *value == json!([1, null]) => {
+                Verdict::refuse(slot.as_str())
+            }
+            [SharedWish::Use, SharedWish::Send { values }] if values.is_empty() => Verdict::Later,
+            wishes => Verdict::refuse(format!("{} {} {}", object.name, object.persistent, wishes.len())),
         }
     }
 
@@ -425,4 +436,15 @@ fn commands_are_added_and_answered() {
     assert_eq!(host.command("greet", &json!({ "who": "nobody" })), Reply::error("Nobody", "there is nobody"));
     assert_eq!(host.command("greet", &json!({ "who": "later" })), Reply::Later);
     assert_eq!(host.answer_to(host.last_request()), None);
+}
+
+#[test]
+fn what_is_wanted_of_a_shared_object_is_asked() {
+    let (mut host, one) = (start(), conn(1, "live"));
+    let change = json!({ "wish": "change", "slot": "a", "value": [1, null] });
+    assert_eq!(host.shared_object(&one, "room", &[change]), Verdict::refuse("a"));
+    let both = [json!({ "wish": "use" }), json!({ "wish": "send", "values": [] })];
+    assert_eq!(host.shared_object(&one, "room", &both), Verdict::Later);
+    let others = [json!({ "wish": "release" }), json!({ "wish": "of a later version" }), json!(7)];
+    assert_eq!(host.shared_object(&one, "room", &others), Verdict::refuse("room false 1"));
 }

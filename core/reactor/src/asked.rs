@@ -34,6 +34,8 @@ pub(crate) enum Subject {
     Message {
         wants_answer: bool,
     },
+    /// What stands in the line for shared objects.
+    SharedObject,
     /// A publish or play that the peer does not want any more.
     Withdrawn(Box<Withdrawn>),
 }

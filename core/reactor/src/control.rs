@@ -85,6 +85,8 @@ pub struct Hooks {
     pub pong: bool,
     /// Told when a stream comes or goes.
     pub stream: bool,
+    /// Asked when a connection wants something of a shared object.
+    pub shared_object: bool,
 }
 
 /// What an application's host asks about before the application is, whichever hooks that has: whether peers are who they
@@ -95,7 +97,7 @@ pub struct Authenticates {
     pub connect: bool,
     /// One that wants to publish.
     pub publish: bool,
-    /// One that wants to play.
+    /// One that wants to play, or to use a shared object.
     pub play: bool,
 }
 
@@ -308,7 +310,9 @@ pub enum ToSharedObjects {
         /// The name of the object within the application: checked, with the instance.
         name: StreamName,
         /// What it wants.
-        request: SharedRequest,
+        request: Arc<SharedRequest>,
+        /// The status code with which it is refused; none: it is allowed.
+        denied: Option<String>,
     },
     /// A connection that has wanted something has ended; it uses no object any more.
     Gone {
@@ -367,6 +371,15 @@ pub enum Question {
         args: Vec<Value>,
         /// Whether the peer wants an answer.
         wants_answer: bool,
+    },
+    /// May it do this with a shared object?
+    SharedObject {
+        /// The name, checked, with the instance.
+        name: String,
+        /// What it wants.
+        request: Arc<SharedRequest>,
+        /// Whether the peer has shown already who it is, by what it publishes or plays.
+        shown: bool,
     },
 }
 

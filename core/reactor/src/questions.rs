@@ -253,7 +253,7 @@ impl Connection {
         self.question(&application, asked, question);
     }
 
-    fn question(&mut self, application: &Application, asked: Asked, question: Question) {
+    pub(crate) fn question(&mut self, application: &Application, asked: Asked, question: Question) {
         let Some(caller) = self.caller.clone() else { return };
         let request = asked.request;
         self.questions.add(asked);
@@ -353,6 +353,7 @@ impl Connection {
                 };
                 self.order(Command::AnswerMessage { request, result }, shared);
             }
+            Subject::SharedObject => self.decide_shared(request, verdict),
             Subject::Withdrawn(withdrawn) => self.decide_withdrawn(*withdrawn, verdict, shared),
         }
     }
@@ -616,7 +617,7 @@ enum Refused {
 }
 
 /// Whether an operator wants the application to refuse everything.
-fn is_disabled(application: &Application) -> bool {
+pub(crate) fn is_disabled(application: &Application) -> bool {
     application.disabled.load(Ordering::Relaxed)
 }
 

@@ -1,15 +1,20 @@
 //! Shared objects: what connections want of them goes to whoever has them, and what is new of them comes back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use crtmp_media::{Command, SharedItem, SharedNews, SharedRequest, StreamName};
+use crtmp_media::{Command, RequestId, SharedItem, SharedNews, SharedRequest, StreamName};
 
 use crate::{
+    asked::{Asked, Subject},
     connection::{Connection, State},
-    control::{SharedClient, ToSharedObjects},
+    control::{Application, Question, SharedClient, ToSharedObjects, Verdict},
+    questions::is_disabled,
     shared::Shared,
 };
 
@@ -19,8 +24,9 @@ const CREDIT: usize = 8;
 /// What a peer is told whose name for an object cannot be used.
 const BAD_NAME: &str = "SharedObject.UriMismatch";
 
-/// What one is told that has to show who it is, and has not.
-const NOT_ALLOWED: &str = "SharedObject.NoReadAccess";
+/// What a peer is told that may not use an object, or not do with it what it wants.
+const NO_READ: &str = "SharedObject.NoReadAccess";
+const NO_WRITE: &str = "SharedObject.NoWriteAccess";
 
 /// What a connection has to do with shared objects.
 #[derive(Default)]
@@ -31,6 +37,18 @@ pub(crate) struct Sharing {
     in_flight: Arc<AtomicUsize>,
     /// Whoever has the objects has heard of the connection, and must hear of its end.
     known: bool,
+    /// What waits for the application's leave, and what has come behind it: all that a peer wants stays in order.
+    line: VecDeque<Lined>,
+}
+
+/// Something that a peer wants of a shared object.
+struct Lined {
+    name: StreamName,
+    request: Arc<SharedRequest>,
+    /// The question about it that has no answer.
+    asked: Option<RequestId>,
+    /// The status code with which it is refused.
+    denied: Option<String>,
 }
 
 impl Sharing {
@@ -49,30 +67,79 @@ impl Connection {
     /// The peer wants something of a shared object.
     pub(crate) fn on_shared(&mut self, request: SharedRequest, shared: &mut Shared) {
         let Some(owner) = self.owner.clone() else { return };
-        let Some(post) = &owner.shared_objects else { return };
-        // Who a peer is, is asked when it publishes or plays.
-        let unknown = owner.authenticates.play && self.publishes.is_empty() && self.plays.is_empty();
-        if unknown && request.uses() {
-            return self.refuse_shared(&request, NOT_ALLOWED, shared);
+        if owner.shared_objects.is_none() {
+            return;
         }
-        match StreamName::new(&self.instance, &request.name, &shared.limits) {
-            Ok(name) => {
-                self.sharing.open += 1;
-                self.sharing.known = true;
-                let in_flight = self.sharing.in_flight.clone();
-                let client = SharedClient { connection: self.id, in_flight };
-                post(ToSharedObjects::Request { client, name, request });
-            }
+        let name = match StreamName::new(&self.instance, &request.name, &shared.limits) {
+            Ok(name) => name,
             Err(error) => {
                 slog::debug!(self.log, "a shared object is refused: {error}");
-                self.refuse_shared(&request, BAD_NAME, shared);
+                return self.refuse_shared(&request, BAD_NAME, shared);
             }
+        };
+        let shown = self.has_shown_itself(&owner);
+        let must_show = owner.authenticates.play && !shown;
+        let asks = owner.hooks.shared_object || request.uses() && (must_show || is_disabled(&owner));
+        let asked = asks.then(|| shared.unanswered());
+        let request = Arc::new(request);
+        self.sharing.open += 1;
+        self.sharing.line.push_back(Lined {
+            name: name.clone(),
+            request: request.clone(),
+            asked,
+            denied: None,
+        });
+        match asked {
+            Some(number) => {
+                let question = Question::SharedObject { name: name.to_string(), request, shown };
+                let asked = Asked { request: number, subject: Subject::SharedObject };
+                self.question(&owner, asked, question);
+            }
+            None => self.pass_shared(),
+        }
+    }
+
+    /// Whether the peer publishes or plays something here that it had to show for who it is.
+    fn has_shown_itself(&self, owner: &Application) -> bool {
+        owner.authenticates.play && !self.plays.is_empty()
+            || owner.authenticates.publish && !self.publishes.is_empty()
+    }
+
+    /// The application has answered whether the peer may.
+    pub(crate) fn decide_shared(&mut self, number: RequestId, verdict: Verdict) {
+        let Some(lined) = self.sharing.line.iter_mut().find(|lined| lined.asked == Some(number)) else {
+            return;
+        };
+        lined.asked = None;
+        let usual = if lined.request.uses() { NO_READ } else { NO_WRITE };
+        let (code, text) = match verdict {
+            Verdict::Accept => return self.pass_shared(),
+            Verdict::Reject { code, text } if code.is_empty() => (usual.to_owned(), text),
+            Verdict::Reject { code, text } => (code, text),
+            _ => (usual.to_owned(), "the application gave an answer of another kind".to_owned()),
+        };
+        slog::debug!(self.log, "a shared object is refused: {text}"; "object" => %lined.name, "code" => &code);
+        lined.denied = Some(code);
+        self.pass_shared();
+    }
+
+    /// Hands on what waits for no answer any more.
+    fn pass_shared(&mut self) {
+        let Some(owner) = self.owner.clone() else { return };
+        let Some(post) = &owner.shared_objects else { return };
+        while let Some(Lined { name, request, denied, .. }) =
+            self.sharing.line.pop_front_if(|lined| lined.asked.is_none())
+        {
+            self.sharing.known = true;
+            let in_flight = self.sharing.in_flight.clone();
+            let client = SharedClient { connection: self.id, in_flight };
+            post(ToSharedObjects::Request { client, name, request, denied });
         }
     }
 
     fn refuse_shared(&mut self, request: &SharedRequest, code: &'static str, shared: &mut Shared) {
         let (name, persistent) = (request.name.as_str().into(), request.persistent);
-        let items = vec![SharedItem::Refused { code }];
+        let items = vec![SharedItem::Refused { code: code.into() }];
         self.order(Command::Shared(SharedNews { name, version: 0, persistent, items }), shared);
     }
 
@@ -100,6 +167,7 @@ impl Connection {
 
     /// The connection uses nothing any more.
     pub(crate) fn release_shared(&mut self) {
+        self.sharing.line.clear();
         if std::mem::take(&mut self.sharing.known)
             && let Some(post) = self.owner.as_ref().and_then(|owner| owner.shared_objects.as_ref())
         {

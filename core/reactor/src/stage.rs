@@ -119,6 +119,9 @@ fn words(message: &ToApplication) -> Option<String> {
         ToApplication::Question { question: Question::Play { name, .. }, .. } => {
             Some(format!("play {name}?"))
         }
+        ToApplication::Question { question: Question::SharedObject { name, shown, .. }, request, .. } => {
+            Some(format!("share {name} {shown} {}?", request.0))
+        }
         ToApplication::Question { .. } => Some("another question?".to_owned()),
         ToApplication::Notice { event: Happened::Unpublish { name, .. }, .. } => {
             Some(format!("unpublished {name}"))
@@ -638,14 +641,6 @@ fn what_is_wanted_of_shared_objects_has_credit_until_it_is_answered_and_its_end_
     };
     want(&mut stage, "a/../b");
     assert!(stage.orders("Shared").concat().contains("UriMismatch"), "nobody is asked");
-    // Where players must show who they are, only who has done so may use any.
-    let mut guarded = Stage::new(Hooks::default(), |application| {
-        application.authenticates = Authenticates { play: true, ..Authenticates::default() };
-        application.shared_objects = Some(Box::new(|message| panic!("nobody is asked: {message:?}")));
-    });
-    guarded.connect(0);
-    want(&mut guarded, "room");
-    assert!(guarded.orders("Shared").concat().contains("NoReadAccess"));
     for _ in 0..8 {
         assert!(stage.connection.has_credit());
         want(&mut stage, "room");
@@ -663,4 +658,94 @@ fn what_is_wanted_of_shared_objects_has_credit_until_it_is_answered_and_its_end_
     assert_eq!(stage.orders("Shared").len(), 0, "there is nobody to tell");
     let told = told.lock().unwrap().clone();
     assert_eq!(told, [["room"; 8].as_slice(), &["gone"]].concat());
+}
+
+/// What somebody has shared objects of hears, as lines of text.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+fn sharing(hooks: Hooks, change: impl FnOnce(&mut Application)) -> (Stage, Heard) {
+    let heard = Heard::default();
+    let post = heard.clone();
+    let mut stage = Stage::new(hooks, |application| {
+        application.shared_objects = Some(Box::new(move |message| {
+            post.lock().unwrap().push(match message {
+                ToSharedObjects::Request { name, request, denied, .. } => {
+                    format!("{name} {} {}", request.wishes.len(), denied.unwrap_or_default())
+                }
+                ToSharedObjects::Gone { .. } => "gone".to_owned(),
+            });
+        }));
+        change(application);
+    });
+    stage.connect(0);
+    (stage, heard)
+}
+
+fn want(stage: &mut Stage, name: &str, wishes: Vec<SharedWish>) {
+    let request = SharedRequest { name: name.to_owned(), persistent: false, wishes };
+    stage.connection.on_event(Event::Shared(Box::new(request)), &mut stage.shared);
+}
+
+/// The number of a question, the last word of its line.
+fn number(line: &str) -> u32 {
+    line.rsplit([' ', '?']).nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn the_application_decides_about_shared_objects_and_all_stays_in_order() {
+    let hooks = Hooks { shared_object: true, ..Hooks::default() };
+    let (mut stage, heard) = sharing(hooks, |_| {});
+    let told = |heard: &Heard| std::mem::take(&mut *heard.lock().unwrap());
+    want(&mut stage, "one", vec![SharedWish::Use]);
+    want(&mut stage, "two", vec![SharedWish::Use]);
+    want(&mut stage, "one", vec![SharedWish::Remove { slot: "a".to_owned() }; 2]);
+    want(&mut stage, "one", vec![SharedWish::Release; 3]);
+    let asked: Vec<_> = stage.told().iter().map(|line| number(line)).collect();
+    assert_eq!((asked.len(), told(&heard)), (4, vec![]));
+    let reject = |code: &str| Verdict::Reject { code: code.to_owned(), text: "no".to_owned() };
+    stage.answer(asked[2], reject(""));
+    stage.answer(asked[1], reject("App.No"));
+    assert_eq!(told(&heard), [""; 0], "the first has no answer yet");
+    stage.answer(asked[0], Verdict::Accept);
+    assert_eq!(told(&heard), ["one 1 ", "two 1 App.No", "one 2 SharedObject.NoWriteAccess"]);
+    stage.answer(asked[3], Verdict::AcceptAs("other".to_owned()));
+    assert_eq!(told(&heard), ["one 3 SharedObject.NoWriteAccess"]);
+    // An answer that comes when the connection has left is for nobody.
+    want(&mut stage, "one", vec![SharedWish::Use]);
+    let last = number(&stage.told()[0]);
+    stage.connection.end(&mut stage.shared, "closed by the peer");
+    stage.answer(last, Verdict::Accept);
+    assert_eq!(told(&heard), ["gone"]);
+}
+
+/// Where players must show who they are, so must who uses shared objects; who has done so already is not asked again.
+#[test]
+fn who_uses_shared_objects_is_asked_about_where_players_are() {
+    let play = Authenticates { play: true, ..Authenticates::default() };
+    for (authenticates, publishes, asks) in [
+        (play, false, true),
+        // Publishing proves nothing where nobody asks publishers.
+        (play, true, true),
+        (Authenticates { publish: true, ..play }, true, false),
+        (Authenticates { publish: true, ..Authenticates::default() }, false, false),
+    ] {
+        let (mut stage, heard) =
+            sharing(Hooks::default(), |application| application.authenticates = authenticates);
+        if publishes {
+            stage.publish(2, "news");
+            stage.answer(2, Verdict::Accept);
+        }
+        stage.told();
+        want(&mut stage, "room", vec![SharedWish::Use]);
+        want(&mut stage, "room", vec![SharedWish::Release]);
+        let told = stage.told();
+        assert_eq!(told.len(), usize::from(asks), "{told:?}");
+        if asks {
+            assert_eq!(heard.lock().unwrap().len(), 0);
+            let reject = Verdict::Reject { code: String::new(), text: "who are you".to_owned() };
+            stage.answer(number(&told[0]), reject);
+            assert_eq!(heard.lock().unwrap()[0], "room 1 SharedObject.NoReadAccess");
+        }
+        assert_eq!(heard.lock().unwrap().len(), 2, "what came behind it follows");
+    }
 }

@@ -478,7 +478,7 @@ mod tests {
                 SharedItem::Accepted { slot: slot() },
                 SharedItem::Removed { slot: slot() },
                 SharedItem::Sent { values: Arc::from(["f".into(), Value::Bytes(vec![1])]) },
-                SharedItem::Refused { code: "SharedObject.NoWriteAccess" },
+                SharedItem::Refused { code: "SharedObject.NoWriteAccess".into() },
             ],
         };
         let message = SharedObjectMessage {

@@ -14,6 +14,9 @@ return {
   connect = function(client, info) return ask("connect", "on_connect", client, info or {}) end,
   publish = function(client, name, query) return ask("publish", "on_publish", client, name, query or "") end,
   play = function(client, name, query) return ask("play", "on_play", client, name, query or "") end,
+  shared_object = function(client, name, wishes, persistent)
+    return ask("shared_object", "on_shared_object", client, name, persistent or false, wishes)
+  end,
   message = function(client, name, ...)
     local own = own_command(client, name)
     if own then

@@ -54,6 +54,7 @@ pub(super) fn install(machine: &Machine, desk: &Rc<Desk>, meta: &Table) -> mlua:
             "connect" => Asked::Connect,
             "publish" => Asked::Publish,
             "play" => Asked::Play,
+            "shared_object" => Asked::SharedObject,
             _ => Asked::Message,
         };
         let request = number();

@@ -12,14 +12,16 @@ use crtmp_plugin::foreign::{
 };
 use crtmp_plugin::{
     self as plugin, CommandCall, Gone, Level, Message, Metadata, NotTaken, Play, Publish, Pull, Push,
-    RequestId, Rights, Stream,
+    RequestId, Rights, SharedObject, Stream,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use slog::{Logger, error};
 
 use super::mailbox::{Job, What};
-use super::request::{Effect, MessageInfo, NoticeKind, Outside, PlayInfo, PublishInfo, RequestKind};
+use super::request::{
+    Effect, MessageInfo, NoticeKind, Outside, PlayInfo, PublishInfo, RequestKind, SharedObjectInfo,
+};
 use super::state::{Next, State};
 use super::watchdog::Alarm;
 
@@ -397,6 +399,10 @@ fn call(instance: &mut Instance, job: &Job) -> Result<Outcome, Failure> {
                 RequestKind::Play(PlayInfo { stream_id, name, query, start, duration, reset }) => {
                     let (stream_id, start, duration, reset) = (*stream_id, *start, *duration, *reset);
                     instance.play(conn, &Play { request, stream_id, name, query, start, duration, reset })
+                }
+                RequestKind::SharedObject(SharedObjectInfo { name, persistent, wishes }) => {
+                    let (persistent, wishes_json) = (*persistent, &wishes.to_string());
+                    instance.shared_object(conn, &SharedObject { request, name, persistent, wishes_json })
                 }
                 RequestKind::Message(MessageInfo { stream_id, name, args, wants_reply }) => {
                     let args_json = &Value::from(args.as_slice()).to_string();

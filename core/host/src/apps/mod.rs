@@ -44,7 +44,7 @@ pub use crtmp_plugin::{AppPath, Hooks, PlayStart, PublishKind};
 pub use self::handle::{AppHandle, StartError, Stopped, check_settings};
 pub use self::request::{
     Answer, Asked, CallOutcome, Decision, Effect, MessageInfo, Notice, NoticeKind, OpenSource, Outside,
-    PlayInfo, PublishInfo, Request, RequestKind,
+    PlayInfo, PublishInfo, Request, RequestKind, SharedObjectInfo,
 };
 pub use self::state::Health;
 pub use self::watchdog::Watchdog;

@@ -34,6 +34,8 @@ pub enum RequestKind {
     Play(PlayInfo),
     /// Something that the server does not know.
     Message(MessageInfo),
+    /// Something of a shared object.
+    SharedObject(SharedObjectInfo),
     /// A command that the application has added: its name, and JSON text of its parameters. Of no connection.
     Command(String, String),
 }
@@ -79,6 +81,17 @@ pub struct MessageInfo {
     pub args: Vec<Value>,
     /// Whether the far end waits for an answer. The request is answered either way.
     pub wants_reply: bool,
+}
+
+/// What is wanted of a shared object.
+#[derive(Clone, Debug)]
+pub struct SharedObjectInfo {
+    /// Name of the object, with the instance.
+    pub name: String,
+    /// Whether it is meant to outlive its clients.
+    pub persistent: bool,
+    /// What is wanted, in the words of plugins.
+    pub wishes: Value,
 }
 
 /// Something that happened. Never answered, and never lost where it ends what the application has decided; see the
@@ -421,6 +434,7 @@ pub enum Asked {
     Publish,
     Play,
     Message,
+    SharedObject,
 }
 
 impl RequestKind {
@@ -433,6 +447,7 @@ impl RequestKind {
             Self::Publish(_) => Asked::Publish,
             Self::Play(_) => Asked::Play,
             Self::Message(_) => Asked::Message,
+            Self::SharedObject(_) => Asked::SharedObject,
         }
     }
 }
@@ -454,13 +469,16 @@ impl Asked {
             Self::Publish => Hooks::PUBLISH,
             Self::Play => Hooks::PLAY,
             Self::Message => Hooks::MESSAGE,
+            Self::SharedObject => Hooks::SHARED_OBJECT,
         }
     }
 
     /// What holds where an application has no such hook.
     pub fn undecided(self) -> Decision {
         match self {
-            Self::Accept | Self::Connect | Self::Publish | Self::Play => Decision::Accept,
+            Self::Accept | Self::Connect | Self::Publish | Self::Play | Self::SharedObject => {
+                Decision::Accept
+            }
             Self::Message | Self::Command => Decision::Unknown,
         }
     }
@@ -470,6 +488,8 @@ impl Asked {
         let code = match self {
             Self::Accept | Self::Connect => "NetConnection.Connect.Rejected",
             Self::Publish | Self::Play => "NetStream.Failed",
+            // The worker knows which code it is.
+            Self::SharedObject => "",
             Self::Message | Self::Command => return call_failed(&text.into()),
         };
         Decision::Reject { code: code.to_owned(), text: text.into() }
@@ -505,7 +525,11 @@ impl Asked {
                 Ok(Decision::AcceptAs(name))
             }
             Verdict::HandTo(name) if self == Self::Connect && !name.is_empty() => Ok(Decision::HandTo(name)),
-            Verdict::Redirect(url) if self != Self::Accept && !url.is_empty() => Ok(Decision::Redirect(url)),
+            Verdict::Redirect(url)
+                if !matches!(self, Self::Accept | Self::SharedObject) && !url.is_empty() =>
+            {
+                Ok(Decision::Redirect(url))
+            }
             Verdict::Reject { code, text } if code.is_empty() => {
                 Ok(Decision::Reject { code: self.usual_code().to_owned(), text })
             }
@@ -521,6 +545,8 @@ impl Asked {
             Self::Publish => "NetStream.Publish.BadName",
             Self::Play => "NetStream.Play.Failed",
             Self::Message | Self::Command => "NetConnection.Call.Failed",
+            // The worker knows which code it is.
+            Self::SharedObject => "",
         }
     }
 }

@@ -518,6 +518,7 @@ impl What {
                 Asked::Publish => "on_publish",
                 Asked::Play => "on_play",
                 Asked::Message => "on_message",
+                Asked::SharedObject => "on_shared_object",
                 Asked::Accept => "on_accept",
                 Asked::Command => "on_command",
             },

@@ -36,6 +36,7 @@ const ENCODERS: [&str; 2] = ["fmle/*", "wirecast/*"];
 const CONNECT: &str = "NetConnection.Connect.Rejected";
 const PUBLISH: &str = "NetStream.Publish.BadName";
 const PLAY: &str = "NetStream.Play.Failed";
+const SHARE: &str = "SharedObject.NoReadAccess";
 
 /// How a peer is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,8 @@ enum Wish {
     Connect,
     Publish,
     Play,
+    /// To use a shared object.
+    Share,
 }
 
 impl Wish {
@@ -95,6 +98,7 @@ impl Wish {
             Self::Connect => CONNECT,
             Self::Publish => PUBLISH,
             Self::Play => PLAY,
+            Self::Share => SHARE,
         };
         Refusal { code, text }
     }
@@ -104,6 +108,7 @@ impl Wish {
             Self::Connect => true,
             Self::Publish => grants.publish,
             Self::Play => grants.play,
+            Self::Share => grants.publish || grants.play,
         }
     }
 }
@@ -145,7 +150,8 @@ enum Looked {
     Right(User),
     Wrong,
     Full,
-    Slow(Box<users::SlowCheck>),
+    /// With the table whose cache remembers it: another one may have another password.
+    Slow(Arc<Table>, Box<users::SlowCheck>),
 }
 
 impl Authority {
@@ -227,6 +233,12 @@ impl Authority {
         self.begin(caller, query, Owed { wish: Wish::Play, done: Some(done) });
     }
 
+    /// A peer wants to use a shared object. It has shown who it is when it connected, or not at all: names of objects have
+    /// no query.
+    pub(crate) fn share(self: &Arc<Self>, caller: &Caller, done: Done) {
+        self.begin(caller, "", Owed { wish: Wish::Share, done: Some(done) });
+    }
+
     /// A connection has left. What it still waits for comes to nobody.
     pub(crate) fn forget(&self, connection: u64) {
         lock(&self.sessions).remove(&connection);
@@ -305,8 +317,9 @@ impl Authority {
             return self.try_credentials(caller, answer, credentials);
         }
         let user = lock(&self.sessions).get(&caller.connection.0).cloned().flatten();
-        match user {
-            Some(user) if answer.wish.is_granted(user.grants) => answer.give(Ok(())),
+        // What it may do is what it may now: the users file may be another one since it has connected.
+        match user.map(|user| self.table().grants(&user.name)) {
+            Some(grants) if answer.wish.is_granted(grants) => answer.give(Ok(())),
             Some(_) => self.refuse(answer, NOT_THIS),
             None if scheme == AuthenticationScheme::Adobe => self.ask(answer, UNSAID_ADOBE),
             None => self.ask(answer, UNSAID),
@@ -377,10 +390,11 @@ impl Authority {
 
     fn try_credentials(self: &Arc<Self>, caller: &Caller, answer: Owed, credentials: Credentials) {
         self.attempt(caller, answer, WRONG.to_owned(), move |this| {
-            match this.table().find(credentials, Instant::now()) {
+            let table = this.table();
+            match table.find(credentials, Instant::now()) {
                 Found::Right(user) => Looked::Right(user),
                 Found::Wrong => Looked::Wrong,
-                Found::Slow(check) => Looked::Slow(check),
+                Found::Slow(check) => Looked::Slow(table, check),
             }
         });
     }
@@ -423,9 +437,8 @@ impl Authority {
             Looked::Right(user) => self.right(attempt, user),
             Looked::Wrong => self.wrong(attempt),
             Looked::Full => self.busy(attempt),
-            Looked::Slow(check) => {
+            Looked::Slow(table, check) => {
                 let this = self.clone();
-                let table = self.table();
                 let slot = Arc::new(Mutex::new(Some(attempt)));
                 let taken = slot.clone();
                 let job = Box::new(move || {

@@ -324,3 +324,42 @@ fn a_file_that_does_not_serve_is_refused_with_its_name() {
     );
     assert!(text.contains(&*path.to_string_lossy()) && !text.contains("argon2id$"), "{text}");
 }
+
+/// Whoever is a user may use shared objects; who has not said so may not, and is told how.
+#[test]
+fn users_may_use_shared_objects() {
+    let settings = json!({ "type": "query", "authenticatePlay": true });
+    let stage = Stage::new(settings, json!({ "user": "secret" }));
+    for (app, known) in [("live", false), ("live?user=user&pass=secret", true)] {
+        let caller = stage.caller("192.0.2.1", app, "test");
+        let connected = stage.ask(|authority, done| authority.connect(&caller, done));
+        assert_eq!(connected.recv_timeout(WAIT), Ok(Ok(())));
+        let shared = stage.ask(|authority, done| authority.share(&caller, done));
+        let outcome = shared.recv_timeout(WAIT).expect("an answer");
+        let refused = outcome.as_ref().err().map(|refusal| refusal.code);
+        assert_eq!(refused, (!known).then_some("SharedObject.NoReadAccess"));
+    }
+}
+
+/// Who has been taken out of the users file begins nothing any more, also on the connection that it has.
+#[test]
+fn what_a_user_may_do_follows_the_users_file() {
+    let stage = Stage::new(json!({ "type": "query" }), json!({ "user": "secret", "other": "word" }));
+    let caller = stage.caller("192.0.2.1", "live?user=user&pass=secret", "test");
+    let connected = stage.ask(|authority, done| authority.connect(&caller, done));
+    assert_eq!(connected.recv_timeout(WAIT), Ok(Ok(())));
+    let publish = || {
+        let asked = stage.ask(|authority, done| authority.publish(&caller, "", done));
+        asked.recv_timeout(WAIT).expect("an answer").map_err(|refusal| refusal.code)
+    };
+    assert_eq!(publish(), Ok(()));
+    for (users, outcome) in [
+        (json!({ "other": "word" }), Err("NetStream.Publish.BadName")),
+        (json!({ "other": "word", "user": "another" }), Ok(())),
+    ] {
+        std::fs::write(stage.folder.path().join("users"), json!({ "users": users }).to_string())
+            .expect("a file");
+        stage.authority.look_at_file(true);
+        assert_eq!(publish(), outcome);
+    }
+}

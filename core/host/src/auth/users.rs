@@ -145,6 +145,11 @@ impl Table {
         self.accounts.len()
     }
 
+    /// What a user may do who has shown who it is; nothing, where there is no such user any more.
+    pub(super) fn grants(&self, name: &str) -> Grants {
+        self.accounts.get(name).map(|account| account.user.grants).unwrap_or_default()
+    }
+
     /// What Adobe's scheme asks a user with: its salt, and the first hash of its password. Somebody who there is not has
     /// `salt` and a hash that nothing leads to.
     pub(super) fn for_adobe(&self, user: &str, salt: &str) -> (String, [u8; 16], Option<User>) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crtmp_media::{EnhancedRtmp, Seconds};
@@ -206,6 +206,13 @@ pub struct SharedObjects {
     pub persistent: bool,
     /// Where those are: in a folder with the application's name within this one.
     pub folder: Option<PathBuf>,
+}
+
+impl SharedObjects {
+    /// Where persistent objects are, in this folder if it is relative; none: there may be none.
+    pub(crate) fn place(&self, from: &Path) -> Option<PathBuf> {
+        self.folder.as_ref().filter(|_| self.persistent).map(|folder| from.join(folder))
+    }
 }
 
 /// What happens when a stream that has a publisher is published again.

@@ -57,6 +57,8 @@ pub struct Diff {
     pub chains: bool,
     /// The new value of `shutdownTimeout`, if it changed.
     pub shutdown_timeout: Option<crtmp_media::Seconds>,
+    /// Whether anything changed of whom the end of the server asks to connect elsewhere (`drainTimeout`, `drainUrl`).
+    pub drain: bool,
     /// Changes that wait for a restart.
     pub restart: Vec<RestartChange>,
 }
@@ -120,8 +122,7 @@ pub fn diff(old: &Configuration, new: &Configuration) -> Diff {
     if old.shutdown_timeout != new.shutdown_timeout {
         diff.shutdown_timeout = Some(new.shutdown_timeout);
     }
-    restart(&mut diff, "drainTimeout", &old.drain_timeout, &new.drain_timeout);
-    restart(&mut diff, "drainUrl", &old.drain_url, &new.drain_url);
+    diff.drain = (old.drain_timeout, &old.drain_url) != (new.drain_timeout, &new.drain_url);
     restart(&mut diff, "daemon", &old.daemon, &new.daemon);
     restart(&mut diff, "workers", &old.workers, &new.workers);
     restart(&mut diff, "countersFile", &old.counters_file, &new.counters_file);
@@ -301,6 +302,7 @@ mod tests {
         let mut new = Configuration { workers: Some(3), daemon: true, ..Configuration::default() };
         new.limits.gop_messages = 99;
         new.shutdown_timeout = Seconds::new(1);
+        new.drain_url = Some("rtmp://other/live".into());
         new.path_separator = Some("/".into());
         new.log_appenders = vec![Appender::new(AppenderKind::Console)];
         new.event_logger.custom_data = Some("x".into());
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!(diff.shutdown_timeout, Some(Seconds::new(1)));
         assert_eq!(diff.log_appenders, Some(new.log_appenders));
         assert_eq!(diff.event_logger, Some(new.event_logger));
-        assert!(diff.processes && diff.outbound_policy);
+        assert!(diff.processes && diff.outbound_policy && diff.drain);
         let restart: Vec<_> =
             diff.restart.iter().map(|change| (change.path.as_str(), change.new.as_str())).collect();
         assert_eq!(

@@ -68,7 +68,12 @@ pub(super) enum Outcome {
     Fail(String),
     /// The program has to do it.
     Wish(fn(Reply, &Params) -> Wish),
+    /// Somebody else does it, and takes the way by which the outcome is told. Meanwhile others are served.
+    Later(Box<dyn FnOnce(Finish)>),
 }
+
+/// Tells the outcome of a command, once, on whatever thread.
+pub(super) type Finish = Box<dyn FnOnce(Result<Value, String>) + Send>;
 
 impl<E: Into<String>> From<Result<Value, E>> for Outcome {
     fn from(result: Result<Value, E>) -> Self {
@@ -198,6 +203,12 @@ impl Server {
         };
         let value = match outcome {
             Outcome::Wish(wish) => return wishes.push(wish(reply, &params)),
+            Outcome::Later(begin) => {
+                let says = command.says;
+                return begin(Box::new(move |result| {
+                    reply(result.map_or_else(fail, |data| success(says, data)));
+                }));
+            }
             Outcome::Done(text, data) => success(&described(text), data),
             Outcome::Data(data) => success(&described(command.says), data),
             Outcome::Fail(text) => fail(text),

@@ -1,10 +1,14 @@
 //! What becomes of shared objects: a state machine without threads, disks or clocks.
 //!
-//! Requests come in, in one order for all workers; actions go out. Each request is answered once. A change of a
+//! Requests come in, in one order for all workers; actions go out. Each request is answered once. Those of the server
+//! itself, which its commands make, differ in that they need not use an object to change it. A change of a
 //! persistent object is answered when a write that contains it has ended well; others hear of it at once. While an
 //! object is being written its changes gather, and go into the next write together.
 
+mod turn;
+
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
     path::PathBuf,
@@ -18,6 +22,7 @@ use crtmp_media::{Limits, SharedItem, SharedNews, SharedRequest, SharedWish, Val
 use crtmp_reactor::SharedClient;
 use crtmp_relay::ConnectionId;
 
+use self::turn::{Turn, size_of_items};
 use super::file::{self, Stored};
 
 /// Files of one application that are read and written at once; others wait for their turn.
@@ -27,8 +32,9 @@ const NO_READ: &str = "SharedObject.NoReadAccess";
 const NO_WRITE: &str = "SharedObject.NoWriteAccess";
 const BAD_PERSISTENCE: &str = "SharedObject.BadPersistence";
 
-/// What a piece of news counts for beside its texts and values.
-const ITEM: usize = 64;
+/// What the server is told whose change does not fit.
+const FULL: &str = "not all of it could be done: a limit of the object is reached (sharedObjectBytes, sharedObjectValue, \
+                    sharedObjectSlots)";
 
 /// Something to be done.
 #[derive(Debug, PartialEq)]
@@ -37,6 +43,8 @@ pub(super) enum Action {
     Tell { connection: ConnectionId, news: Option<SharedNews>, bytes: usize, answers: bool },
     /// To close a connection that does not take its news.
     Close { connection: ConnectionId },
+    /// To answer a request of the server's own.
+    Reply { number: u64, result: Result<Held, String> },
     /// To read a file.
     Load { name: Arc<str>, path: PathBuf },
     /// To write a file.
@@ -77,6 +85,29 @@ pub(crate) struct Listed {
     pub(crate) unsaved: bool,
 }
 
+/// An object, and what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) listed: Listed,
+    pub(crate) slots: Vec<(Arc<str>, Arc<Value>)>,
+}
+
+/// Who wants something of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Client(ConnectionId),
+    /// The server itself, by the number that its answer has.
+    Server(u64),
+}
+
+/// Something that somebody wants of an object.
+struct Wanted {
+    asker: Asker,
+    request: Arc<SharedRequest>,
+    /// The status code with which the application refuses it.
+    denied: Option<String>,
+}
+
 pub(super) struct Core {
     limits: Arc<Limits>,
     counts: Arc<Counts>,
@@ -104,7 +135,7 @@ struct Object {
     /// Its file, if it is persistent.
     path: Option<PathBuf>,
     /// It is being read: what waits for that.
-    loading: Option<VecDeque<(ConnectionId, SharedRequest)>>,
+    loading: Option<VecDeque<Wanted>>,
     version: u32,
     slots: BTreeMap<Arc<str>, Slot>,
     bytes: usize,
@@ -127,7 +158,7 @@ struct Slot {
 }
 
 struct Answer {
-    connection: ConnectionId,
+    asker: Asker,
     news: SharedNews,
 }
 
@@ -161,40 +192,78 @@ impl Core {
     }
 
     /// A connection wants something of the object `name`. `path` is its file; none: persistent objects are not allowed.
+    /// With `denied` the application refuses it by that status code.
     pub(super) fn request(
         &mut self,
         client: SharedClient,
         name: &str,
-        request: SharedRequest,
+        request: Arc<SharedRequest>,
+        denied: Option<String>,
         path: Option<PathBuf>,
     ) {
         let connection = client.connection;
         let entry = || Client { in_flight: client.in_flight, closing: false, objects: BTreeSet::new() };
         let client = self.clients.entry(connection).or_insert_with(entry);
-        let uses = request.uses();
+        let uses = request.uses() && denied.is_none();
         self.uses_changed |= uses || request.wishes.contains(&SharedWish::Release);
         let most = self.limits.shared_objects_per_connection;
         if uses && client.objects.len() >= most && !client.objects.contains(name) {
             return self.refuse(connection, &request, NO_READ);
         }
         let known = self.objects.get_key_value(name).map(|(name, _)| name.clone());
-        let name = match known {
-            Some(name) => name,
-            None => match self.create(name, &request, path) {
+        let name = match (known, &denied) {
+            (Some(name), _) => name,
+            (None, Some(code)) => return self.refuse(connection, &request, code.clone()),
+            (None, None) => match self.create(name, &request, path) {
                 Ok(name) => name,
                 Err(code) => return self.refuse(connection, &request, code),
             },
         };
-        match self.objects.get_mut(&name).and_then(|object| object.loading.as_mut()) {
-            Some(waiting) => {
-                waiting.push_back((connection, request));
-                if let Some(client) = self.clients.get_mut(&connection).filter(|_| uses) {
-                    client.objects.insert(name);
-                }
+        if uses
+            && self.objects.get(&name).is_some_and(|object| object.loading.is_some())
+            && let Some(client) = self.clients.get_mut(&connection)
+        {
+            client.objects.insert(name.clone());
+        }
+        self.serve_or_wait(&name, Wanted { asker: Asker::Client(connection), request, denied });
+    }
+
+    /// The server itself wants something of an object, or only to see it; [`Action::Reply`] has this number. One that is
+    /// in memory is taken as it is; another one is read from its file, where there is a `path`.
+    pub(super) fn order(
+        &mut self,
+        number: u64,
+        name: &str,
+        request: Arc<SharedRequest>,
+        path: Option<PathBuf>,
+    ) {
+        let known = self.objects.get_key_value(name).map(|(name, _)| name.clone());
+        let name = match (known, path) {
+            (Some(name), _) => name,
+            (None, None) => {
+                let text = "nobody uses such a shared object, and the application has no persistent ones";
+                return self.reply(number, Err(text.to_owned()));
             }
+            (None, Some(_)) if self.objects.len() >= self.limits.shared_object_count => {
+                let most = self.limits.shared_object_count;
+                let text = format!("the application has sharedObjectCount = {most} objects in memory");
+                return self.reply(number, Err(text));
+            }
+            (None, Some(path)) => {
+                let name = name.into();
+                self.read(&name, path);
+                name
+            }
+        };
+        self.serve_or_wait(&name, Wanted { asker: Asker::Server(number), request, denied: None });
+    }
+
+    fn serve_or_wait(&mut self, name: &Arc<str>, wanted: Wanted) {
+        match self.objects.get_mut(name).and_then(|object| object.loading.as_mut()) {
+            Some(waiting) => waiting.push_back(wanted),
             None => {
-                self.serve(&name, connection, &request);
-                self.tidy(&name);
+                self.serve(name, &wanted);
+                self.tidy(name);
             }
         }
     }
@@ -207,7 +276,7 @@ impl Core {
             let Some(object) = self.objects.get_mut(&name) else { continue };
             object.clients.remove(&connection);
             if let Some(waiting) = &mut object.loading {
-                waiting.retain(|(other, _)| *other != connection);
+                waiting.retain(|wanted| wanted.asker != Asker::Client(connection));
             }
             self.tidy(&name);
         }
@@ -226,8 +295,8 @@ impl Core {
                 for (slot, value) in stored.slots {
                     object.set(slot.as_str().into(), Slot::new(value));
                 }
-                for (connection, request) in waiting {
-                    self.serve(name, connection, &request);
+                for wanted in waiting {
+                    self.serve(name, &wanted);
                 }
                 self.tidy(name);
             }
@@ -236,12 +305,20 @@ impl Core {
                 let path = object.path.clone().unwrap_or_default();
                 self.objects.remove(name);
                 self.uses_changed = true;
-                self.actions.push(Action::Complain { path, text: format!("cannot be read: {text}") });
-                for (connection, request) in waiting {
-                    if let Some(client) = self.clients.get_mut(&connection) {
-                        client.objects.remove(name);
+                let text = format!("cannot be read: {text}");
+                self.actions.push(Action::Complain { path, text: text.clone() });
+                for Wanted { asker, request, .. } in waiting {
+                    match asker {
+                        Asker::Client(connection) => {
+                            if let Some(client) = self.clients.get_mut(&connection) {
+                                client.objects.remove(name);
+                            }
+                            self.refuse(connection, &request, NO_READ);
+                        }
+                        Asker::Server(number) => {
+                            self.reply(number, Err(format!("the file of the shared object {text}")));
+                        }
                     }
-                    self.refuse(connection, &request, NO_READ);
                 }
             }
         }
@@ -257,20 +334,33 @@ impl Core {
         match result {
             Ok(()) => {
                 self.counts.writes.fetch_add(1, Ordering::Relaxed);
-                for Answer { connection, news } in due {
-                    self.tell(connection, Some(news), true);
+                for Answer { asker, news } in due {
+                    match asker {
+                        Asker::Client(connection) => self.tell(connection, Some(news), true),
+                        Asker::Server(number) => self.reply_held(number, name),
+                    }
                 }
             }
             Err(text) => {
-                // It is tried again with the next change, so that a full disk is not written to in a circle.
-                object.changed = true;
+                // It is tried again with the next change, so that a full disk is not written to in a circle. Where nobody
+                // uses it, it goes: what is in no file nobody was promised.
+                object.changed = !object.clients.is_empty() || !object.due.is_empty();
                 let path = object.path.clone().unwrap_or_default();
+                let text = format!("cannot be written: {text}");
                 self.counts.failures.fetch_add(1, Ordering::Relaxed);
-                self.actions.push(Action::Complain { path, text: format!("cannot be written: {text}") });
-                for Answer { connection, news } in due {
+                self.actions.push(Action::Complain { path, text: text.clone() });
+                for Answer { asker, news } in due {
                     self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                    let connection = match asker {
+                        Asker::Client(connection) => connection,
+                        Asker::Server(number) => {
+                            let text = format!("clients have been told of it, but the file {text}");
+                            self.reply(number, Err(text));
+                            continue;
+                        }
+                    };
                     // Others have been told of it, and so it stays, promised or not.
-                    let mut items = vec![SharedItem::Refused { code: NO_WRITE }];
+                    let mut items = vec![SharedItem::Refused { code: NO_WRITE.into() }];
                     let accepted = |item: &SharedItem| matches!(item, SharedItem::Accepted { .. });
                     items.extend(news.items.into_iter().filter(|item| !accepted(item)));
                     self.tell(connection, Some(SharedNews { items, ..news }), true);
@@ -295,16 +385,7 @@ impl Core {
 
     /// All objects in memory.
     pub(super) fn list(&self) -> Vec<Listed> {
-        let listed = |(name, object): (&Arc<str>, &Object)| Listed {
-            name: name.clone(),
-            persistent: object.path.is_some(),
-            version: object.version,
-            slots: object.slots.len(),
-            bytes: object.bytes,
-            clients: object.clients.len(),
-            unsaved: object.changed || object.writing,
-        };
-        self.objects.iter().map(listed).collect()
+        self.objects.iter().map(|(name, object)| object.listed(name)).collect()
     }
 
     /// Makes room for an object that is not in memory.
@@ -321,47 +402,60 @@ impl Core {
             return Err(NO_READ);
         }
         let name: Arc<str> = name.into();
-        let mut object = Object::default();
         if request.persistent {
-            object.path = Some(path.ok_or(NO_WRITE)?);
-            object.loading = Some(VecDeque::new());
-            self.objects.insert(name.clone(), object);
-            self.line_up(&name);
-            self.begin_jobs();
+            self.read(&name, path.ok_or(NO_WRITE)?);
         } else {
-            self.objects.insert(name.clone(), object);
+            self.objects.insert(name.clone(), Object::default());
         }
         Ok(name)
     }
 
-    /// Does what a connection wants of an object that is there. Nobody may need the object afterwards.
-    fn serve(&mut self, name: &Arc<str>, connection: ConnectionId, request: &SharedRequest) {
+    /// Makes a persistent object, and has its file read.
+    fn read(&mut self, name: &Arc<str>, path: PathBuf) {
+        let object = Object { path: Some(path), loading: Some(VecDeque::new()), ..Object::default() };
+        self.objects.insert(name.clone(), object);
+        self.line_up(name);
+        self.begin_jobs();
+    }
+
+    /// Does what somebody wants of an object that is there. Nobody may need the object afterwards.
+    fn serve(&mut self, name: &Arc<str>, wanted: &Wanted) {
+        let Wanted { asker, request, denied } = wanted;
         let Some(object) = self.objects.get_mut(name) else { return };
-        let Some(client) = self.clients.get_mut(&connection) else { return };
         let mut turn = Turn::new(&self.limits, &self.counts);
-        for wish in &request.wishes {
-            match wish {
-                SharedWish::Use => match object.admit(connection, request, &self.limits) {
-                    Ok(()) => {
-                        client.objects.insert(name.clone());
-                        turn.own.extend(object.contents());
+        let client = match asker {
+            Asker::Client(connection) => match self.clients.get_mut(connection) {
+                Some(client) => Some((*connection, client)),
+                None => return,
+            },
+            Asker::Server(_) => None,
+        };
+        if let Some((connection, client)) = client {
+            for wish in &request.wishes {
+                match wish {
+                    SharedWish::Release => {
+                        object.clients.remove(&connection);
+                        client.objects.remove(name);
                     }
-                    Err(code) => {
-                        if !object.clients.contains_key(&connection) {
-                            client.objects.remove(name);
+                    _ if let Some(code) = denied => turn.deny(object, wish, code),
+                    SharedWish::Use => match object.admit(connection, request, &self.limits) {
+                        Ok(()) => {
+                            client.objects.insert(name.clone());
+                            turn.own.extend(object.contents());
                         }
-                        turn.refuse(code);
-                    }
-                },
-                SharedWish::Release => {
-                    object.clients.remove(&connection);
-                    client.objects.remove(name);
+                        Err(code) => {
+                            if !object.clients.contains_key(&connection) {
+                                client.objects.remove(name);
+                            }
+                            turn.refuse(code);
+                        }
+                    },
+                    _ if !object.clients.contains_key(&connection) => turn.refuse(NO_WRITE),
+                    wish => turn.alter(object, wish),
                 }
-                _ if !object.clients.contains_key(&connection) => turn.refuse(NO_WRITE),
-                SharedWish::Change { slot, value } => turn.change(object, slot, value),
-                SharedWish::Remove { slot } => turn.remove(object, slot),
-                SharedWish::Send { values } => turn.send(values),
             }
+        } else {
+            request.wishes.iter().for_each(|wish| turn.alter(object, wish));
         }
         let Turn { own, kept, others, changed, .. } = turn;
         object.version = object.version.wrapping_add(u32::from(changed));
@@ -369,39 +463,63 @@ impl Core {
         let news = |name: &Arc<str>, items| SharedNews { name: name.clone(), version, persistent, items };
         let mut tell = Vec::new();
         if !others.is_empty() {
-            let all = object.clients.iter().filter(|(other, _)| **other != connection);
+            let all = object.clients.iter().filter(|(other, _)| Asker::Client(**other) != *asker);
             tell.extend(all.map(|(other, called)| (*other, news(called, others.clone()))));
         }
         let called: Arc<str> = request.name.as_str().into();
         // What is not in a file yet is not promised.
+        let waits = changed && persistent;
         let (now, then) = if persistent { (own, kept) } else { ([own, kept].concat(), Vec::new()) };
-        if changed && persistent {
+        let refused = now.iter().any(|item| matches!(item, SharedItem::Refused { .. }));
+        if waits {
             object.changed = true;
-            object.due.push(Answer { connection, news: news(&called, then) });
+            if matches!(asker, Asker::Client(_)) || !refused {
+                object.due.push(Answer { asker: *asker, news: news(&called, then) });
+            }
         }
         let bytes = size_of_items(&others);
         for (other, news) in tell {
             self.tell_sized(other, Some(news), bytes, false);
         }
-        let answers = !(changed && persistent);
-        if !now.is_empty() || answers {
-            let news = (!now.is_empty()).then(|| news(&called, now));
-            self.tell(connection, news, answers);
+        match asker {
+            Asker::Client(connection) if !now.is_empty() || !waits => {
+                let news = (!now.is_empty()).then(|| news(&called, now));
+                self.tell(*connection, news, !waits);
+            }
+            Asker::Server(number) if refused => self.reply(*number, Err(FULL.to_owned())),
+            Asker::Server(number) if !waits => self.reply_held(*number, name),
+            _ => {}
         }
-        if changed && persistent {
+        if waits {
             self.line_up(name);
             self.begin_jobs();
         }
     }
 
+    /// Answers the server with what an object holds.
+    fn reply_held(&mut self, number: u64, name: &Arc<str>) {
+        let held = self.objects.get(name).map(|object| object.held(name));
+        let there = held.filter(|held| held.listed.version > 0 || held.listed.clients > 0);
+        self.reply(number, there.ok_or_else(|| "there is no such shared object".to_owned()));
+    }
+
+    fn reply(&mut self, number: u64, result: Result<Held, String>) {
+        self.actions.push(Action::Reply { number, result });
+    }
+
     /// Answers a request of which nothing can be done.
-    fn refuse(&mut self, connection: ConnectionId, request: &SharedRequest, code: &'static str) {
+    fn refuse(
+        &mut self,
+        connection: ConnectionId,
+        request: &SharedRequest,
+        code: impl Into<Cow<'static, str>>,
+    ) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let news = SharedNews {
             name: request.name.as_str().into(),
             version: 0,
             persistent: request.persistent,
-            items: vec![SharedItem::Refused { code }],
+            items: vec![SharedItem::Refused { code: code.into() }],
         };
         // Who only lets go of what is not there need not hear of it.
         let only_release = request.wishes.iter().all(|wish| *wish == SharedWish::Release);
@@ -436,14 +554,17 @@ impl Core {
         self.actions.push(Action::Tell { connection, news, bytes, answers });
     }
 
-    /// Forgets an object that nobody needs in memory.
+    /// Forgets an object that nobody needs in memory. What could not be written is tried once more before.
     fn tidy(&mut self, name: &Arc<str>) {
-        let unused = self.objects.get(name).is_some_and(|object| {
-            object.clients.is_empty()
-                && object.loading.is_none()
-                && !(object.changed || object.writing || object.waits)
-        });
-        if unused {
+        let Some(object) = self.objects.get(name) else { return };
+        let busy = object.loading.is_some() || object.writing || object.waits;
+        if busy || !object.clients.is_empty() {
+            return;
+        }
+        if object.changed {
+            self.line_up(name);
+            self.begin_jobs();
+        } else {
             self.objects.remove(name);
         }
     }
@@ -499,6 +620,23 @@ impl Object {
         Ok(())
     }
 
+    fn listed(&self, name: &Arc<str>) -> Listed {
+        Listed {
+            name: name.clone(),
+            persistent: self.path.is_some(),
+            version: self.version,
+            slots: self.slots.len(),
+            bytes: self.bytes,
+            clients: self.clients.len(),
+            unsaved: self.changed || self.writing,
+        }
+    }
+
+    fn held(&self, name: &Arc<str>) -> Held {
+        let slots = self.slots.iter().map(|(slot, held)| (slot.clone(), held.value.clone()));
+        Held { listed: self.listed(name), slots: slots.collect() }
+    }
+
     /// All that whoever begins to use it is told.
     fn contents(&self) -> impl Iterator<Item = SharedItem> {
         let slots = self.slots.iter();
@@ -534,98 +672,6 @@ impl Slot {
         file::put_value(&mut stored, &value);
         Self { value: Arc::new(value), stored: stored.into() }
     }
-}
-
-/// What one request comes to.
-struct Turn<'t> {
-    limits: &'t Limits,
-    counts: &'t Counts,
-    /// What whoever asks is told.
-    own: Vec<SharedItem>,
-    /// What it is told when its changes are safe.
-    kept: Vec<SharedItem>,
-    /// What everybody else is told.
-    others: Vec<SharedItem>,
-    changed: bool,
-}
-
-impl<'t> Turn<'t> {
-    const fn new(limits: &'t Limits, counts: &'t Counts) -> Self {
-        Self { limits, counts, own: Vec::new(), kept: Vec::new(), others: Vec::new(), changed: false }
-    }
-
-    fn refuse(&mut self, code: &'static str) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.own.push(SharedItem::Refused { code });
-    }
-
-    fn change(&mut self, object: &mut Object, name: &str, value: &Value) {
-        let slot = Slot::new(value.clone());
-        let before = object.slots.get_key_value(name);
-        let known = before.map(|(name, before)| (name.clone(), before.value.clone()));
-        let replaced = before.map_or(0, |(name, before)| name.len() + before.stored.len());
-        let bytes = object.bytes - replaced + name.len() + slot.stored.len();
-        let many = known.is_none() && object.slots.len() >= self.limits.shared_object_slots;
-        let large = slot.stored.len() > self.limits.shared_object_value;
-        if many || large || bytes > self.limits.shared_object_bytes {
-            self.refuse(NO_WRITE);
-            // It has changed its own copy already.
-            self.own.push(match known {
-                Some((slot, value)) => SharedItem::Changed { slot, value },
-                None => SharedItem::Removed { slot: name.into() },
-            });
-            return;
-        }
-        let name = known.map_or_else(|| Arc::from(name), |(name, _)| name);
-        self.others.push(SharedItem::Changed { slot: name.clone(), value: slot.value.clone() });
-        self.kept.push(SharedItem::Accepted { slot: name.clone() });
-        object.set(name, slot);
-        self.count_change();
-    }
-
-    fn remove(&mut self, object: &mut Object, name: &str) {
-        let Some((slot, before)) = object.slots.remove_entry(name) else {
-            return self.own.push(SharedItem::Removed { slot: name.into() });
-        };
-        object.bytes -= slot.len() + before.stored.len();
-        self.others.push(SharedItem::Removed { slot: slot.clone() });
-        self.kept.push(SharedItem::Removed { slot });
-        self.count_change();
-    }
-
-    fn send(&mut self, values: &[Value]) {
-        let mut size = Vec::new();
-        values.iter().for_each(|value| file::put_value(&mut size, value));
-        if size.len() > self.limits.shared_object_value {
-            return self.refuse(NO_WRITE);
-        }
-        let values: Arc<[Value]> = values.into();
-        self.own.push(SharedItem::Sent { values: values.clone() });
-        self.others.push(SharedItem::Sent { values });
-        self.counts.sent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn count_change(&mut self) {
-        self.changed = true;
-        self.counts.changes.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// What a piece of news counts for on its way to a connection.
-fn size_of_items(items: &[SharedItem]) -> usize {
-    let item = |item: &SharedItem| match item {
-        SharedItem::Changed { slot, value } => slot.len() + size_of(value),
-        SharedItem::Accepted { slot } | SharedItem::Removed { slot } => slot.len(),
-        SharedItem::Sent { values } => values.iter().map(size_of).sum(),
-        SharedItem::Used | SharedItem::Cleared | SharedItem::Refused { .. } => 0,
-    };
-    items.iter().map(|one| ITEM + item(one)).sum()
-}
-
-fn size_of(value: &Value) -> usize {
-    let mut bytes = Vec::new();
-    file::put_value(&mut bytes, value);
-    bytes.len()
 }
 
 #[cfg(test)]

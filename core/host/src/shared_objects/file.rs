@@ -117,20 +117,40 @@ pub(super) fn load(path: &Path, name: &str) -> Result<Option<Stored>, String> {
 }
 
 /// Puts bytes into a file so that a crash at any moment leaves the old file or the new one, whole, and that the new one
-/// is there for good when this returns.
+/// is there for good when this returns. A file that was not there is made where the folder has less than `most`; as
+/// several are written at once, it may come to have a few more.
 ///
 /// # Errors
 ///
-/// What the system says; the old file is there still.
-pub(super) fn store(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    make_folder(folder)?;
+/// Why it cannot be written; the old file is there still, and none that is half written.
+pub(super) fn store(path: &Path, bytes: &[u8], most: usize) -> Result<(), String> {
+    let said = |error: io::Error| format!("the system says: {error}");
+    let folder = path.parent().ok_or("it has no folder")?;
+    make_folder(folder).map_err(said)?;
+    if !path.try_exists().map_err(said)? && count_files(folder).map_err(said)? >= most {
+        return Err(format!("the application has sharedObjectFiles = {most} already"));
+    }
     let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
+    replace(&part, path, bytes).map_err(|error| {
+        let _ = fs::remove_file(&part);
+        said(error)
+    })?;
+    sync_folder(folder).map_err(said)
+}
+
+fn replace(part: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&part, path)?;
-    sync_folder(folder)
+    fs::rename(part, path)
+}
+
+fn count_files(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        count += usize::from(Path::new(&entry?.file_name()).extension().is_some_and(|end| end == "fso"));
+    }
+    Ok(count)
 }
 
 /// Makes a folder, and those above it that are missing, for good.
@@ -490,16 +510,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = path_of(&folder.path().join("made"), "live", "room");
         assert_eq!(load(&path, "room"), Ok(None));
-        store(&path, &file("room", 1, &[])).unwrap();
-        store(&path, &file("room", 2, &[])).unwrap();
+        store(&path, &file("room", 1, &[]), 1).unwrap();
+        store(&path, &file("room", 2, &[]), 1).unwrap();
         assert_eq!(load(&path, "room"), Ok(Some(Stored { version: 2, slots: vec![] })));
         // What a crash has left beside it is overwritten.
         fs::write(path.with_extension("part"), b"half").unwrap();
         assert_eq!(load(&path, "room").unwrap().unwrap().version, 2);
-        store(&path, &file("room", 3, &[])).unwrap();
+        store(&path, &file("room", 3, &[]), 1).unwrap();
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::write(&path, b"something else").unwrap();
         assert!(load(&path, "room").is_err());
+    }
+
+    #[test]
+    fn an_application_has_so_many_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| path_of(folder.path(), "live", name);
+        let put = |name: &str| store(&path(name), &file(name, 1, &[]), 2);
+        assert_eq!((put("a"), put("b")), (Ok(()), Ok(())));
+        assert!(put("c").unwrap_err().contains("sharedObjectFiles = 2"));
+        assert_eq!(put("a"), Ok(()), "one that is there may change");
+        fs::remove_file(path("b")).unwrap();
+        assert_eq!(put("c"), Ok(()));
+        assert_eq!(store(&path_of(folder.path(), "other", "a"), b"x", 1), Ok(()), "another application");
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_half_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_of(folder.path(), "live", "room");
+        fs::create_dir_all(path.join("in the way")).unwrap();
+        assert!(store(&path, b"x", 9).is_err());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     proptest! {

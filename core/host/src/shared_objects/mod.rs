@@ -9,8 +9,8 @@ mod disk;
 mod file;
 
 use std::{
-    collections::BTreeMap,
-    io,
+    collections::{BTreeMap, HashMap},
+    io, mem,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread,
@@ -18,11 +18,11 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use crtmp_media::Limits;
+use crtmp_media::{Limits, SharedRequest, SharedWish};
 use crtmp_reactor::{ToSharedObjects, ToWorker, Workers};
 use slog::Logger;
 
-pub(crate) use self::core::{Counts, Listed};
+pub(crate) use self::core::{Counts, Held, Listed};
 use self::{
     core::{Action, Core},
     disk::Disk,
@@ -31,6 +31,13 @@ use self::{
 
 /// How long an application's objects may take to say what they are.
 const LIST_TIME: Duration = Duration::from_secs(2);
+
+/// Files that cannot be read or written may be many: so many lines about them come in so long a time.
+const COMPLAINTS: u32 = 20;
+const COMPLAINTS_TIME: Duration = Duration::from_secs(10);
+
+/// Takes what has become of an order: the object as it is then, or why not.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Held, String>) + Send>;
 
 /// The shared objects of all applications.
 #[derive(Clone)]
@@ -59,6 +66,8 @@ enum Message {
         /// Where persistent objects are; none: they are not allowed.
         folder: Option<Arc<PathBuf>>,
     },
+    /// From the server itself.
+    Order { name: Arc<str>, wishes: Vec<SharedWish>, folder: Option<PathBuf>, answer: Answer },
     /// A file has been read.
     Loaded { name: Arc<str>, result: Result<Option<Stored>, String> },
     /// A file has been written.
@@ -114,6 +123,23 @@ impl SharedObjects {
         answer.recv_timeout(LIST_TIME).ok()
     }
 
+    /// Does something with an object of an application, or with no wishes only looks at it; `answer` is called on its
+    /// thread, for a persistent object when a change of it is in its file.
+    pub(crate) fn order(
+        &self,
+        application: &str,
+        folder: Option<PathBuf>,
+        name: &str,
+        wishes: Vec<SharedWish>,
+        answer: Answer,
+    ) {
+        let Some(actor) = self.lock().get(application).cloned() else {
+            return answer(Err("the application does not run".to_owned()));
+        };
+        // The thread ends after the commands.
+        let _ = actor.sender.send(Message::Order { name: name.into(), wishes, folder, answer });
+    }
+
     /// What has been counted for an application; none: there is none of this name.
     pub(crate) fn counts(&self, application: &str) -> Option<Arc<Counts>> {
         self.lock().get(application).map(|actor| actor.counts.clone())
@@ -121,7 +147,7 @@ impl SharedObjects {
 
     /// Writes what is not written, and ends the threads; those that have not ended by `until` are left behind.
     pub(crate) fn stop(&self, until: Instant) {
-        let actors = std::mem::take(&mut *self.lock());
+        let actors = mem::take(&mut *self.lock());
         let wait = |(name, actor): (String, Actor)| {
             let (sender, ended) = bounded::<()>(0);
             let _ = actor.sender.send(Message::Stop(sender));
@@ -147,7 +173,11 @@ impl SharedObjects {
             workers: self.0.workers.clone(),
             log: self.0.log.clone(),
             jobs: self.0.disk.jobs(),
+            files: self.0.limits.shared_object_files,
             sender: sender.clone(),
+            answers: HashMap::new(),
+            orders: 0,
+            complaints: Complaints::default(),
         };
         thread::Builder::new().name("shared objects".to_owned()).spawn(move || runner.run(&receiver))?;
         Ok(Actor { sender, counts })
@@ -161,8 +191,37 @@ struct Runner {
     workers: Workers,
     log: Logger,
     jobs: disk::Jobs,
+    /// How many files the application may have.
+    files: usize,
     /// By which files say that they are read or written.
     sender: Sender<Message>,
+    /// What the server's own orders wait for, by their numbers.
+    answers: HashMap<u64, Answer>,
+    orders: u64,
+    complaints: Complaints,
+}
+
+/// How many lines there have been of late.
+#[derive(Default)]
+struct Complaints {
+    since: Option<Instant>,
+    lines: u32,
+    suppressed: u64,
+}
+
+impl Complaints {
+    /// Whether there may be a line now: then how many before it there were not.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= COMPLAINTS_TIME) {
+            (self.since, self.lines) = (Some(now), 0);
+        }
+        if self.lines >= COMPLAINTS {
+            self.suppressed += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(mem::take(&mut self.suppressed))
+    }
 }
 
 impl Runner {
@@ -175,11 +234,18 @@ impl Runner {
                     self.core.gone(connection);
                 }
                 Message::FromWorker {
-                    message: ToSharedObjects::Request { client, name, request },
+                    message: ToSharedObjects::Request { client, name, request, denied },
                     folder,
                 } => {
                     let path = folder.map(|folder| file::path_of(&folder, &self.application, name.as_str()));
-                    self.core.request(client, name.as_str(), request, path);
+                    self.core.request(client, name.as_str(), request, denied, path);
+                }
+                Message::Order { name, wishes, folder, answer } => {
+                    self.orders += 1;
+                    self.answers.insert(self.orders, answer);
+                    let path = folder.map(|folder| file::path_of(&folder, &self.application, &name));
+                    let request = SharedRequest { name: name.to_string(), persistent: false, wishes };
+                    self.core.order(self.orders, &name, Arc::new(request), path);
                 }
                 Message::Loaded { name, result } => self.core.loaded(&name, result),
                 Message::Stored { name, result } => self.core.stored(&name, result),
@@ -197,7 +263,7 @@ impl Runner {
         }
     }
 
-    fn perform(&self, action: Action) {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::Tell { connection, news, bytes, answers } => {
                 self.workers.post_to(connection, ToWorker::SharedNews { connection, news, bytes, answers });
@@ -208,6 +274,11 @@ impl Runner {
                     "more than controlQueue bytes of news of shared objects wait for the peer".to_owned();
                 self.workers.post_to(connection, ToWorker::Close { connection, code, text });
             }
+            Action::Reply { number, result } => {
+                if let Some(answer) = self.answers.remove(&number) {
+                    answer(result);
+                }
+            }
             Action::Load { name, path } => {
                 let sender = self.sender.clone();
                 self.jobs.add(move || {
@@ -216,16 +287,17 @@ impl Runner {
                 });
             }
             Action::Store { name, path, bytes } => {
-                let sender = self.sender.clone();
+                let (sender, most) = (self.sender.clone(), self.files);
                 self.jobs.add(move || {
-                    let result =
-                        file::store(&path, &bytes).map_err(|error| format!("the system says: {error}"));
+                    let result = file::store(&path, &bytes, most);
                     let _ = sender.send(Message::Stored { name, result });
                 });
             }
             Action::Complain { path, text } => {
-                slog::error!(self.log, "the file of a shared object {text}; it is left as it is";
-                    "application" => &self.application, "file" => %path.display());
+                if let Some(suppressed) = self.complaints.pass(Instant::now()) {
+                    slog::error!(self.log, "the file of a shared object {text}; it is left as it is";
+                        "application" => &self.application, "file" => %path.display(), "suppressed" => suppressed);
+                }
             }
         }
     }
@@ -244,5 +316,23 @@ impl Counts {
             ("failures", &self.failures),
         ]
         .map(|(name, value)| (name, value.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_lines_some_are_suppressed_and_counted() {
+        let (mut complaints, start) = (Complaints::default(), Instant::now());
+        for _ in 0..COMPLAINTS {
+            assert_eq!(complaints.pass(start), Some(0));
+        }
+        for _ in 0..5 {
+            assert_eq!(complaints.pass(start + COMPLAINTS_TIME / 2), None);
+        }
+        assert_eq!(complaints.pass(start + COMPLAINTS_TIME), Some(5));
+        assert_eq!(complaints.pass(start + COMPLAINTS_TIME), Some(0));
     }
 }

@@ -107,6 +107,14 @@ pub struct AppTable {
     /// What has become of a call with a ticket: [`HostTable::call`], [`HostTable::command`],
     /// [`HostTable::connect`], [`HostTable::http`], [`HostTable::pull`] or [`HostTable::push`].
     pub on_result: Option<unsafe extern "C" fn(instance: *mut c_void, what: *const ResultNotice) -> i32>,
+    /// The far end wants something of a shared object. Since version 1.1.
+    pub on_shared_object: Option<
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            conn: *const ConnTable,
+            what: *const SharedObjectRequest,
+        ) -> i32,
+    >,
 }
 
 // SAFETY: a table is a constant; what it points to is constant, too.
@@ -233,6 +241,25 @@ pub struct MessageRequest {
     pub name: Str,
     /// Its arguments: JSON text of a list.
     pub args: Str,
+}
+
+/// Argument of `on_shared_object`. Since version 1.1.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SharedObjectRequest {
+    /// Size of this table in bytes.
+    pub size: usize,
+    /// The number to answer: yes or no to all of it. What the far end releases it does not use any more either way.
+    pub request: u64,
+    /// Not 0: an object that outlives its clients is meant.
+    pub persistent: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Name of the object, with the instance.
+    pub name: Str,
+    /// What the far end wants, in order: JSON text of a list of objects whose `wish` is `use`, `release`, `change` (with
+    /// `slot` and `value`), `remove` (with `slot`) or `send` (with `values`).
+    pub wishes: Str,
 }
 
 /// Argument of `on_metadata`.

@@ -37,7 +37,7 @@ pub const MAGIC: u64 = 0x4352_544D_504C_5547;
 pub const ABI_MAJOR: u32 = 1;
 
 /// Grows when a table grows. A plugin may be older than its host, never newer.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// Done; of a call of the host: it was taken. A hook that answers a request has called [`HostTable::respond`] before it
 /// returns this.

@@ -26,7 +26,7 @@ fn no_field_moves() {
     layout!(AppTable: size 0, name 8, flags 24, validate 32, create 40, destroy 48, on_accept 56, on_connect 64,
         on_publish 72, on_play 80, on_message 88, on_metadata 96, on_unpublish 104, on_unplay 112, on_close 120,
         on_cancel 128, on_pong 136, on_frame 144, on_stream 152, on_source 160, on_timer 168, on_command 176,
-        on_result 184; 192);
+        on_result 184, on_shared_object 192; 200);
     layout!(HostTable: size 0, log 8, now_ms 16, fail 24, respond 32, close_connection 40, call 48, unpublish 56,
         unplay 64, tap 72, sequence_header 80, frame_retain 88, frame_release 96, timer_set 104,
         timer_cancel 112, command 120, command_add 128, command_remove 136, source_open 144, source_frame 152,
@@ -40,6 +40,7 @@ fn no_field_moves() {
     layout!(PlayRequest: size 0, request 8, stream_id 16, reset 20, name 24, query 40, start_ms 56,
         duration_ms 64; 72);
     layout!(MessageRequest: size 0, request 8, stream_id 16, wants_reply 20, name 24, args 40; 56);
+    layout!(SharedObjectRequest: size 0, request 8, persistent 16, reserved 20, name 24, wishes 40; 56);
     layout!(MetadataNotice: size 0, stream_id 8, reserved 12, name 16, values 32; 48);
     layout!(StreamNotice: size 0, stream_id 8, why 12, name 16; 32);
     layout!(CloseNotice: size 0, reason 8; 24);

@@ -12,7 +12,9 @@ use super::{ConnInfo, Failure, Services};
 use crate::abi::{self, AppTable, ConnTable, Str};
 use crate::app::{App, Hooks};
 use crate::calls::CommandCall;
-use crate::conn::{Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, Stream};
+use crate::conn::{
+    Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId, SharedObject, Stream,
+};
 use crate::context::{Context, owned};
 use crate::frames;
 use crate::shim::Shim;
@@ -64,6 +66,7 @@ impl AppEntry {
             (table.on_timer.is_some(), Hooks::TIMER),
             (table.on_command.is_some(), Hooks::COMMAND),
             (table.on_result.is_some(), Hooks::RESULT),
+            (table.on_shared_object.is_some(), Hooks::SHARED_OBJECT),
         ]
         .into_iter()
         .filter(|(present, _)| *present)
@@ -229,6 +232,19 @@ impl Instance {
             args: Str::new(message.args_json),
         };
         self.conn_hook(self.table.on_message, conn, &what)
+    }
+
+    /// Calls `on_shared_object`.
+    pub fn shared_object(&mut self, conn: &ConnInfo, object: &SharedObject<'_>) -> Result<Outcome, Failure> {
+        let what = abi::SharedObjectRequest {
+            size: size_of::<abi::SharedObjectRequest>(),
+            request: object.request.0,
+            persistent: object.persistent.into(),
+            reserved: 0,
+            name: Str::new(object.name),
+            wishes: Str::new(object.wishes_json),
+        };
+        self.conn_hook(self.table.on_shared_object, conn, &what)
     }
 
     /// Calls `on_metadata`.

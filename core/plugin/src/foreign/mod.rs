@@ -335,6 +335,7 @@ mod tests {
         on_timer: None,
         on_command: None,
         on_result: None,
+        on_shared_object: None,
     };
 
     #[test]

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{BandwidthKind, BandwidthPlan, CallOutcome as Called, Frame, RequestId};
+use crtmp_media::{BandwidthKind, BandwidthPlan, CallOutcome as Called, Frame, RequestId, SharedWish};
 use crtmp_plugin::{
     Ended, Pong, abi,
     foreign::{FilterEntry, Passed, UserPlace, read_frame},
@@ -26,7 +26,7 @@ use crtmp_reactor::{
     Why, Workers,
 };
 use crtmp_relay::{ConnectionId, DuplicatePublisher};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use slog::Logger;
 
 use self::{
@@ -38,7 +38,7 @@ use crate::{
     apps::{
         Answer, AppConfig, AppHandle, AppPath, CallOutcome, ConnInfo, Decision, Effect, Hooks, Limits,
         MessageInfo, Notice, NoticeKind, PlayInfo, PlayStart, PublishInfo, PublishKind, Request, RequestKind,
-        StartError, Watchdog, check_settings,
+        SharedObjectInfo, StartError, Watchdog, check_settings,
     },
     auth::{Authority, Refusal},
     chains::Catalogue,
@@ -210,6 +210,7 @@ fn seen(
             close: handle.has(Hooks::CLOSE),
             pong: handle.has(Hooks::PONG),
             stream: handle.has(Hooks::STREAM),
+            shared_object: handle.has(Hooks::SHARED_OBJECT),
         },
         authenticates: bridge.authenticates(),
         is_default: application.default,
@@ -237,9 +238,8 @@ fn seen(
 type PostShared = Box<dyn Fn(ToSharedObjects) + Send + Sync>;
 
 fn shared_objects(application: &Application, ground: &Ground) -> std::io::Result<PostShared> {
-    let settings = &application.shared_objects;
-    let folder = settings.folder.as_ref().filter(|_| settings.persistent);
-    ground.shared_objects.of_application(&application.name, folder.map(|folder| ground.folder.join(folder)))
+    let folder = application.shared_objects.place(&ground.folder);
+    ground.shared_objects.of_application(&application.name, folder)
 }
 
 /// What an application offers of tests of the way to its peers; none where it offers none.
@@ -411,6 +411,15 @@ struct Bridge {
     catalogue: Arc<Catalogue>,
 }
 
+/// What a peer has to show for who it is.
+enum Wish {
+    Connect,
+    /// With the query of the stream's name, as the next one.
+    Publish(String),
+    Play(String),
+    Share,
+}
+
 impl Bridge {
     /// What workers must ask about although the application has no hook for it.
     fn authenticates(&self) -> Authenticates {
@@ -463,11 +472,16 @@ impl Bridge {
             return self.ask(&caller, request, question);
         };
         let wish = match &question {
-            Question::Connect => Some(None),
+            Question::Connect => Some(Wish::Connect),
             Question::Publish { query, .. } if authority.guards_publish() => {
-                Some(Some((true, query.clone())))
+                Some(Wish::Publish(query.clone()))
             }
-            Question::Play { query, .. } if authority.guards_play() => Some(Some((false, query.clone()))),
+            Question::Play { query, .. } if authority.guards_play() => Some(Wish::Play(query.clone())),
+            Question::SharedObject { request, shown: false, .. }
+                if authority.guards_play() && request.uses() =>
+            {
+                Some(Wish::Share)
+            }
             _ => None,
         };
         let Some(wish) = wish else { return self.ask(&caller, request, question) };
@@ -484,9 +498,10 @@ impl Bridge {
             });
         });
         match wish {
-            None => authority.connect(&caller, done),
-            Some((true, query)) => authority.publish(&caller, &query, done),
-            Some((false, query)) => authority.play(&caller, &query, done),
+            Wish::Connect => authority.connect(&caller, done),
+            Wish::Publish(query) => authority.publish(&caller, &query, done),
+            Wish::Play(query) => authority.play(&caller, &query, done),
+            Wish::Share => authority.share(&caller, done),
         }
     }
 
@@ -612,7 +627,28 @@ fn kind_of(question: Question) -> RequestKind {
             args: args.iter().map(to_json).collect(),
             wants_reply: wants_answer,
         }),
+        Question::SharedObject { name, request, .. } => {
+            let wishes = request.wishes.iter().filter_map(wish_of).collect();
+            let persistent = request.persistent;
+            RequestKind::SharedObject(SharedObjectInfo { name, persistent, wishes })
+        }
     }
+}
+
+/// A wish of a shared object in the words of plugins.
+fn wish_of(wish: &SharedWish) -> Option<Value> {
+    let json = |value: &crtmp_media::Value| to_json(value);
+    Some(match wish {
+        SharedWish::Use => json!({ "wish": "use" }),
+        SharedWish::Release => json!({ "wish": "release" }),
+        SharedWish::Change { slot, value } => json!({ "wish": "change", "slot": slot, "value": json(value) }),
+        SharedWish::Remove { slot } => json!({ "wish": "remove", "slot": slot }),
+        SharedWish::Send { values } => {
+            json!({ "wish": "send", "values": values.iter().map(json).collect::<Vec<_>>() })
+        }
+        // Of peers there is no such thing.
+        SharedWish::Clear => return None,
+    })
 }
 
 fn ended(why: Why) -> Ended {

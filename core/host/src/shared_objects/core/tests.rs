@@ -28,7 +28,7 @@ impl Stage {
         let in_flight = self.in_flight.entry(connection).or_default().clone();
         let client = SharedClient { connection: ConnectionId(connection), in_flight };
         let request = SharedRequest { name: name.to_owned(), persistent, wishes: wishes.to_vec() };
-        self.core.request(client, name, request, Some(PathBuf::from(name)));
+        self.core.request(client, name, Arc::new(request), None, Some(PathBuf::from(name)));
         self.collect();
     }
 
@@ -91,6 +91,13 @@ impl Stage {
                 Action::Load { name, .. } => self.loads.push(name),
                 Action::Store { name, bytes, .. } => self.stores.push((name, bytes)),
                 Action::Complain { text, .. } => self.said.push(text),
+                Action::Reply { number, result } => self.said.push(match result {
+                    Ok(Held { listed, slots }) => {
+                        let slots: Vec<_> = slots.iter().map(|(slot, _)| &**slot).collect();
+                        format!("order {number}: v{} {}", listed.version, slots.join(", "))
+                    }
+                    Err(text) => format!("order {number}: {text}"),
+                }),
             }
         }
     }
@@ -162,7 +169,7 @@ fn what_cannot_be_done_is_refused() {
     // Without a folder nothing is persistent.
     let client = SharedClient { connection: ConnectionId(1), in_flight: Arc::default() };
     let request = SharedRequest { name: "p".into(), persistent: true, wishes: vec![SharedWish::Use] };
-    stage.core.request(client, "p", request, None);
+    stage.core.request(client, "p", Arc::new(request), None, None);
     stage.collect();
     assert_eq!(stage.said(), ["1: v0 NoWriteAccess."]);
     assert_eq!(stage.core.list().len(), 1);
@@ -287,9 +294,9 @@ fn what_cannot_be_written_is_not_promised() {
     stage.fail_to_store();
     assert_eq!(stage.said(), ["cannot be written: full", "1: v1 NoWriteAccess."]);
     assert!(stage.stores.is_empty(), "it is not tried in a circle");
-    stage.gone(1);
     assert!(stage.core.list()[0].unsaved, "nor forgotten");
     stage.use_it(2, "room", true);
+    stage.gone(1);
     stage.change(2, "b", 2.0);
     let stored = stage.store();
     assert_eq!(stored.slots.len(), 2);
@@ -301,6 +308,107 @@ fn what_cannot_be_written_is_not_promised() {
     stage.collect();
     assert_eq!(stage.store().slots.len(), 3);
     assert!(stage.core.is_idle());
+}
+
+/// A disk that is full for long does not fill the memory with objects that nobody uses.
+#[test]
+fn what_was_never_promised_is_tried_once_more_when_nobody_uses_it_and_then_forgotten() {
+    let mut stage = Stage::new(Limits::default());
+    for (good, left) in [(true, 1), (false, 0)] {
+        stage.use_it(1, "room", true);
+        stage.load();
+        stage.change(1, "a", 1.0);
+        stage.fail_to_store();
+        stage.gone(1);
+        assert_eq!((stage.core.list().len(), stage.stores.len()), (1, 1));
+        if good {
+            assert_eq!(stage.store().slots.len(), left);
+        } else {
+            stage.fail_to_store();
+        }
+        assert!(stage.core.list().is_empty() && stage.core.is_idle());
+    }
+}
+
+/// The application has said no: nothing changes, and the client's own copy is put right.
+#[test]
+fn what_the_application_refuses_is_not_done() {
+    let mut stage = Stage::new(Limits::default());
+    let deny = |stage: &mut Stage, connection: u64, persistent: bool, wishes: &[SharedWish]| {
+        let client = SharedClient { connection: ConnectionId(connection), in_flight: Arc::default() };
+        stage.in_flight.insert(connection, client.in_flight.clone());
+        let request = SharedRequest { name: "room".into(), persistent, wishes: wishes.to_vec() };
+        let denied = Some("App.No".to_owned());
+        stage.core.request(client, "room", Arc::new(request), denied, Some("room".into()));
+        stage.collect();
+        stage.said()
+    };
+    assert_eq!(deny(&mut stage, 1, true, &[SharedWish::Use]), ["1: v0 App.No."]);
+    assert!(stage.core.list().is_empty() && stage.loads.is_empty(), "nothing is made");
+    stage.use_it(1, "room", false);
+    stage.change(1, "a", 1.0);
+    stage.said();
+    assert_eq!(deny(&mut stage, 2, false, &[SharedWish::Use]), ["2: v1 App.No."]);
+    let wishes = [set("a", 2.0), set("b", 2.0), remove("a"), SharedWish::Send { values: vec![] }];
+    let said = ["1: v1 App.No, a=1, App.No, no b, App.No, a=1, App.No."];
+    assert_eq!(deny(&mut stage, 1, false, &wishes), said);
+    assert_eq!(stage.core.list()[0].clients, 1);
+    assert_eq!(deny(&mut stage, 1, false, &[SharedWish::Release]), ["1: nothing."]);
+    assert!(stage.core.list().is_empty(), "nobody is kept");
+    // While its file is read, what is refused waits for its turn.
+    stage.use_it(1, "room", true);
+    assert_eq!(deny(&mut stage, 1, true, &[set("a", 1.0), SharedWish::Release]), [""; 0]);
+    stage.load();
+    assert_eq!(stage.said(), ["1: v0 used, clear.", "1: v0 App.No, no a."]);
+    assert!(stage.core.list().is_empty());
+}
+
+/// Commands look at objects and change them, as if somebody used them.
+#[test]
+fn the_server_itself_looks_and_changes() {
+    let mut stage = Stage::new(Limits { shared_object_slots: 2, ..Limits::default() });
+    let order = |stage: &mut Stage, number: u64, file: bool, wishes: &[SharedWish]| {
+        let request = SharedRequest { name: "room".into(), persistent: false, wishes: wishes.to_vec() };
+        stage.core.order(number, "room", Arc::new(request), file.then(|| "room".into()));
+        stage.collect();
+        stage.said()
+    };
+    assert!(order(&mut stage, 1, false, &[])[0].starts_with("order 1: nobody uses"));
+    // One that nobody uses is read, and goes again.
+    assert_eq!(order(&mut stage, 2, true, &[]), [""; 0]);
+    stage.load();
+    assert_eq!(stage.said(), ["order 2: there is no such shared object"]);
+    assert_eq!(order(&mut stage, 3, true, &[set("a", 1.0)]), [""; 0]);
+    stage.load();
+    assert_eq!(stage.said(), [""; 0], "until it is written");
+    stage.store();
+    assert_eq!(stage.said(), ["order 3: v1 a"]);
+    assert!(stage.core.list().is_empty());
+    order(&mut stage, 4, true, &[set("a", 1.0)]);
+    stage.load_as(Err("damaged".to_owned()));
+    let complaint = "cannot be read: damaged";
+    assert_eq!(
+        stage.said(),
+        [complaint.to_owned(), format!("order 4: the file of the shared object {complaint}")]
+    );
+    // Who uses it is told.
+    stage.use_it(1, "room", false);
+    stage.change(1, "a", 1.0);
+    stage.said();
+    let wishes = [SharedWish::Clear, set("b", 2.0), remove("c"), SharedWish::Send { values: vec![] }];
+    assert_eq!(order(&mut stage, 5, false, &wishes), ["1: v2 clear, b=2, 0 sent", "order 5: v2 b"]);
+    let said = order(&mut stage, 6, false, &[set("c", 1.0), set("d", 1.0)]);
+    assert_eq!(said[0], "1: v3 c=1");
+    assert!(said[1].starts_with("order 6: not all of it"), "{said:?}");
+    assert_eq!(order(&mut stage, 7, true, &[]), ["order 7: v3 b, c"]);
+    stage.gone(1);
+    // Where it cannot be written that is the answer.
+    order(&mut stage, 8, true, &[set("a", 1.0)]);
+    stage.load();
+    stage.fail_to_store();
+    let said = stage.said();
+    assert_eq!(said[1], "order 8: clients have been told of it, but the file cannot be written: full");
+    assert!(stage.core.list().is_empty() && stage.core.is_idle());
 }
 
 #[test]
@@ -451,7 +559,7 @@ proptest! {
             }
             let client = SharedClient { connection: ConnectionId(copy.connection), in_flight: Arc::default() };
             let request = SharedRequest { name: "room".into(), persistent, wishes: vec![wish] };
-            core.request(client, "room", request, Some(PathBuf::from("room")));
+            core.request(client, "room", Arc::new(request), None, Some(PathBuf::from("room")));
             follow(&mut core, &mut copies, &mut jobs);
         }
         core.save_all();
