@@ -51,6 +51,18 @@ configuration = {
       protocol = "dynamiclinklibrary",
       aliases = { "live", "vod", "simpleLive", "vod1", "live1" },
       validateHandshake = true,
+      -- Whoever publishes must say who it is, as OBS, ffmpeg and GStreamer can (docs/configuration.md, "Authentication"):
+      -- authentication = {
+      --   rtmp = { type = "adobe", usersFile = "/etc/crtmpserver/users.lua", authenticatePlay = false },
+      -- },
+      -- where users.lua holds, and only the server's user may read:  users = { alice = "a password" }
+      --
+      -- Peers may have the way to them measured, as Flash players and SRS's pages do ("Bandwidth tests"):
+      -- enableCheckBandwidth = true,
+      -- bandcheck = { key = "35c9b402c12a7246868752e2878f7e0e" },
+      --
+      -- Shared objects that outlive their clients ("Shared objects"):
+      -- sharedObjects = { persistent = true, folder = "/var/lib/crtmpserver/objects" },
     },
   },
 }

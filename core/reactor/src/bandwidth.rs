@@ -9,7 +9,7 @@ use std::{
 
 use crtmp_media::{
     BandwidthKind, BandwidthPlan, BandwidthReport, BandwidthSample, Command, Limits, RequestId, Value,
-    split_query,
+    network, split_query,
 };
 use crtmp_relay::ConnectionId;
 
@@ -84,7 +84,7 @@ impl BandwidthTests {
     ///
     /// Why there is none now.
     pub fn begin(&self, peer: IpAddr, interval: Duration, now: Instant) -> Result<(), String> {
-        let peer = peer.to_canonical();
+        let peer = network(peer);
         let mut state = self.state();
         // Who never tells the end of one, such as a protocol that has none, holds no place for ever.
         state.running.retain(|_, since| now.saturating_duration_since(*since) < LONGEST);
@@ -112,7 +112,7 @@ impl BandwidthTests {
     /// Gives the place back; what has come of the test is kept, where it has come to an end.
     pub fn end(&self, peer: IpAddr, test: Option<BandwidthTest>) {
         let mut state = self.state();
-        state.running.remove(&peer.to_canonical());
+        state.running.remove(&network(peer));
         if let Some(test) = test {
             state.ended.push_back(test);
             while state.ended.len() > self.kept {
@@ -262,6 +262,11 @@ mod tests {
         assert_eq!(tests.begin(address(1), interval, now), Ok(()));
         assert!(tests.begin(address(1), Duration::ZERO, at(99)).unwrap_err().contains("is running"));
         assert!(tests.begin("::ffff:192.0.2.1".parse().unwrap(), interval, at(99)).is_err());
+        // Of IPv6 one machine has a whole network of addresses.
+        let [one, other] = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        assert_eq!(tests.begin(one, interval, now), Ok(()));
+        assert!(tests.begin(other, interval, now).is_err());
+        tests.end(one, None);
         assert_eq!(tests.begin(address(2), interval, now), Ok(()));
         assert!(tests.begin(address(3), interval, now).unwrap_err().contains("limits.bandwidthTests"));
         tests.end(address(1), ended(1, now));

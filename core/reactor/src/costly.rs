@@ -4,11 +4,11 @@
 use std::{
     collections::HashMap,
     hash::RandomState,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use crtmp_media::Limits;
+use crtmp_media::{Limits, network};
 
 /// Addresses that are told apart; more share one account.
 const ADDRESSES: usize = 4096;
@@ -76,10 +76,7 @@ impl Costly {
 
     /// Whose account it is: an IPv4 address, or the network (/64) of an IPv6 address, since one machine has all of it.
     fn key(&self, peer: IpAddr) -> Option<IpAddr> {
-        let key = match peer.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
-            v4 => v4,
-        };
+        let key = network(peer);
         let has_room = self.accounts.len() < ADDRESSES || self.accounts.contains_key(&Some(key));
         has_room.then_some(key)
     }
