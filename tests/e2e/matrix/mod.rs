@@ -64,6 +64,11 @@ fn all_by_haproxy_that_shares_connections() {
 }
 
 #[test]
+fn all_encrypted_by_haproxy() {
+    all_clients_by(Road::Encrypted);
+}
+
+#[test]
 fn all_by_stunnel() {
     all_clients_by(Road::Stunnel);
 }
@@ -76,6 +81,11 @@ fn all_by_stunnel_that_says_who_comes() {
 #[test]
 fn all_by_stunnel_towards_the_server() {
     all_clients_by(Road::Towards);
+}
+
+#[test]
+fn all_by_stunnel_before_requests_of_http() {
+    all_clients_by(Road::Https);
 }
 
 /// What the document says of tickets; a librtmp that takes them may be told so there.

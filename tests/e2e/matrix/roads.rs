@@ -15,16 +15,28 @@ pub(super) enum Road {
     Closing,
     /// haproxy, whose clients share its connections to the server.
     Sharing,
+    /// haproxy of the first kind, and what passes is encrypted.
+    Encrypted,
     /// stunnel with TLS, before a port without.
     Stunnel,
     /// The same, which says by the PROXY protocol who comes.
     Saying,
     /// stunnel at the clients, without TLS, before a port with TLS.
     Towards,
+    /// stunnel with TLS, before a port for RTMP in requests of HTTP.
+    Https,
 }
 
-pub(super) const ROADS: [Road; 6] =
-    [Road::Squid, Road::Closing, Road::Sharing, Road::Stunnel, Road::Saying, Road::Towards];
+pub(super) const ROADS: [Road; 8] = [
+    Road::Squid,
+    Road::Closing,
+    Road::Sharing,
+    Road::Encrypted,
+    Road::Stunnel,
+    Road::Saying,
+    Road::Towards,
+    Road::Https,
+];
 
 /// A program that runs.
 #[derive(Debug)]
@@ -39,15 +51,18 @@ impl Road {
     pub(super) const fn scheme(self) -> Scheme {
         match self {
             Self::Squid | Self::Closing | Self::Sharing => Scheme::Rtmpt,
+            Self::Encrypted => Scheme::Rtmpte,
             Self::Stunnel | Self::Saying => Scheme::Rtmps,
             Self::Towards => Scheme::Rtmp,
+            Self::Https => Scheme::Rtmpts,
         }
     }
 
     /// What the server speaks there.
     const fn behind(self) -> Scheme {
         match self {
-            Self::Squid | Self::Closing | Self::Sharing => Scheme::Rtmpt,
+            Self::Squid | Self::Closing | Self::Sharing | Self::Https => Scheme::Rtmpt,
+            Self::Encrypted => Scheme::Rtmpte,
             Self::Stunnel | Self::Saying => Scheme::Rtmp,
             Self::Towards => Scheme::Rtmps,
         }
@@ -57,11 +72,12 @@ impl Road {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Squid => "squid",
-            Self::Closing => "haproxy, a connection for each request",
+            Self::Closing | Self::Encrypted => "haproxy, a connection for each request",
             Self::Sharing => "haproxy, shared connections",
             Self::Stunnel => "stunnel before `inboundRtmp`",
             Self::Saying => "the same, with the PROXY protocol",
             Self::Towards => "stunnel at the client, `inboundRtmps`",
+            Self::Https => "stunnel before `inboundRtmpt`",
         }
     }
 
@@ -80,11 +96,13 @@ impl Road {
             server.services().iter().rfind(|service| service.chain == chain).expect("its own port").address;
         match self {
             Self::Squid => Proxy::Squid(Squid::start(port)),
-            Self::Closing => Proxy::Haproxy(Haproxy::start(port, "option http-server-close")),
+            Self::Closing | Self::Encrypted => {
+                Proxy::Haproxy(Haproxy::start(port, "option http-server-close"))
+            }
             Self::Sharing => {
                 Proxy::Haproxy(Haproxy::start(port, "option http-keep-alive\nhttp-reuse always"))
             }
-            Self::Stunnel => Proxy::Stunnel(Stunnel::before(port, &CERTIFICATES, "")),
+            Self::Stunnel | Self::Https => Proxy::Stunnel(Stunnel::before(port, &CERTIFICATES, "")),
             Self::Saying => Proxy::Stunnel(Stunnel::before(port, &CERTIFICATES, "protocol = proxy")),
             Self::Towards => Proxy::Stunnel(Stunnel::towards(port)),
         }
@@ -95,7 +113,7 @@ impl Road {
         let accepted = format!("chain={}", self.behind().chain());
         let accepted = log.lines().filter(|line| line.contains(" accepted ") && line.contains(&accepted));
         match self {
-            Self::Closing => {
+            Self::Closing | Self::Encrypted => {
                 let lines: Vec<&str> = accepted.collect();
                 for worker in 0..4 {
                     let worker = format!("worker={worker} ");
@@ -104,7 +122,7 @@ impl Road {
             }
             Self::Squid | Self::Sharing => assert!(accepted.count() > 1, "all came by one connection"),
             Self::Saying => assert!(log.contains(" proxy=127.0.0.1:"), "nobody said who came"),
-            Self::Stunnel | Self::Towards => {}
+            Self::Stunnel | Self::Towards | Self::Https => {}
         }
     }
 }
