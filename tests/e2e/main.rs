@@ -102,7 +102,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crtmp_tests::cli::Session;
-use crtmp_tests::{Kind, Launch, Program, Recording, Server, ffmpeg, fixture, free_address, wait_for};
+use crtmp_tests::{Kind, Program, Recording, Server, ffmpeg, fixture, free_address, wait_for};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -150,17 +150,16 @@ fn assert_film(url: &str, seconds: u64) {
     recording.assert_no_gap();
 }
 
-/// Starts a player that writes what it plays into `out`, and demands that this is the film, once it has so many pictures.
-fn assert_plays_film(player: Launch, out: &Path, pictures: usize) {
-    let mut player = player.start();
-    wait_for("pictures that are played", SOON, || {
-        assert!(player.runs(), "the player was ended: {}", player.stderr());
+/// Demands that what a program writes into `out` is the film, once that has so many pictures.
+fn assert_writes_film(mut program: Program, out: &Path, pictures: usize) {
+    wait_for("pictures that are written", SOON, || {
+        assert!(program.runs(), "the program was ended: {}", program.stderr());
         // ffprobe refuses a file without a whole tag.
         let begun = fs::metadata(out).is_ok_and(|file| file.len() > 64 * 1024);
         let recording = begun.then(|| Recording::of_growing_file(out))?;
         (recording.of(Kind::Video).len() >= pictures).then_some(())
     });
-    player.interrupt();
+    program.interrupt();
     let recording = Recording::of_growing_file(out);
     recording.assert_part_of(fixture::packets());
     recording.assert_no_gap();

@@ -1,9 +1,11 @@
 //! RTMPE: media by way of librtmp, which did not learn it from us, and between two servers of ours.
 
 use crtmp_tests::cli::{Session, administrator};
-use crtmp_tests::{Config, Launch, Namespace, Server, ffmpeg, fixture, players, wait_for};
+use crtmp_tests::{
+    Config, Launch, Namespace, Server, ffmpeg, fixture, free_address, players, wait_for, wait_for_listener,
+};
 
-use crate::{SOON, assert_film, assert_plays_film, file};
+use crate::{SOON, assert_film, assert_writes_film, file};
 
 fn config() -> Config {
     Config::new()
@@ -22,7 +24,8 @@ fn one_port_takes_plain_and_encrypted_players() {
     let both = server.services().iter().rfind(|service| service.chain == "inboundRtmp").expect("two").address;
     assert_ne!(both, server.address());
     let (_folder, out) = file("dump.flv");
-    assert_plays_film(players::rtmpdump(&format!("rtmpe://{both}/live/one"), &out), &out, fixture::GOP);
+    let dump = players::rtmpdump(&format!("rtmpe://{both}/live/one"), &out).start();
+    assert_writes_film(dump, &out, fixture::GOP);
     assert_film(&format!("rtmp://{both}/live/one"), 3);
     let (_folder, out) = file("refused.flv");
     players::rtmpdump(&server.url("one").replace("rtmp:", "rtmpe:"), &out).run();
@@ -63,7 +66,35 @@ fn an_edge_fetches_encrypted() {
     origin.stop();
 }
 
-/// librtmp as a server, which has neither pictures nor places for them: it tells what it deciphers, and whether we signed
+/// Pictures by way of librtmp as a server.
+#[test]
+fn the_film_comes_from_a_server_made_of_librtmp_and_goes_there() {
+    let (folder, program) = file("server");
+    let options = "-std=c11 -Wall -Wextra -Werror -D_DEFAULT_SOURCE tests/librtmp/server.c -o";
+    Launch::new("cc").args(options).arg(&program).arg("-lrtmp").run().success();
+    let out = folder.path().join("out.flv");
+    let serve = || {
+        let address = free_address();
+        let server = Launch::new(&program).arg(address.port().to_string()).arg(fixture::film()).arg(&out);
+        let server = server.start();
+        wait_for_listener(address);
+        (server, format!("rtmpe://{address}/live"))
+    };
+    let near = Server::start(&config());
+    let mut session = Session::operator(&near);
+    let (_server, place) = serve();
+    session.done(&format!("pullStream uri={place}/one"));
+    near.wait_for_publisher("one");
+    assert_film(&near.url("one"), 4);
+    // And on to the next one.
+    let (server, place) = serve();
+    session.done(&format!("pushStream uri={place} localStreamName=one"));
+    wait_for("encrypted", SOON, || server.stderr().contains("encrypted").then_some(()));
+    assert_writes_film(server, &out, 2 * fixture::GOP);
+    near.stop();
+}
+
+/// librtmp's own server, which has neither pictures nor places for them: it tells what it deciphers, and whether we signed
 /// rightly; we tell what it answers. It listens everywhere, so it has a network of its own.
 #[test]
 fn a_server_of_librtmp_and_ours_understand_each_other() {

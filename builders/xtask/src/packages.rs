@@ -12,6 +12,7 @@ type Package = (&'static str, &'static str);
 pub(crate) const TESTS: &[Package] = &[
     ("ffmpeg", "/usr/bin/ffmpeg"),
     ("rtmpdump", "/usr/bin/rtmpdump"),
+    ("librtmp-dev", "/usr/include/librtmp/rtmp.h"),
     ("gstreamer1.0-tools", "/usr/bin/gst-launch-1.0"),
     ("gstreamer1.0-plugins-base", "gstreamer-1.0/libgstapp.so"),
     ("gstreamer1.0-plugins-good", "gstreamer-1.0/libgstflv.so"),

@@ -6,7 +6,7 @@ use std::thread;
 
 use crtmp_tests::{Certificates, Config, Kind, Launch, Recording, Server, ffmpeg, fixture, wait_for};
 
-use crate::{SOON, assert_plays_film, file};
+use crate::{SOON, assert_writes_film, file};
 
 mod client;
 mod document;
@@ -185,7 +185,7 @@ fn publishes(client: Client, scheme: Scheme, address: SocketAddr, server: &Serve
 /// What the client plays is the film, whole.
 fn plays(client: Client, scheme: Scheme, address: SocketAddr) {
     let (_folder, out) = file("played.flv");
-    assert_plays_film(client.play(&url(scheme, address, "source"), &out), &out, ENOUGH);
+    assert_writes_film(client.play(&url(scheme, address, "source"), &out).start(), &out, ENOUGH);
 }
 
 /// The client says why it cannot do it. When that is not so any more, the table can say more.
