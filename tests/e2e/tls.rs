@@ -14,7 +14,7 @@ use crtmp_tests::{
 };
 use nix::sys::signal::Signal;
 
-use crate::{SOON, assert_film, entry, file};
+use crate::{SOON, assert_film, assert_writes_film, entry, file};
 
 const CHAIN: &str = "inboundRtmps";
 
@@ -81,24 +81,26 @@ fn ffmpeg_looks_at_the_certificate_and_publishes_and_plays() {
 }
 
 #[test]
-fn rtmpdump_plays_by_both_versions() {
+fn rtmpdump_plays_by_both_versions_and_within_requests() {
     let certificates = Certificates::new();
-    let server = Server::start(&with(&certificates, ""));
+    let tunnels = format!("protocol = \"inboundRtmpts\", {}", certificates.keys("server"));
+    let server = Server::start(&with(&certificates, "").acceptor(&tunnels));
     let _publisher = ffmpeg::publish_film(&server.url("one")).start();
     server.wait_for_publisher("one");
     certificates.write("gnutls.conf", "[overrides]\ndisabled-version = tls1.3\n");
-    for only_12 in [true, false] {
+    let tunnelled = format!("rtmpts://{}/live/one", server.address_of("inboundRtmpts"));
+    for (url, only_12) in [
+        (url(&server, "one"), true),
+        (url(&server, "one"), false),
+        (tunnelled.clone(), true),
+        (tunnelled.replace("127.0.0.1", "localhost"), false),
+    ] {
         let (_folder, out) = file("dump.flv");
-        let mut dump = players::rtmpdump(&url(&server, "one"), &out);
+        let mut dump = players::rtmpdump(&url, &out);
         if only_12 {
             dump = dump.env("GNUTLS_SYSTEM_PRIORITY_FILE", certificates.path("gnutls.conf"));
         }
-        let dump = dump.start();
-        wait_for("a file of rtmpdump's", SOON, || {
-            fs::metadata(&out).is_ok_and(|file| file.len() > 100_000).then_some(())
-        });
-        dump.interrupt();
-        assert_eq!(ffmpeg::codecs(&out.to_string_lossy()), ["aac", "h264"]);
+        assert_writes_film(dump.start(), &out, fixture::GOP);
     }
     server.stop();
 }
