@@ -27,6 +27,9 @@ configuration = {
       validateHandshake = true,
       acceptors = {
         { ip = "0.0.0.0", port = 1935, protocol = "inboundRtmp" },
+        -- RTMP of every kind: plain and encrypted, over HTTP, and all of it within TLS.
+        -- { ip = "0.0.0.0", port = 443, protocol = "inboundRtmpAny",
+        --   sslCert = "/etc/crtmpserver/fullchain.pem", sslKey = "/etc/crtmpserver/privkey.pem" },
       },
     },
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::wire::{Client, Message, connect, play, publish};
-use crtmp_tests::{Config, Launch, Server, ffmpeg, players, poll, wait_for};
+use crtmp_tests::{Certificates, Config, Launch, Server, ffmpeg, players, poll, wait_for};
 use md5::{Digest, Md5};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
@@ -410,18 +410,27 @@ fn encrypted_and_tunnelled_peers_are_asked_too() {
     let config = users.config("adobe", "authenticatePlay = true");
     let config = config.acceptor("protocol = \"inboundRtmpt\"").acceptor("protocol = \"inboundRtmpe\"");
     let config = config.acceptor("protocol = \"inboundRtmpte\"");
+    let certificates = Certificates::new();
+    let any = format!("protocol = \"inboundRtmpAny\", {}", certificates.keys("server"));
+    let config = config.acceptor(&any);
     let server = Server::start(&config.acceptor("protocol = \"inboundRtmp\", rtmpe = true"));
     let _publisher = ffmpeg::publish_film(&with_user(&server, "alice:a", "one")).start();
     server.wait_for_publisher("one");
-    let tunnel = server.address_of("inboundRtmpt");
-    let refused = ffmpeg::decode(&format!("rtmpt://{tunnel}/live/one"), Duration::from_secs(1)).run();
-    assert!(refused.stderr.contains("code=403 need auth"), "{}", refused.stderr);
-    assert_eq!(ffmpeg::codecs(&format!("rtmpt://alice:a@{tunnel}/live/one")), ["aac", "h264"]);
+    let (tunnel, any) = (server.address_of("inboundRtmpt"), server.address_of("inboundRtmpAny"));
+    for (scheme, address) in
+        [("rtmpt", tunnel), ("rtmp", any), ("rtmpt", any), ("rtmps", any), ("rtmpts", any)]
+    {
+        let refused = ffmpeg::decode(&format!("{scheme}://{address}/live/one"), Duration::from_secs(1)).run();
+        assert!(refused.stderr.contains("code=403 need auth"), "{scheme} {address}: {}", refused.stderr);
+        assert_eq!(ffmpeg::codecs(&format!("{scheme}://alice:a@{address}/live/one")), ["aac", "h264"]);
+    }
     let both = server.services().iter().rfind(|service| service.chain == "inboundRtmp").expect("two").address;
     let places = [
         format!("rtmpe://{}", server.address_of("inboundRtmpe")),
         format!("rtmpe://{both}"),
         format!("rtmpte://{}", server.address_of("inboundRtmpte")),
+        format!("rtmpe://{any}"),
+        format!("rtmpte://{any}"),
     ];
     for place in places {
         let before = count(&server, "asked");

@@ -18,6 +18,7 @@
 //! * [`bandwidth`]: tests of the way to peers.
 //! * [`auth`]: who must say who it is before it publishes or plays.
 //! * [`rtmpt`]: RTMP in requests of HTTP: real clients, proxies, and requests of every kind.
+//! * [`any`]: ports that serve several chains.
 //! * [`events`]: what is told to files and other servers, and metrics.
 //! * [`proxypublish`], [`edge`], [`stresstest`]: the applications that pull and push.
 //! * [`commands`]: what operators ask for.
@@ -46,6 +47,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "tests wait for real programs by the real clock")]
 
+mod any;
 mod auth;
 mod bandwidth;
 mod bls;

@@ -14,6 +14,7 @@ fn config() -> Config {
         .whole_groups()
         .acceptor("protocol = \"inboundRtmp\", proxyProtocol = { \"127.0.0.1\" }")
         .acceptor("protocol = \"inboundRtmpt\", proxyProtocol = { \"127.0.0.1\" }")
+        .acceptor("protocol = \"inboundRtmpAny\", proxyProtocol = { \"127.0.0.1\" }")
 }
 
 /// A client from an address of its own.
@@ -41,16 +42,20 @@ fn haproxy_says_who_comes() {
         server.wait_for_publisher("one");
         assert_film(&format!("rtmp://{}/live/one", before.address()), 3);
         assert_film(&format!("rtmpt://{}/live/one", before_http.address()), 3);
+        let before_any = Haproxy::start(server.address_of("inboundRtmpAny"), &lines);
+        assert_film(&format!("rtmp://{}/live/one", before_any.address()), 3);
+        assert_film(&format!("rtmpt://{}/live/one", before_any.address()), 3);
 
-        let (mut client, own) = from(Ipv4Addr::new(127, 3, 4, 5), before.address());
-        client.handshake();
-        let url = format!("rtmp://{}/live", before.address());
-        client.send(&crtmp_tests::wire::connect("live", &url));
-        client.expect("_result");
-        let counters = server.counters();
-        let peers: Vec<String> = counters.connections().iter().map(|one| one.peer.clone()).collect();
-        assert!(peers.contains(&own.to_string()), "{peers:?} {own}");
-        server.wait_for_log(&format!("peer={own} proxy=127.0.0.1:"));
+        for address in [before.address(), before_any.address()] {
+            let (mut client, own) = from(Ipv4Addr::new(127, 3, 4, 5), address);
+            client.handshake();
+            client.send(&crtmp_tests::wire::connect("live", &format!("rtmp://{address}/live")));
+            client.expect("_result");
+            let counters = server.counters();
+            let peers: Vec<String> = counters.connections().iter().map(|one| one.peer.clone()).collect();
+            assert!(peers.contains(&own.to_string()), "{peers:?} {own}");
+            server.wait_for_log(&format!("peer={own} proxy=127.0.0.1:"));
+        }
         server.stop();
     }
 }

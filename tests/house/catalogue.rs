@@ -15,7 +15,7 @@ const GROUPS: [(&str, usize); 18] = [
     ("CMD", 18),
     ("BWT", 6),
     ("MED", 19),
-    ("RPT", 8),
+    ("RPT", 9),
     ("SLOW", 5),
     ("ADM", 9),
     ("WEB", 4),
@@ -34,13 +34,14 @@ const SINGLE: [&str; 23] = [
 ];
 
 /// What the beginnings of names stand for.
-const FOLDERS: [(&str, &str); 13] = [
+const FOLDERS: [(&str, &str); 14] = [
     ("rtmp/", "protocols/rtmp/src/"),
     ("tls/", "protocols/tls/src/"),
     ("relay/", "core/relay/src/"),
     ("media/", "core/media/src/"),
     ("rtmpt/", "protocols/rtmpt/src/"),
     ("cli/", "protocols/cli/src/"),
+    ("registry/", "protocols/registry/src/"),
     ("admin/", "applications/admin/src/"),
     ("host/", "core/host/src/"),
     ("reactor/", "core/reactor/src/"),

@@ -15,10 +15,10 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const LATE: &str = "no whole handshake within handshakeTimeout = 1 s";
+pub(crate) const LATE: &str = "no whole handshake within handshakeTimeout = 1 s";
 
 /// C0 and C1 of the simple handshake.
-fn hello(version: u8) -> Vec<u8> {
+pub(crate) fn hello(version: u8) -> Vec<u8> {
     let mut hello = vec![version];
     hello.extend([0; 8]);
     hello.extend((0..1528).map(|at| at as u8));
@@ -26,7 +26,7 @@ fn hello(version: u8) -> Vec<u8> {
 }
 
 /// Completes the handshake of a client that has sent C0 and C1, and demands that it is served.
-fn is_served(mut client: Client) {
+pub(crate) fn is_served(mut client: Client) {
     let answer = client.take(1 + 2 * 1536);
     assert_eq!(answer[0], 3, "the version in S0");
     client.write(&answer[1..=1536]);
@@ -124,7 +124,7 @@ fn handshakes_that_are_late_wrong_or_something_else() {
 }
 
 /// C0 and C1 of RTMPE, signed as Flash Player 10 does it, with this public key.
-fn encrypted_hello(key: &[u8; 128]) -> Vec<u8> {
+pub(crate) fn encrypted_hello(key: &[u8; 128]) -> Vec<u8> {
     let mut hello = hello(6);
     let packet = &mut hello[1..];
     packet[4..8].copy_from_slice(&[128, 0, 3, 2]);

@@ -12,6 +12,7 @@ mod commands;
 mod control;
 mod handshake;
 mod media;
+mod mixed;
 mod proxied;
 mod stage;
 

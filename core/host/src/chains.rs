@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use crtmp_media::{
-    Chain, ChainRow, Error, KeyKind, KeyRow, LayerRow, LayerSettings, Outside, Port, Prepared,
+    Chain, ChainRow, Error, KeyKind, KeyRow, LayerRow, LayerSettings, Outside, Port, Prepared, Way, Ways,
 };
 use serde_json::{Map, Value};
 
@@ -41,7 +41,13 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The names of the layers of a chain, far to near; none of a chain that is not there.
+    /// Whether there is a chain of this name.
+    pub fn has(&self, chain: &str) -> bool {
+        self.chains.contains_key(chain)
+    }
+
+    /// The names of the layers of a chain, far to near; none of a chain that is not there, or that is but a name for
+    /// several others.
     pub fn layers_of<'a>(&'a self, chain: &str) -> impl Iterator<Item = &'a str> {
         let row = self.chains.get(chain);
         row.into_iter().flat_map(|row| row.layers.iter().map(|layer| &**layer))
@@ -49,8 +55,68 @@ impl Catalogue {
 
     /// The chain of the connections that those of `chain` carry, where they carry others.
     pub fn sessions_of(&self, chain: &str) -> Option<Cow<'static, str>> {
-        let endpoint = self.layers.get(self.chains.get(chain)?.layers.last()?)?;
-        endpoint.sessions.clone()
+        self.chains_of(chain).find_map(|row| self.layers.get(row.layers.last()?)?.sessions.clone())
+    }
+
+    /// The chains that a port of this one serves.
+    fn chains_of<'a>(&'a self, chain: &str) -> impl Iterator<Item = &'a ChainRow> {
+        let row = self.chains.get(chain);
+        let own = row.filter(|row| !row.layers.is_empty());
+        own.into_iter()
+            .chain(row.into_iter().flat_map(|row| row.also.iter().filter_map(|name| self.chains.get(name))))
+    }
+
+    /// All layers of connections of a port, and of those that they carry, each once.
+    fn layers_at<'a>(&'a self, rows: impl Iterator<Item = &'a ChainRow>) -> Vec<&'a Arc<LayerRow>> {
+        let mut found: Vec<&Arc<LayerRow>> = Vec::new();
+        for row in rows {
+            let own = row.layers.iter().filter_map(|name| self.layers.get(name));
+            let carried = own.clone().filter_map(|layer| self.chains.get(layer.sessions.as_ref()?));
+            let carried = carried.flat_map(|row| &row.layers).filter_map(|name| self.layers.get(name));
+            for layer in own.chain(carried) {
+                if !found.iter().any(|known| known.name == layer.name) {
+                    found.push(layer);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a port serves one of its chains. Those that need what an acceptor may leave out, such as a certificate,
+    /// are there where it says any of that.
+    fn serves(&self, port: &str, row: &ChainRow, keys: &Map<String, Value>) -> bool {
+        let told = |layer: &Arc<LayerRow>| layer.keys.iter().any(|key| keys.contains_key(key.name));
+        let layers = row.layers.iter().filter_map(|name| self.layers.get(name));
+        row.name == port || layers.filter(|layer| layer.prepare.is_some()).all(told)
+    }
+
+    /// What a port serves whose acceptor has these keys.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such chain.
+    pub fn ways(&self, port: &str, keys: &Map<String, Value>) -> Result<Arc<Ways>, String> {
+        if !self.has(port) {
+            return Err(format!("there is no chain {port:?}"));
+        }
+        let way = |row: &ChainRow| {
+            let layer =
+                |name| self.layers.get(name).cloned().ok_or_else(|| format!("there is no layer {name:?}"));
+            let layers = row.layers.iter().map(layer).collect::<Result<_, _>>()?;
+            Ok(Way { chain: row.name.clone(), layers })
+        };
+        let (served, absent): (Vec<&ChainRow>, _) =
+            self.chains_of(port).partition(|row| self.serves(port, row, keys));
+        let all = |rows: Vec<&ChainRow>| rows.into_iter().map(way).collect::<Result<Vec<_>, String>>();
+        Ways::new(all(served)?, all(absent)?)
+    }
+
+    /// The keys of an acceptor, as layers read them: also the flags that are true where it does not say otherwise.
+    pub fn keys_of(&self, chain: &str, keys: &Map<String, Value>) -> Arc<[(String, crtmp_media::Value)]> {
+        let flags = self.chains.get(chain).into_iter().flat_map(|row| &row.flags);
+        let unsaid =
+            flags.filter(|flag| !keys.contains_key(**flag)).map(|flag| ((*flag).to_owned(), true.into()));
+        layer_keys(keys).iter().cloned().chain(unsaid).collect()
     }
 
     /// Adds a chain: layers that exist, from bytes to the server, each fitting its neighbour.
@@ -78,10 +144,21 @@ impl Catalogue {
             }
             port = layer.near;
         }
-        if port != Port::Server {
+        if port != Port::Server && (row.also.is_empty() || !row.layers.is_empty()) {
             return Err(format!("chain {:?}: its last layer is no endpoint", row.name));
         }
-        self.chains.insert(row.name.clone(), row);
+        if let Some(name) = row.also.iter().find(|name| !self.has(name)) {
+            return Err(format!("chain {:?}: there is no chain {name:?}", row.name));
+        }
+        let name = row.name.clone();
+        self.chains.insert(name.clone(), row);
+        let mut carried =
+            self.chains_of(&name).filter_map(|row| self.layers.get(row.layers.last()?)?.sessions.as_ref());
+        let first = carried.next();
+        if carried.any(|other| Some(other) != first) {
+            return Err(format!("chain {name:?}: its ports would carry connections of several chains"));
+        }
+        self.ways(&name, &Map::new()).map_err(|text| format!("chain {name:?}: {text}"))?;
         Ok(())
     }
 
@@ -91,13 +168,8 @@ impl Catalogue {
     ///
     /// If there is no such chain, or one of its layers cannot be made.
     pub fn build(&self, chain: &str, settings: &LayerSettings, now: Instant) -> Result<Chain, Error> {
-        let ours = |text: String| Error::ours("chain", text);
-        let row = self.chains.get(chain).ok_or_else(|| ours(format!("there is no chain {chain:?}")))?;
-        let layer = |name: &Cow<'static, str>| {
-            let layer = self.layers.get(name).ok_or_else(|| ours(format!("there is no layer {name:?}")))?;
-            (layer.make)(settings, now).map_err(|error| ours(format!("layer {name:?}: {error}")))
-        };
-        Chain::new(row.layers.iter().map(layer).collect::<Result<_, _>>()?)
+        let ways = self.ways(chain, &Map::new()).map_err(|text| Error::ours("chain", text))?;
+        Chain::named(ways.make(settings, now)?)
     }
 
     /// Has the layers of a chain prepare what all connections with these keys share; `path` is where the keys stand. A
@@ -113,13 +185,10 @@ impl Catalogue {
         keys: &Map<String, Value>,
         outside: &Outside<'_>,
     ) -> Result<Preparations, Vec<ConfigError>> {
-        let settings = LayerSettings { keys: layer_keys(keys), ..LayerSettings::default() };
+        let settings = LayerSettings { keys: self.keys_of(chain, keys), ..LayerSettings::default() };
         let (mut prepared, mut errors) = (Vec::new(), Vec::new());
-        let sessions = self.sessions_of(chain);
-        let names = self.layers_of(chain).chain(sessions.iter().flat_map(|name| self.layers_of(name)));
-        for prepare in
-            names.filter_map(|name| self.layers.get(name)).filter_map(|layer| layer.prepare.as_ref())
-        {
+        let served = self.chains_of(chain).filter(|row| self.serves(chain, row, keys));
+        for prepare in self.layers_at(served).into_iter().filter_map(|layer| layer.prepare.as_ref()) {
             match prepare(&settings, outside) {
                 Ok(made) => prepared.push(made),
                 Err(wrong) => errors.extend(wrong.into_iter().map(|unfit| {
@@ -148,14 +217,8 @@ impl Catalogue {
         let Some(row) = row else {
             return errors.push(self.unknown_chain(&format!("{path}.protocol"), &acceptor.protocol));
         };
-        let sessions = self.sessions_of(&row.name).and_then(|name| self.chains.get(&name));
-        let known: Vec<KeyRow> = row
-            .layers
-            .iter()
-            .chain(sessions.into_iter().flat_map(|row| &row.layers))
-            .filter_map(|name| self.layers.get(name))
-            .flat_map(|layer| layer.keys.iter().copied())
-            .collect();
+        let layers = self.layers_at(self.chains_of(&row.name));
+        let known: Vec<KeyRow> = layers.iter().flat_map(|layer| layer.keys.iter().copied()).collect();
         let before = errors.len();
         for (key, value) in &acceptor.keys {
             let path = format!("{path}.{key}");
@@ -180,40 +243,8 @@ impl Catalogue {
             }
         }
         if errors.len() == before {
-            errors.extend(self.refused_keys(row, path, &acceptor.keys));
+            errors.extend(refused_keys(&layers, path, &acceptor.keys));
         }
-    }
-
-    /// What layers find wrong with keys whose values are of the right kinds: they would say so for each connection. They
-    /// get all keys, since one may need another.
-    fn refused_keys(&self, row: &ChainRow, path: &str, keys: &Map<String, Value>) -> Vec<ConfigError> {
-        let make = |layer: &LayerRow, keys: &Map<String, Value>| {
-            let settings = LayerSettings { keys: layer_keys(keys), ..LayerSettings::default() };
-            (layer.make)(&settings, Instant::now()).err()
-        };
-        let mut errors = Vec::new();
-        // Those that prepare say it then.
-        let layers = row.layers.iter().filter_map(|name| self.layers.get(name));
-        for layer in layers.filter(|layer| layer.prepare.is_none()) {
-            let mut given =
-                keys.iter().filter(|(key, _)| layer.keys.iter().any(|row| row.name == key.as_str()));
-            if given.clone().next().is_none() {
-                continue;
-            }
-            let Some(error) = make(layer, keys) else { continue };
-            // The key that brings the same error alone is the one to name.
-            let alone = |key: &String, value: &Value| {
-                make(layer, &Map::from_iter([(key.clone(), value.clone())])).as_ref() == Some(&error)
-            };
-            let path = match given.find(|(key, value)| alone(key, value)) {
-                Some((key, _)) => format!("{path}.{key}"),
-                None => path.to_owned(),
-            };
-            let parts = error.split_once("found ").and_then(|(_, found)| found.split_once(", expected "));
-            let (found, expected) = parts.unwrap_or((&error, "other values"));
-            errors.push(ConfigError::new(path, found, expected));
-        }
-        errors
     }
 
     fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {
@@ -239,6 +270,36 @@ impl Catalogue {
             None => error,
         }
     }
+}
+
+/// What layers find wrong with keys whose values are of the right kinds: they would say so for each connection. They
+/// get all keys, since one may need another.
+fn refused_keys(layers: &[&Arc<LayerRow>], path: &str, keys: &Map<String, Value>) -> Vec<ConfigError> {
+    let make = |layer: &LayerRow, keys: &Map<String, Value>| {
+        let settings = LayerSettings { keys: layer_keys(keys), ..LayerSettings::default() };
+        (layer.make)(&settings, Instant::now()).err()
+    };
+    let mut errors = Vec::new();
+    // Those that prepare say it then.
+    for layer in layers.iter().filter(|layer| layer.prepare.is_none()) {
+        let mut given = keys.iter().filter(|(key, _)| layer.keys.iter().any(|row| row.name == key.as_str()));
+        if given.clone().next().is_none() {
+            continue;
+        }
+        let Some(error) = make(layer, keys) else { continue };
+        // The key that brings the same error alone is the one to name.
+        let alone = |key: &String, value: &Value| {
+            make(layer, &Map::from_iter([(key.clone(), value.clone())])).as_ref() == Some(&error)
+        };
+        let path = match given.find(|(key, value)| alone(key, value)) {
+            Some((key, _)) => format!("{path}.{key}"),
+            None => path.to_owned(),
+        };
+        let parts = error.split_once("found ").and_then(|(_, found)| found.split_once(", expected "));
+        let (found, expected) = parts.unwrap_or((&error, "other values"));
+        errors.push(ConfigError::new(path, found, expected));
+    }
+    errors
 }
 
 /// Whether a chain is one of those whose layers speak first: their names tell, as in crtmpserver.
@@ -339,11 +400,20 @@ mod tests {
             _ => Ok(Box::new(Quiet) as Box<dyn Layer>),
         };
         let make = Box::new(make);
-        LayerRow { name: name.into(), far, near, keys: KEYS, sessions: None, prepare: None, make }
+        LayerRow {
+            name: name.into(),
+            far,
+            near,
+            keys: KEYS,
+            sessions: None,
+            prepare: None,
+            begins: None,
+            make,
+        }
     }
 
     fn chain(name: &'static str, layers: &[&'static str]) -> ChainRow {
-        ChainRow { name: name.into(), layers: layers.iter().map(|name| (*name).into()).collect() }
+        ChainRow::new(name, layers.iter().copied())
     }
 
     fn catalogue() -> Catalogue {
@@ -433,6 +503,51 @@ mod tests {
         let wrong = prepare("inboundReady", "b").unwrap_err();
         assert_eq!(wrong[0].to_string(), "here.file: found nothing, expected a file");
         assert!(prepare("inboundRtmp", "b").unwrap().is_empty() && prepare("none", "b").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_port_may_serve_several_chains_some_only_where_it_is_told_more() {
+        const FILE: &[KeyRow] = &[KeyRow { name: "file", kind: KeyKind::Text }];
+        let mut catalogue = catalogue();
+        let begins: Option<fn(u8) -> bool> = Some(|byte| byte == 1);
+        catalogue.add_layer(LayerRow { begins, ..layer("one", Port::Bytes, Port::Server) }).unwrap();
+        let begins: Option<fn(u8) -> bool> = Some(|byte| byte == 2);
+        let prepare =
+            |_: &LayerSettings, _: &Outside<'_>| Ok(Arc::new(Made(String::new())) as Arc<dyn Prepared>);
+        let two = LayerRow {
+            begins,
+            keys: FILE,
+            prepare: Some(Box::new(prepare)),
+            sessions: Some("inboundOne".into()),
+            ..layer("two", Port::Bytes, Port::Server)
+        };
+        catalogue.add_layer(two).unwrap();
+        catalogue.add_chain(chain("inboundOne", &["one"])).unwrap();
+        catalogue.add_chain(chain("inboundTwo", &["two"])).unwrap();
+        let mixed = |name: &'static str, also: &[&'static str]| ChainRow {
+            also: also.iter().map(|name| (*name).into()).collect(),
+            flags: vec!["loud"],
+            ..chain(name, &[])
+        };
+        let wrong = catalogue.add_chain(mixed("x", &["inboundOne", "nobody"])).unwrap_err();
+        assert!(wrong.contains("there is no chain \"nobody\""), "{wrong}");
+        let wrong = catalogue.add_chain(mixed("y", &["inboundOne", "inboundRtmp"])).unwrap_err();
+        assert!(wrong.contains("no first byte tells"), "{wrong}");
+        catalogue.add_chain(mixed("inboundBoth", &["inboundOne", "inboundTwo"])).unwrap();
+        assert!(catalogue.has("inboundBoth") && catalogue.layers_of("inboundBoth").next().is_none());
+        assert_eq!(catalogue.sessions_of("inboundBoth").as_deref(), Some("inboundOne"));
+        let told = Map::from_iter([("file".to_owned(), json!("a"))]);
+        let quiet = Map::from_iter([("loud".to_owned(), json!(false))]);
+        for (keys, several) in [(&told, true), (&quiet, false)] {
+            assert_eq!(catalogue.ways("inboundBoth", keys).unwrap().are_several(), several);
+            let outside = Outside { read: &|_| Ok(Vec::new()), roots: &Vec::new };
+            let prepared = catalogue.prepare("here", "inboundBoth", keys, &outside).unwrap();
+            assert_eq!(prepared.len(), usize::from(several));
+            let loud = catalogue.keys_of("inboundBoth", keys).iter().find(|(key, _)| key == "loud").cloned();
+            assert_eq!(loud.unwrap().1, crtmp_media::Value::from(several));
+        }
+        // Its own chain is served whatever it is told.
+        assert!(catalogue.ways("inboundTwo", &Map::new()).is_ok());
     }
 
     #[test]

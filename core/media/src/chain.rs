@@ -1,6 +1,6 @@
 //! A chain: the layers of one connection, from far to near.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{borrow::Cow, collections::VecDeque, time::Instant};
 
 use crate::{
     Command, Cx, Error, Event, HttpHead, Layer, OutQueue, Packet, ahead,
@@ -9,10 +9,14 @@ use crate::{
 
 /// A layer, the bytes it sends to the far side, and what it has not taken yet.
 pub(crate) struct Link {
+    name: Cow<'static, str>,
     layer: Box<dyn Layer>,
     out: OutQueue,
     carry: VecDeque<Carried>,
 }
+
+/// A layer with its name.
+pub type Named = (Cow<'static, str>, Box<dyn Layer>);
 
 /// Something that a layer is handed.
 pub(crate) enum Carried {
@@ -22,6 +26,10 @@ pub(crate) enum Carried {
 }
 
 impl Link {
+    fn new((name, layer): Named) -> Self {
+        Self { name, layer, out: OutQueue::default(), carry: VecDeque::new() }
+    }
+
     /// Calls the layer.
     pub(crate) fn call<R>(
         &mut self,
@@ -139,20 +147,31 @@ pub struct Env<'a> {
 }
 
 impl Chain {
-    /// A chain of `layers`, far to near.
+    /// A chain of `layers`, far to near, whose names nobody asks for.
     ///
     /// # Errors
     ///
     /// If there are none.
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self, Error> {
+        Self::named(layers.into_iter().map(|layer| (Cow::Borrowed(""), layer)).collect())
+    }
+
+    /// A chain of layers with their names, far to near.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
+    pub fn named(layers: Vec<Named>) -> Result<Self, Error> {
         if layers.is_empty() {
             return Err(Error::ours("chain", "a chain needs at least one layer"));
         }
-        let links = layers
-            .into_iter()
-            .map(|layer| Link { layer, out: OutQueue::default(), carry: VecDeque::new() })
-            .collect();
+        let links = layers.into_iter().map(Link::new).collect();
         Ok(Self { links, state: ChainState::default() })
+    }
+
+    /// The names of the layers that there are now, far to near.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(|link| &*link.name)
     }
 
     /// The carrier is connected. Once, before anything else.
@@ -195,6 +214,16 @@ impl Chain {
     ///
     /// As for [`Chain::on_data`].
     pub fn on_turn(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        self.drain(env)
+    }
+
+    /// The server has seen what a layer has paused the chain for: it goes on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Chain::on_data`].
+    pub fn resume(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
+        self.state.paused = false;
         self.drain(env)
     }
 
@@ -366,14 +395,10 @@ impl Chain {
     }
 
     /// Puts layers in the place of the near-most one, whose queues they get.
-    fn replace(&mut self, layers: Vec<Box<dyn Layer>>, env: &mut Env<'_>) -> Result<(), Error> {
+    fn replace(&mut self, layers: Vec<Named>, env: &mut Env<'_>) -> Result<(), Error> {
         let Some(old) = self.links.pop() else { return Ok(()) };
         let index = self.links.len();
-        self.links.extend(layers.into_iter().map(|layer| Link {
-            layer,
-            out: OutQueue::default(),
-            carry: VecDeque::new(),
-        }));
+        self.links.extend(layers.into_iter().map(Link::new));
         let Some((first, nearer)) = self.links[index..].split_first_mut() else { return Ok(()) };
         (first.out, first.carry) = (old.out, old.carry);
         first.call(env.now, env.random, nearer, &mut self.state, |layer, cx| layer.on_open(cx))
@@ -600,8 +625,10 @@ mod tests {
         fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
             cx.out().write_with(|out| out.push(b'['));
             match data[0] {
-                b's' => cx.replace(vec![Box::new(Shift), Box::new(Self)])?,
-                b'e' => cx.replace(vec![Box::new(Opened)])?,
+                b's' => {
+                    cx.replace(vec![("shift".into(), Box::new(Shift)), ("first".into(), Box::new(Self))])?
+                }
+                b'e' => cx.replace(vec![("opened".into(), Box::new(Opened))])?,
                 _ => cx.replace(Vec::new())?,
             }
             Ok(1)
@@ -636,6 +663,7 @@ mod tests {
             // Behind the shift, d is e: an echo of what follows.
             assert_eq!(sent(&mut chain), "[Z\\defg", "at {split}");
             assert!(!chain.is_direct() && !chain.is_paused());
+            assert_eq!(chain.names().collect::<Vec<_>>(), ["shift", "opened"]);
         }
     }
 

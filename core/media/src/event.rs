@@ -3,8 +3,8 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::{
-    BandwidthPlan, BandwidthReport, Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest, Slice,
-    TunnelCall, Value, Via,
+    BandwidthPlan, BandwidthReport, Became, Declared, Format, Frame, MakeEncoder, SharedNews, SharedRequest,
+    Slice, TunnelCall, Value, Via,
 };
 
 /// Names a request of a peer until it is answered; unique within its connection.
@@ -143,6 +143,9 @@ pub enum Event {
         /// Round trip time in ms.
         rtt_ms: u32,
     },
+    /// What the connection is, where several chains share a port. The chain is paused until the server has seen that
+    /// ([`Chain::resume`](crate::Chain::resume)).
+    Became(Box<Became>),
     /// The connection carries others, and a request of one of them has come.
     Tunnel {
         /// To be answered by [`Command::AnswerTunnel`], once.

@@ -4,7 +4,7 @@ use std::{any::Any, collections::VecDeque, fmt, sync::Arc, time::Instant};
 
 use crate::{
     Command, Error, Event, HttpHead, Limits, OutQueue, Prepared, Value,
-    chain::{Carried, Link},
+    chain::{Carried, Link, Named},
 };
 
 /// One protocol in a chain: a state machine without sockets, clocks, threads or logs.
@@ -247,7 +247,7 @@ pub(crate) struct ChainState {
     pub(crate) closing: Option<Error>,
     pub(crate) ended: bool,
     /// What the near-most layer wants in its place.
-    pub(crate) replacement: Option<Vec<Box<dyn Layer>>>,
+    pub(crate) replacement: Option<Vec<Named>>,
     /// How many times costly work may be done yet.
     pub(crate) grants: usize,
     /// A layer has asked for a grant, and there was none.
@@ -411,14 +411,14 @@ impl Cx<'_> {
         self.state.paused || self.state.unread
     }
 
-    /// Puts `layers`, far to near, in the place of this layer, which must be the near-most one: it has seen by the first
+    /// Puts `layers` with their names, far to near, in the place of this layer, which must be the near-most one: it has seen by the first
     /// bytes what follows. After this call the layer is gone; the first of its successors is told that the carrier is
     /// connected and is handed what this layer has not taken.
     ///
     /// # Errors
     ///
     /// If the layer has a nearer neighbour, or stands in a plugin, or there are no successors.
-    pub fn replace(&mut self, layers: Vec<Box<dyn Layer>>) -> Result<(), Error> {
+    pub fn replace(&mut self, layers: Vec<Named>) -> Result<(), Error> {
         match &self.nearer {
             Nearer::Links([]) if !layers.is_empty() => {
                 self.state.replacement = Some(layers);

@@ -34,10 +34,11 @@ pub mod tag;
 mod tunnel;
 mod value;
 mod via;
+mod ways;
 mod wheel;
 
 pub use bandwidth::{BandwidthKind, BandwidthPlan, BandwidthReport, BandwidthSample};
-pub use chain::{Chain, Env};
+pub use chain::{Chain, Env, Named};
 pub use codec::Codec;
 pub use declared::{CAPS_EX, Codecs, Declared, EnhancedRtmp};
 pub use event::{
@@ -60,4 +61,5 @@ pub use table::{ChainRow, KeyKind, KeyRow, LayerRow, MakeLayer, Port};
 pub use tunnel::{Offered, Order, TunnelCall, TunnelId, TunnelRequest, TunnelVerb, Turn};
 pub use value::{Items, Value, Vector};
 pub use via::Via;
+pub use ways::{Became, Way, Ways};
 pub use wheel::Wheel;

@@ -30,6 +30,9 @@ pub struct LayerRow {
     /// Makes of the keys, once and not on a worker, what all its connections share: what it reads from files, above
     /// all. It is handed to `make` in [`LayerSettings::prepared`].
     pub prepare: Option<Box<Prepare>>,
+    /// Whether what it reads may begin with this byte, where that can be said: by that, ports that serve several chains
+    /// tell them apart.
+    pub begins: Option<fn(u8) -> bool>,
     /// Makes the layer of a connection that came at the given time.
     pub make: Box<MakeLayer>,
 }
@@ -42,8 +45,23 @@ pub type MakeLayer = dyn Fn(&LayerSettings, Instant) -> Result<Box<dyn Layer>, S
 pub struct ChainRow {
     /// Its name: the `protocol` of an acceptor.
     pub name: Cow<'static, str>,
-    /// Its layers behind the carrier, far to near.
+    /// Its layers behind the carrier, far to near; none: it is but the name for those that its ports take as well.
     pub layers: Vec<Cow<'static, str>>,
+    /// Chains that its ports take as well, told apart by the first byte ([`Ways`](crate::Ways)).
+    pub also: Vec<Cow<'static, str>>,
+    /// Flags of its layers that are true at its ports unless an acceptor says otherwise.
+    pub flags: Vec<&'static str>,
+}
+
+impl ChainRow {
+    /// A chain whose ports take no other one.
+    pub fn new<L: Into<Cow<'static, str>>>(
+        name: impl Into<Cow<'static, str>>,
+        layers: impl IntoIterator<Item = L>,
+    ) -> Self {
+        let layers = layers.into_iter().map(Into::into).collect();
+        Self { name: name.into(), layers, also: Vec::new(), flags: Vec::new() }
+    }
 }
 
 /// A key of an acceptor that a layer takes.

@@ -444,6 +444,7 @@ fn lend_event(event: Event, take: impl FnOnce(&EventTable) -> i32) -> Result<i32
         Event::CheckBandwidth { .. } => return Err(no_word_for("CheckBandwidth")),
         Event::BandwidthTested(_) => return Err(no_word_for("BandwidthTested")),
         Event::CallResult { .. } => return Err(no_word_for("CallResult")),
+        Event::Became(_) => return Err(no_word_for("Became")),
         Event::Tunnel { .. } => return Err(no_word_for("Tunnel")),
         Event::Shared(_) => return Err(no_word_for("Shared")),
     })

@@ -116,14 +116,20 @@ impl Admission {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused("connections", self.total_limit));
         }
-        if counted {
-            let limit = self.counted_limit.load(Ordering::Relaxed);
-            if self.counted.fetch_add(1, Ordering::Relaxed) >= limit {
-                self.give_place_back(true);
-                return Err(Refused("setConnectionsCountLimit", limit));
-            }
+        if counted && let Err(refused) = self.take_counted() {
+            self.give_place_back(false);
+            return Err(refused);
         }
         Ok(before + 1)
+    }
+
+    fn take_counted(&self) -> Result<(), Refused> {
+        let limit = self.counted_limit.load(Ordering::Relaxed);
+        if self.counted.fetch_add(1, Ordering::Relaxed) >= limit {
+            self.counted.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused("setConnectionsCountLimit", limit));
+        }
+        Ok(())
     }
 
     fn give_place_back(&self, counted: bool) {
@@ -172,6 +178,15 @@ impl Ticket {
     pub(crate) fn belong_to(&mut self, address: IpAddr) -> Result<(), Refused> {
         self.admission.count(address)?;
         (self.address, self.pending) = (Some(address), true);
+        Ok(())
+    }
+
+    /// From now on the connection counts for the operator's limit.
+    pub(crate) fn count(&mut self) -> Result<(), Refused> {
+        if !self.counted {
+            self.admission.take_counted()?;
+            self.counted = true;
+        }
         Ok(())
     }
 
@@ -259,5 +274,19 @@ mod tests {
         assert_eq!(admit(false).err(), Some(Refused("connections", 5)));
         drop(session);
         assert!(admit(false).is_ok());
+    }
+
+    #[test]
+    fn who_counts_only_once_it_is_known_is_refused_then() {
+        let admission = Arc::new(Admission::new(&Limits::default(), 1000));
+        admission.set_counted_limit(1);
+        let mut tickets: Vec<_> = (0..3).map(|_| admission.admit(None, false).ok().unwrap()).collect();
+        assert_eq!(admission.counted(), 0);
+        assert_eq!((tickets[0].count(), tickets[0].count(), admission.counted()), (Ok(()), Ok(()), 1));
+        assert_eq!(tickets[1].count(), Err(Refused("setConnectionsCountLimit", 1)));
+        tickets.remove(0);
+        assert_eq!((tickets[0].count(), admission.counted()), (Ok(()), 1));
+        tickets.clear();
+        assert_eq!((admission.counted(), admission.total.load(Ordering::Relaxed)), (0, 0));
     }
 }

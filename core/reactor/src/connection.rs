@@ -1,6 +1,7 @@
 //! One connection: its socket, its chain, and what it publishes and plays.
 
 use std::{
+    borrow::Cow,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
@@ -16,6 +17,7 @@ use slog::Logger;
 use crate::{
     admission::Ticket,
     asked::{Questions, Wish},
+    became::Purpose,
     carrier::Carrier,
     control::{Acceptor, Application, Caller, Happened, ToApplication, Why},
     costly::Leave,
@@ -125,6 +127,11 @@ pub(crate) struct Connection {
     pub(crate) carried: bool,
     /// Its layers have said their last words.
     parted: bool,
+    /// Its chain has been told that it may speak.
+    begun: bool,
+    pub(crate) purpose: Purpose,
+    /// Which of the chains of its port it has turned out to be.
+    pub(crate) became: Option<Cow<'static, str>>,
     /// When it is looked at what its streams carry; none: nobody wants to know.
     pub(crate) look_at_streams: Option<Instant>,
 }
@@ -153,7 +160,7 @@ impl Connection {
         shared: &Shared,
     ) -> Self {
         chain.set_grants(0);
-        let log = shared.logger(id, &acceptor, peer);
+        let (log, purpose) = (shared.logger(id, &acceptor, peer), Purpose::at_first(&acceptor));
         Self {
             key,
             id,
@@ -207,6 +214,9 @@ impl Connection {
             rtt_ms: None,
             carried: false,
             parted: false,
+            begun: false,
+            purpose,
+            became: None,
             look_at_streams: None,
         }
     }
@@ -252,9 +262,10 @@ impl Connection {
         if listening.ip().is_unspecified() { self.carrier.local().unwrap_or(listening) } else { listening }
     }
 
-    /// The connection is there: the chain may speak.
+    /// The connection is there, or known: the chain may speak, or go on.
     pub(crate) fn on_open(&mut self, shared: &mut Shared) {
-        self.with_chain(shared, |chain, env| chain.on_open(env));
+        let resumes = std::mem::replace(&mut self.begun, true);
+        self.with_chain(shared, |chain, env| if resumes { chain.resume(env) } else { chain.on_open(env) });
         self.drain_events(shared);
         self.wants_flush(shared);
     }
@@ -569,6 +580,7 @@ impl Connection {
                     (owner.post)(ToApplication::CallResult { connection, ticket, outcome, args });
                 }
             }
+            Event::Became(became) => self.on_became(*became, shared),
             Event::Tunnel { request, call } => self.on_tunnel_call(request, *call, shared),
             Event::Shared(request) => self.on_shared(*request, shared),
             Event::CheckBandwidth { request } => self.on_check_bandwidth(request, shared),

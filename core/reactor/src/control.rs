@@ -37,7 +37,7 @@ pub struct Acceptor {
     /// Makes the chains.
     pub make_chain: MakeChain,
     /// Whether its connections count for the limit of [`Workers::limit_connections`](crate::Workers); those that do
-    /// not are never refused by it.
+    /// not are never refused by it. Of connections and those that they carry, only the latter count.
     pub counted: bool,
     /// What came to it.
     pub counts: Arc<AcceptorCounts>,
@@ -46,6 +46,9 @@ pub struct Acceptor {
     /// What becomes of the connections that its own carry, where they carry others (RTMPT); the application has to do
     /// with those only.
     pub sessions: Option<Arc<Self>>,
+    /// Whether it serves several chains: which one a connection is, and so whether it carries others, its chain says by
+    /// [`Event::Became`](crtmp_media::Event::Became).
+    pub is_mixed: bool,
 }
 
 /// Whether an address is a proxy's.

@@ -13,6 +13,7 @@ mod admission;
 mod aliases;
 mod asked;
 mod bandwidth;
+mod became;
 mod carrier;
 mod connection;
 mod control;

@@ -361,7 +361,8 @@ impl Connection {
         ConnectionReport {
             id: self.id,
             peer: self.peer,
-            chain: self.acceptor.chain.clone(),
+            chain: self.chain_name().to_owned(),
+            layers: self.chain.names().map(str::to_owned).collect(),
             application: self.owner.as_ref().map(|owner| owner.name.to_string()),
             agent: said(|info| &info.agent),
             age: now.saturating_duration_since(self.opened),

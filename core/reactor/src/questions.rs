@@ -13,6 +13,7 @@ use crtmp_relay::{DuplicatePublisher, Play, PlayOptions, Refusal, Start, StreamK
 
 use crate::{
     asked::{Asked, Subject, Wish, Withdrawn},
+    became::Purpose,
     connection::{Connection, State},
     control::{Application, Caller, Happened, Hooks, Question, ToApplication, Verdict, Why},
     filtering::Filters,
@@ -49,15 +50,15 @@ pub(crate) struct Contested {
 impl Connection {
     /// The connection as applications know it.
     fn caller_with(&self, info: ConnectInfo) -> Arc<Caller> {
-        let chain = self.acceptor.chain.clone();
+        let chain = self.chain_name().to_owned();
         Arc::new(Caller { connection: self.id, peer: self.peer, local: self.local(), chain, info })
     }
 
     /// Asks the application of the acceptor whether the connection may stay, if it wants to be asked; else the
     /// chain may speak at once.
     pub(crate) fn on_accepted(&mut self, shared: &mut Shared) {
-        // Who only carries others is not its business.
-        let asks = self.acceptor.sessions.is_none();
+        // Who only carries others is not its business, and who is unknown not yet.
+        let asks = self.purpose == Purpose::Own;
         let application = shared.routing.find(&self.acceptor.application).filter(|_| asks);
         let Some(application) = application.filter(|application| application.hooks.accept).cloned() else {
             return self.on_open(shared);

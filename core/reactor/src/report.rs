@@ -89,8 +89,10 @@ pub struct ConnectionReport {
     pub id: ConnectionId,
     /// Its far end.
     pub peer: SocketAddr,
-    /// The chain.
+    /// The chain; of a port that serves several, the one that the connection is, once that is known.
     pub chain: String,
+    /// The layers that it has now, far to near.
+    pub layers: Vec<String>,
     /// The application that has accepted it.
     pub application: Option<String>,
     /// What the peer calls itself.

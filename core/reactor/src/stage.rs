@@ -14,7 +14,7 @@ use std::{
 };
 
 use crtmp_media::{
-    Chain, Command, ConnectInfo, Cx, EnhancedRtmp, Error, Event, Format, Layer, Limits, PlayRequest,
+    Became, Chain, Command, ConnectInfo, Cx, EnhancedRtmp, Error, Event, Format, Layer, Limits, PlayRequest,
     PublishKind, RequestId, SharedItem, SharedNews, SharedRequest, SharedWish, StreamName, StreamSlot, Via,
     View,
 };
@@ -25,6 +25,7 @@ use slotmap::SlotMap;
 
 use crate::{
     admission::Admission,
+    became::Purpose,
     carrier::Carrier,
     connection::{Connection, State},
     control::{
@@ -169,6 +170,7 @@ impl Stage {
             counts: Arc::default(),
             proxies: None,
             sessions: None,
+            is_mixed: false,
         };
         let script = Rc::<RefCell<Script>>::default();
         let chain = Chain::new(vec![Box::new(Endpoint(script.clone()))]).unwrap();
@@ -237,6 +239,20 @@ fn who_sends_much_reads_again_once_in_a_turn() {
         full_turns += usize::from(!stage.shared.again.is_empty());
     }
     assert_eq!(full_turns, 4, "the peer sends more than one turn reads");
+}
+
+#[test]
+fn an_application_is_asked_when_it_is_known_that_a_connection_is_its_business() {
+    for carries in [false, true] {
+        let mut stage = Stage::new(Hooks { accept: true, ..Hooks::default() }, |_| {});
+        stage.connection.purpose = Purpose::Unknown;
+        stage.connection.on_accepted(&mut stage.shared);
+        assert!(stage.told().is_empty() && stage.connection.admitted);
+        let became = Became { chain: "other".into(), carries };
+        stage.connection.on_became(became, &mut stage.shared);
+        assert_eq!((stage.told().len(), stage.connection.admitted), (usize::from(!carries), carries));
+        assert_eq!(stage.connection.chain_name(), "other");
+    }
 }
 
 #[test]

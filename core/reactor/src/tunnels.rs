@@ -2,6 +2,7 @@
 //! on different workers.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -38,6 +39,8 @@ pub(crate) enum Message {
         peer: SocketAddr,
         local: SocketAddr,
         acceptor: Arc<Acceptor>,
+        /// Which of the chains of its port the connection is, where there are several.
+        chain: Option<Cow<'static, str>>,
         bind_address: bool,
     },
     /// A request for a session.
@@ -130,7 +133,8 @@ impl Connection {
         let message = match (call, self.acceptor.sessions.clone()) {
             (TunnelCall::Open { bind_address }, Some(acceptor)) => {
                 self.carries = Some(Box::new(Carried { request, session: None }));
-                Message::Open { exchange, peer, local: self.local(), acceptor, bind_address }
+                let (local, chain) = (self.local(), self.became.clone());
+                Message::Open { exchange, peer, local, acceptor, chain, bind_address }
             }
             (TunnelCall::Next { session, number, verb, body }, _) => {
                 self.carries = Some(Box::new(Carried { request, session: Some(session) }));
@@ -186,8 +190,8 @@ impl Worker {
 
     pub(crate) fn on_tunnel(&mut self, TunnelMessage(message): TunnelMessage) {
         match message {
-            Message::Open { exchange, peer, local, acceptor, bind_address } => {
-                let opened = self.open_session(peer, local, acceptor, bind_address);
+            Message::Open { exchange, peer, local, acceptor, chain, bind_address } => {
+                let opened = self.open_session(peer, local, acceptor, chain, bind_address);
                 let (status, body) = match opened {
                     Ok(id) => (200, format!("{}\n", id.digits()).into_bytes().into()),
                     Err(_) => (503, Slice::default()),
@@ -252,6 +256,7 @@ impl Worker {
         peer: SocketAddr,
         local: SocketAddr,
         acceptor: Arc<Acceptor>,
+        chain: Option<Cow<'static, str>>,
         bind_address: bool,
     ) -> Result<TunnelId, String> {
         let from = canonical(peer);
@@ -274,6 +279,9 @@ impl Worker {
         let carrier = Carrier::Tunnel(Box::new(tunnel));
         let key = self.place(carrier, peer, acceptor, ticket)?;
         self.sessions.insert(id.secret, key);
+        if let (Some(chain), Some(session)) = (chain, self.connections.get_mut(key)) {
+            session.is_of(chain);
+        }
         self.welcome(key, "opened");
         Ok(id)
     }

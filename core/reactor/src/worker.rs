@@ -458,7 +458,8 @@ impl Worker {
         // Of a proxy, the address is known that it says.
         let is_proxied = acceptor.proxies.as_ref().is_some_and(|is_proxy| is_proxy(address));
         let address = Some(address).filter(|_| !is_proxied);
-        let ticket = match admission.admit(address, acceptor.counted) {
+        let counted = acceptor.counted && acceptor.sessions.is_none();
+        let ticket = match admission.admit(address, counted) {
             Ok(ticket) => ticket,
             Err(refused) => {
                 refuse(refused, peer, &acceptor, &mut self.shared);

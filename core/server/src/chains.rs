@@ -1,8 +1,7 @@
 //! The tables of protocols, as the host wants them.
 
 use crtmp_host::chains::Catalogue;
-use crtmp_media::ChainRow;
-use crtmp_registry::{CHAINS, LATER, layers};
+use crtmp_registry::{LATER, chains, layers};
 
 /// All layers and chains of the program.
 ///
@@ -14,9 +13,8 @@ pub(crate) fn catalogue() -> Result<Catalogue, String> {
     for row in layers() {
         catalogue.add_layer(row)?;
     }
-    for (name, layers) in CHAINS {
-        let layers = layers.iter().map(|layer| (*layer).into()).collect();
-        catalogue.add_chain(ChainRow { name: (*name).into(), layers })?;
+    for row in chains() {
+        catalogue.add_chain(row)?;
     }
     Ok(catalogue)
 }

@@ -12,6 +12,11 @@ use crate::{
     writer::{Carriage, Connection, write_refusal, write_response},
 };
 
+/// Whether a request may begin with this byte: all methods that there are begin with a capital letter.
+pub const fn begins(byte: u8) -> bool {
+    byte.is_ascii_uppercase()
+}
+
 /// Takes requests from the far side and hands head, body and end to its nearer neighbour, which writes a response
 /// between [`OutQueue::begin`] and [`OutQueue::end`].
 ///

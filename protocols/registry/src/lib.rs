@@ -1,16 +1,24 @@
-//! Which protocols and chains there are: two tables, and nothing else.
+//! Which protocols and chains there are: three tables, and nothing else.
 //!
 //! Adding a protocol is one folder beside this one and one row in [`layers`]; adding a chain of existing
-//! protocols is one row in [`CHAINS`].
+//! protocols is one row in [`CHAINS`]; having its ports take the connections of other chains, too, is one in [`MIXED`].
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests start their own clocks anywhere"))]
+
+#[doc(hidden)]
+pub mod fuzz;
 
 use std::time::Instant;
 
 use crtmp_cli::{asciicli, httpjsoncli, jsoncli, txtcli};
-use crtmp_http::{bytes::HttpBody, client::OutboundHttp, server::InboundHttp};
-use crtmp_media::{KeyKind, KeyRow, Layer, LayerRow, LayerSettings, Port, Prepare};
+use crtmp_http::{
+    bytes::HttpBody,
+    client::OutboundHttp,
+    server::{InboundHttp, begins as http_begins},
+};
+use crtmp_media::{ChainRow, KeyKind, KeyRow, Layer, LayerRow, LayerSettings, Port, Prepare};
 use crtmp_rtmp::{
+    handshake::is_rtmp,
     layer::{InboundRtmp, OutboundRtmp},
     rtmpe::{InboundRtmpe, OutboundRtmpe},
     session::SessionSettings,
@@ -19,7 +27,13 @@ use crtmp_rtmpt::{
     client::OutboundRtmpt,
     server::{self as rtmpt, InboundRtmpt},
 };
-use crtmp_tls::{client, client::ClientTrust, layer::Tls, server, server::ServerKeys};
+use crtmp_tls::{
+    client,
+    client::ClientTrust,
+    layer::{self, Tls},
+    server,
+    server::ServerKeys,
+};
 use crtmp_variant::{
     Encoding,
     layer::{HttpVariant, RawVariant},
@@ -28,10 +42,10 @@ use crtmp_variant::{
 /// All protocols: name, far port, near port, keys, and what makes a layer of it.
 pub fn layers() -> Vec<LayerRow> {
     vec![
-        row("http", Port::Bytes, Port::Http, &[], inbound_http),
+        beginning(http_begins, row("http", Port::Bytes, Port::Http, &[], inbound_http)),
         row("httpbody", Port::Http, Port::Bytes, &[], http_body),
         row("outboundHttp", Port::Bytes, Port::Http, &[], outbound_http),
-        row("rtmp", Port::Bytes, Port::Server, RTMP_KEYS, inbound_rtmp),
+        beginning(is_rtmp, row("rtmp", Port::Bytes, Port::Server, RTMP_KEYS, inbound_rtmp)),
         row("outboundrtmp", Port::Bytes, Port::Server, &[], outbound_rtmp),
         carrying(INBOUND_RTMP, row("rtmpt", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
         carrying(INBOUND_RTMPE, row("rtmpte", Port::Http, Port::Server, rtmpt::KEYS, inbound_rtmpt)),
@@ -56,6 +70,7 @@ pub fn layers() -> Vec<LayerRow> {
             keys: httpjsoncli::KEYS,
             sessions: None,
             prepare: None,
+            begins: None,
             make: Box::new(httpjsoncli::layer),
         },
         tls("tls", server::KEYS, Box::new(ServerKeys::prepare), Tls::inbound),
@@ -71,17 +86,49 @@ const INBOUND_RTMP: &str = "inboundRtmp";
 /// The chain of encrypted RTMP, likewise.
 const INBOUND_RTMPE: &str = "inboundRtmpe";
 
+/// The chain of RTMP over HTTP.
+const INBOUND_RTMPT: &str = "inboundRtmpt";
+
+/// The chain of RTMP within TLS.
+const INBOUND_RTMPS: &str = "inboundRtmps";
+
+/// The chain of RTMP over HTTPS.
+const INBOUND_RTMPTS: &str = "inboundRtmpts";
+
+/// Chains whose ports take others as well, told apart by the first byte: which, and the flags of their layers that are
+/// true there unless an acceptor says otherwise.
+pub const MIXED: &[(&str, &[&str], &[&str])] = &[
+    (INBOUND_RTMPS, &[INBOUND_RTMPTS], &[]),
+    ("inboundRtmpAny", &[INBOUND_RTMP, INBOUND_RTMPT, INBOUND_RTMPS, INBOUND_RTMPTS], &["rtmpe"]),
+];
+
+/// The rows of [`CHAINS`] and [`MIXED`].
+pub fn chains() -> impl Iterator<Item = ChainRow> {
+    CHAINS.iter().map(|(name, layers)| {
+        let row = ChainRow::new(*name, layers.iter().copied());
+        match MIXED.iter().find(|(mixed, ..)| mixed == name) {
+            Some((_, also, flags)) => ChainRow {
+                also: also.iter().map(|name| (*name).into()).collect(),
+                flags: flags.to_vec(),
+                ..row
+            },
+            None => row,
+        }
+    })
+}
+
 /// All chains: their names, which are the `protocol` of acceptors, and their layers behind the carrier, far to near.
 pub const CHAINS: &[(&str, &[&str])] = &[
     (INBOUND_RTMP, &["rtmp"]),
     (INBOUND_RTMPE, &["rtmpe", "innerrtmp"]),
-    ("inboundRtmpt", &["http", "rtmpt"]),
+    (INBOUND_RTMPT, &["http", "rtmpt"]),
     ("inboundRtmpte", &["http", "rtmpte"]),
     ("outboundRtmp", &["outboundrtmp"]),
     ("outboundRtmpe", &["outboundrtmpe", "outboundinnerrtmp"]),
-    ("inboundRtmps", &["tls", "rtmp"]),
+    (INBOUND_RTMPTS, &["tls", "http", "rtmpt"]),
+    (INBOUND_RTMPS, &["tls", "rtmp"]),
     ("outboundRtmps", &["outboundtls", "outboundrtmp"]),
-    ("inboundRtmpts", &["tls", "http", "rtmpt"]),
+    ("inboundRtmpAny", &[]),
     ("outboundRtmpt", &["outboundHttp", "outboundrtmpt", "outboundrtmp"]),
     ("outboundRtmpte", &["outboundHttp", "outboundrtmpt", "outboundrtmpe", "outboundinnerrtmp"]),
     ("outboundRtmpts", &["outboundtls", "outboundHttp", "outboundrtmpt", "outboundrtmp"]),
@@ -106,7 +153,6 @@ const RTMP_KEYS: &[KeyRow] = &[KeyRow { name: "rtmpe", kind: KeyKind::Flag }];
 
 /// Chains that are known from crtmpserver and EvoStream and are not served yet, with the feature they belong to.
 pub const LATER: &[(&str, &str)] = &[
-    ("inboundRtmpAny", "RTMP of every kind on one port"),
     ("inboundTcpTs", "MPEG-TS"),
     ("inboundUdpTs", "MPEG-TS"),
     ("inboundRtsp", "RTSP"),
@@ -143,7 +189,12 @@ fn row(
     make: fn(&LayerSettings, Instant) -> Box<dyn Layer>,
 ) -> LayerRow {
     let make = Box::new(move |settings: &LayerSettings, now| Ok(make(settings, now)));
-    LayerRow { name: name.into(), far, near, keys, sessions: None, prepare: None, make }
+    LayerRow { name: name.into(), far, near, keys, sessions: None, prepare: None, begins: None, make }
+}
+
+/// The same for a layer that can be told from others by its first byte.
+fn beginning(begins: fn(u8) -> bool, row: LayerRow) -> LayerRow {
+    LayerRow { begins: Some(begins), ..row }
 }
 
 /// The same for a layer that carries connections of the chain `sessions`.
@@ -171,6 +222,7 @@ fn tls(
         keys,
         sessions: None,
         prepare: Some(prepare),
+        begins: Some(layer::begins),
         make,
     }
 }

@@ -57,7 +57,8 @@ impl Layer for InboundRtmp {
             let settings = self.session.settings().clone();
             let (limits, validate) = (settings.limits.clone(), settings.validate_handshake);
             let outer = InboundRtmpe::new(limits, validate, since);
-            cx.replace(vec![Box::new(outer), Box::new(Self::inner(settings, since))])?;
+            let inner = Self::inner(settings, since);
+            cx.replace(vec![("rtmpe".into(), Box::new(outer)), ("innerrtmp".into(), Box::new(inner))])?;
             return Ok(0);
         }
         self.session.on_data(data, cx)

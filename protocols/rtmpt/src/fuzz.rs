@@ -26,6 +26,9 @@ pub fn rtmpt_path(data: &[u8]) {
         }
         Asked::Call(TunnelCall::Open { bind_address }) => assert!(!bind_address),
         Asked::Refused(status) => assert!([400, 404].contains(&status)),
+        Asked::Elsewhere => {
+            assert!(!["/send/", "/idle/", "/close/"].iter().any(|verb| path.starts_with(verb)))
+        }
         Asked::Ident => assert!(path.starts_with("/fcs/ident")),
     }
 }

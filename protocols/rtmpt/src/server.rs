@@ -24,6 +24,9 @@ pub const CONTENT_TYPE: &str = "application/x-fcs";
 /// The keys that an acceptor may have for it.
 pub const KEYS: &[KeyRow] = &[KeyRow { name: BIND_ADDRESS, kind: KeyKind::Flag }];
 
+/// What whoever asks for anything else is told.
+const ELSEWHERE: &str = "There is nothing here but RTMP over HTTP, for clients of rtmpt:// and rtmpts://.\n";
+
 const BIND_ADDRESS: &str = "bindAddress";
 
 /// Digits of the largest number of a request.
@@ -56,6 +59,8 @@ pub(crate) enum Asked {
     Call(TunnelCall),
     /// Something that gets this status.
     Refused(u16),
+    /// Something that no client of tunnels asks for.
+    Elsewhere,
 }
 
 impl InboundRtmpt {
@@ -69,7 +74,7 @@ impl InboundRtmpt {
     fn asked(&self, head: &HttpHead) -> Asked {
         let HttpStart::Request { method, target } = &head.start else { return Asked::Refused(400) };
         let asked = self.asked_by_path(target);
-        if asked == Asked::Refused(404) {
+        if matches!(asked, Asked::Refused(404) | Asked::Elsewhere) {
             return asked;
         }
         if method != "POST" {
@@ -95,7 +100,7 @@ impl InboundRtmpt {
             (Some("send"), Some(_), _) => TunnelVerb::Send,
             (Some("idle"), Some(_), _) => TunnelVerb::Idle,
             (Some("close"), Some(_), _) => TunnelVerb::Close,
-            _ => return Asked::Refused(404),
+            _ => return Asked::Elsewhere,
         };
         let Some(session) = session.and_then(TunnelId::parse) else { return Asked::Refused(404) };
         match number.filter(|_| more.is_none()).and_then(number_of) {
@@ -105,8 +110,12 @@ impl InboundRtmpt {
     }
 
     fn respond(&self, status: u16, body: Slice, cx: &mut Cx<'_>) {
+        self.respond_with(status, CONTENT_TYPE, body, cx);
+    }
+
+    fn respond_with(&self, status: u16, kind: &str, body: Slice, cx: &mut Cx<'_>) {
         // The case of these names counts for librtmp.
-        let headers = [("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-cache")];
+        let headers = [("Content-Type", kind), ("Cache-Control", "no-cache")];
         let mut headers: Vec<_> =
             headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         if status == 405 {
@@ -148,6 +157,10 @@ impl Layer for InboundRtmpt {
         match asked {
             Asked::Ident => self.respond(200, Slice::default(), cx),
             Asked::Refused(status) => self.respond(status, Slice::default(), cx),
+            Asked::Elsewhere => {
+                let body = ELSEWHERE.as_bytes().to_vec().into();
+                self.respond_with(404, "text/plain", body, cx);
+            }
             Asked::Call(call) => {
                 self.last_request = self.last_request.wrapping_add(1);
                 let request = RequestId(self.last_request);
@@ -292,14 +305,7 @@ mod tests {
         let long = "a".repeat(1000);
         let percent = format!("%61{}", &id[1..]);
         for (path, status) in [
-            ("/", "404"),
-            ("/open", "404"),
-            ("/open/x", "404"),
-            ("/open/1/2", "404"),
-            ("/send", "404"),
             ("/send//0", "404"),
-            ("/fcs/ident3", "404"),
-            (&format!("/sand/{id}/0"), "404"),
             (&format!("/idle/{long}/0"), "404"),
             (&format!("/idle/{percent}/0"), "404"),
             (&format!("/idle/{}/0", &id[1..]), "404"),
@@ -315,6 +321,23 @@ mod tests {
             let heard = peer.post(path, "\0");
             assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {heard}");
             assert!(heard.contains("Content-Type: application/x-fcs\r\n"), "{heard}");
+        }
+        assert_eq!(peer.call(), None);
+    }
+
+    #[test]
+    fn who_asks_for_something_else_is_told_what_there_is() {
+        let mut peer = Peer::new(&[]);
+        let id = id().digits();
+        for path in ["/", "/open", "/open/x", "/open/1/2", "/send", "/fcs/ident3", &format!("/sand/{id}/0")] {
+            for method in ["GET", "POST"] {
+                let heard = peer.request(method, path, "", "");
+                assert!(
+                    heard.starts_with("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n"),
+                    "{heard}"
+                );
+                assert!(heard.ends_with(ELSEWHERE), "{heard}");
+            }
         }
         assert_eq!(peer.call(), None);
     }

@@ -27,6 +27,11 @@ use crate::{
 /// What every TLS connection begins with: a record of a handshake.
 const HANDSHAKE: u8 = 0x16;
 
+/// Whether TLS begins with this byte.
+pub const fn begins(byte: u8) -> bool {
+    byte == HANDSHAKE
+}
+
 /// Slices of content that go into records together.
 const SLICES: usize = 64;
 

@@ -10,6 +10,7 @@ use crate::{SOON, assert_writes_film, file};
 
 mod client;
 mod document;
+mod ports;
 mod roads;
 mod table;
 

@@ -222,6 +222,7 @@ impl Driver {
             make_chain: Box::new(move || catalogue.build(chain, &settings, Instant::now())),
             proxies: None,
             sessions: None,
+            is_mixed: false,
         };
         self.owners.insert(peer, seen.clone());
         let queue = self.queue.clone();

@@ -40,9 +40,8 @@ pub fn bind(
 ) -> Result<Vec<Bound>, Vec<ConfigError>> {
     let mut catalogue = catalogue.clone();
     for (name, layers) in &configuration.chains {
-        let layers = layers.iter().map(|layer| layer.clone().into()).collect();
         // What is wrong with it is said when the plugins are there.
-        let _ = catalogue.add_chain(ChainRow { name: name.clone().into(), layers });
+        let _ = catalogue.add_chain(ChainRow::new(name.clone(), layers.iter().cloned()));
     }
     let mut bound = Vec::new();
     let mut errors = Vec::new();
@@ -51,7 +50,7 @@ pub fn bind(
             let path = format!("configuration.applications[{}].acceptors[{}]", index + 1, number + 1);
             let wanted =
                 ApplicationAcceptor { application: application.name.clone(), acceptor: acceptor.clone() };
-            let known = catalogue.layers_of(&acceptor.protocol).next().is_some();
+            let known = catalogue.has(&acceptor.protocol);
             let prepare =
                 |outside: &Outside<'_>| catalogue.prepare(&path, &acceptor.protocol, &acceptor.keys, outside);
             let prepared = known.then(|| with_outside(folder, prepare)).transpose();

@@ -168,8 +168,7 @@ impl Loading {
 
     fn finish(mut self, configuration: &Configuration) -> Result<Libraries, Vec<ConfigError>> {
         for (name, layers) in &configuration.chains {
-            let layers = layers.iter().map(|layer| layer.clone().into()).collect();
-            if let Err(text) = self.catalogue.add_chain(ChainRow { name: name.clone().into(), layers }) {
+            if let Err(text) = self.catalogue.add_chain(ChainRow::new(name.clone(), layers.iter().cloned())) {
                 let path = format!("configuration.chains.{name}");
                 self.errors.push(ConfigError::new(path, text, "layers that fit, from bytes to the server"));
             }

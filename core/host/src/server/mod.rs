@@ -15,7 +15,6 @@ mod observe;
 mod reload;
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -23,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{LayerSettings, Limits};
+use crtmp_media::{Chain, LayerSettings, Limits};
 use crtmp_reactor::{
     Acceptor, AcceptorCounts, Aliases, BandwidthTests, IngestPoints, IsProxy, Reactor, Routing, Setup,
     Workers,
@@ -42,7 +41,7 @@ pub use crate::auth::ReadUsers;
 use crate::{
     apps::Watchdog,
     auth::{self, Guard},
-    chains::{Catalogue, PROXY_PROTOCOL, Preparations, layer_keys},
+    chains::{Catalogue, PROXY_PROTOCOL, Preparations},
     commands::{Control, Tell},
     config::{Application, ApplicationAcceptor, ConfigError, Configuration, all_acceptors},
     events::{Event, Events, Kind},
@@ -523,7 +522,7 @@ impl Server {
             validate_handshake: application.validate_handshake,
             chunk_size: u32::try_from(application.chunk_size).unwrap_or(u32::MAX),
             instance: self.instance.clone(),
-            keys: layer_keys(&wanted.acceptor.keys),
+            keys: self.libraries.catalogue.keys_of(&chain, &wanted.acceptor.keys),
             prepared: port.prepared.clone(),
             host: Arc::from(""),
         };
@@ -531,23 +530,24 @@ impl Server {
         // However full the server is, its operator still gets in.
         let commands = chain.ends_with("Cli") && port.address.ip().to_canonical().is_loopback();
         let sessions = catalogue.sessions_of(&chain);
-        // Of connections and what they carry, only the latter count.
-        let carries = sessions.is_some();
-        let acceptor = |name: Cow<'static, str>, counted, counts, sessions| {
-            let (catalogue, settings) = (catalogue.clone(), settings.clone());
-            Arc::new(Acceptor {
+        let acceptor = |name: &str, counted, counts, sessions| {
+            let (ways, settings) = (catalogue.ways(name, &wanted.acceptor.keys)?, settings.clone());
+            let is_mixed = ways.are_several();
+            let make_chain = move || Chain::named(ways.make(&settings, Instant::now())?);
+            Ok::<_, String>(Arc::new(Acceptor {
                 address: port.address,
                 counted,
                 counts,
                 chain: chain.clone(),
                 application: application.name.clone(),
-                make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
+                make_chain: Box::new(make_chain),
                 proxies: proxies(&wanted.acceptor.keys),
                 sessions,
-            })
+                is_mixed,
+            }))
         };
-        let sessions = sessions.map(|name| acceptor(name, !commands, Arc::default(), None));
-        let acceptor = acceptor(chain.clone().into(), !commands && !carries, port.counts.clone(), sessions);
+        let sessions = sessions.map(|name| acceptor(&name, !commands, Arc::default(), None)).transpose()?;
+        let acceptor = acceptor(&chain, !commands, port.counts.clone(), sessions)?;
         Ok((listener, acceptor))
     }
 }

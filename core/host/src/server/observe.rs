@@ -103,6 +103,7 @@ mod tests {
         ConnectionReport {
             id: ConnectionId(7),
             peer: "192.0.2.1:5000".parse().unwrap(),
+            layers: Vec::new(),
             chain: "inboundRtmp".to_owned(),
             application: Some("live".to_owned()),
             agent: "FMLE".to_owned(),

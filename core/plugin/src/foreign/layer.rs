@@ -39,7 +39,7 @@ pub(super) fn row(table: &LayerTable) -> Result<LayerRow, String> {
         Ok(Box::new(layer) as Box<dyn Layer>)
     };
     let name = owned(table.name).into();
-    Ok(LayerRow { name, far, near, keys, sessions: None, prepare: None, make: Box::new(make) })
+    Ok(LayerRow { name, far, near, keys, sessions: None, prepare: None, begins: None, make: Box::new(make) })
 }
 
 /// Reads the keys of a layer. They live as long as the library: for ever.

@@ -182,10 +182,7 @@ impl fmt::Debug for Descriptor {
 
 fn chain(table: ChainTable) -> ChainRow {
     let layers = owned(table.layers);
-    ChainRow {
-        name: owned(table.name).into(),
-        layers: layers.split_whitespace().map(|layer| layer.to_owned().into()).collect(),
-    }
+    ChainRow::new(owned(table.name), layers.split_whitespace().map(str::to_owned))
 }
 
 /// Copies a list of tables; null is an empty one.

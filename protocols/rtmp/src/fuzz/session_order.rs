@@ -639,6 +639,7 @@ impl<'a> Run<'a> {
                 assert!(!request.wishes.is_empty(), "who says something wants something")
             }
             Event::Pong { .. } | Event::Reconnect { .. } | Event::Skipped(_) | Event::BandwidthTested(_) => {}
+            Event::Became(_) => panic!("{event:?}: it is RTMP"),
             Event::Tunnel { .. } => panic!("{event:?}: it carries nobody"),
         }
     }

@@ -106,12 +106,16 @@ pub const fn is_encrypted(byte: u8) -> bool {
     matches!(byte, 6 | 8 | 9)
 }
 
+/// Whether RTMP begins with this byte, encrypted or not, as far as it is answered: not with a letter, and not as TLS does.
+pub const fn is_rtmp(byte: u8) -> bool {
+    byte < 32 && byte != TLS
+}
+
 /// Judges the first byte of a peer. Versions that never came to be (0 to 31) are answered like 3.
 fn check_version(byte: u8) -> Result<(), HandshakeError> {
     match byte {
         _ if is_encrypted(byte) => Err(HandshakeError::Encrypted(byte)),
-        TLS => Err(HandshakeError::NotRtmp(byte)),
-        0..32 => Ok(()),
+        _ if is_rtmp(byte) => Ok(()),
         _ => Err(HandshakeError::NotRtmp(byte)),
     }
 }

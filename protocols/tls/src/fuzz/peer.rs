@@ -42,7 +42,9 @@ fn outside() -> Outside<'static> {
     Outside { read: &file, roots: &Vec::new }
 }
 
-fn server_keys(limits: Limits) -> (LayerSettings, Arc<ServerKeys>) {
+/// The keys of an acceptor with [`CERTIFICATE`], and its settings.
+#[must_use]
+pub fn server_keys(limits: Limits) -> (LayerSettings, Arc<ServerKeys>) {
     let settings = settings(limits, &[("sslCert", "cert.pem".into()), ("sslKey", "key.pem".into())]);
     let keys = ServerKeys::new(&settings, &outside()).expect("they fit");
     (settings, Arc::new(keys))

@@ -369,6 +369,7 @@ impl Reach {
             make_chain: Box::new(move || catalogue.build(&name, &settings, Instant::now())),
             proxies: None,
             sessions: None,
+            is_mixed: false,
         };
         let (owed, this, again) = (self.owed(ticket), self.clone(), application.clone());
         let done = Box::new(move |made: Result<ConnectionId, String>| match made {

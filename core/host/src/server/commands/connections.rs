@@ -143,7 +143,7 @@ pub(super) fn info(
             "queryTimestamp": now,
         })
     };
-    let stack: Vec<Value> = server.libraries.catalogue.layers_of(&connection.chain).map(layer).collect();
+    let stack: Vec<Value> = connection.layers.iter().map(|name| layer(name)).collect();
     let mut json = json!({
         "id": connection.id.0,
         "canReconnect": connection.can_reconnect,

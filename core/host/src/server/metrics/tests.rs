@@ -68,6 +68,7 @@ fn report(names: &[String]) -> WorkerReport {
     let connection = ConnectionReport {
         id: ConnectionId(1),
         peer: "192.0.2.1:5000".parse().unwrap(),
+        layers: Vec::new(),
         chain: "inboundRtmp".to_owned(),
         application: Some("live".to_owned()),
         agent: String::new(),

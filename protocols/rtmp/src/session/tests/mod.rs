@@ -426,6 +426,7 @@ fn event_line(event: &Event) -> String {
             format!("CallResult {ticket} {outcome:?}{}", args.iter().map(value_text).collect::<String>())
         }
         Event::Pong { rtt_ms } => format!("Pong {rtt_ms}"),
+        Event::Became(became) => format!("Became {}", became.chain),
         Event::Tunnel { .. } => "Tunnel".to_owned(),
         Event::Reconnect { url } => format!("Reconnect {}", url.as_deref().unwrap_or("here")),
         Event::Shared(request) => {

@@ -25,6 +25,7 @@ fn connection(id: u64, publishes: &[(u32, u64)], plays: &[(u32, u64)]) -> Connec
     ConnectionReport {
         id: ConnectionId(id),
         peer: "192.0.2.1:5000".parse().unwrap(),
+        layers: Vec::new(),
         chain: "inboundRtmp".to_owned(),
         application: Some("live".to_owned()),
         agent: String::new(),
