@@ -259,7 +259,7 @@ impl Start<'_> {
     ) -> ExitCode {
         let code = self.mind_tasks(&mut server, &tasks, log, guard);
         // The second signal ends the process at once, whatever the server is doing.
-        thread::spawn(move || {
+        let last = move || {
             while let Ok(task) = tasks.recv() {
                 match task {
                     Task::Signal(SIGINT | SIGTERM) => std::process::exit(1),
@@ -267,7 +267,10 @@ impl Start<'_> {
                     _ => {}
                 }
             }
-        });
+        };
+        if let Err(error) = thread::Builder::new().name("ending".to_owned()).spawn(last) {
+            error!(log, "a second signal is not heard: {error}");
+        }
         let stopped = server.stop();
         if stopped.workers + stopped.applications > 0 {
             warn!(log, "not everything ended in time";

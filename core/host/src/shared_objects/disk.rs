@@ -23,7 +23,7 @@ impl Disk {
         for _ in 0..THREADS {
             let receiver = receiver.clone();
             let run = move || receiver.iter().for_each(|job| job());
-            thread::Builder::new().name("shared object files".to_owned()).spawn(run)?;
+            thread::Builder::new().name("object files".to_owned()).spawn(run)?;
         }
         Ok(Self(Jobs(sender)))
     }

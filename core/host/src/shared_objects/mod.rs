@@ -179,7 +179,8 @@ impl SharedObjects {
             orders: 0,
             complaints: Complaints::default(),
         };
-        thread::Builder::new().name("shared objects".to_owned()).spawn(move || runner.run(&receiver))?;
+        let name = format!("objects {application}");
+        thread::Builder::new().name(name).spawn(move || runner.run(&receiver))?;
         Ok(Actor { sender, counts })
     }
 }
