@@ -59,6 +59,7 @@ mod commands;
 mod containment;
 mod crowd;
 mod dead;
+mod dials;
 mod edge;
 mod edge_lua;
 mod enhanced;

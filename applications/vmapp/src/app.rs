@@ -165,6 +165,14 @@ impl App for VmApp {
     }
 
     fn on_message(&mut self, conn: &Conn<'_>, message: Message<'_>) -> Reply {
+        if let Some(wish) = message.reconnect_request(conn)
+            && self.hears(conn, "on_reconnect")
+        {
+            self.tell("on_reconnect", conn, |lua| {
+                Ok(vec![wish.description.into_lua(lua)?, wish.url.into_lua(lua)?])
+            });
+            return Reply::Ignore;
+        }
         let own = self.script.desk.answers_command(conn.id(), message.name);
         if own.is_none() && !self.script.machine.has("on_message") {
             return Reply::Ignore;
@@ -353,9 +361,9 @@ impl VmApp {
     }
 
     /// The table of a connection that the script has made, to `peer`.
-    pub(crate) fn made_client(&self, conn: ConnId, chain: &str, peer: &str) -> mlua::Result<Table> {
+    pub(crate) fn made_client(&self, conn: ConnId, fields: &[(&'static str, String)]) -> mlua::Result<Table> {
         let Script { machine, desk, meta, .. } = &self.script;
-        client::made(machine.lua(), meta, desk, conn, [chain, peer])
+        client::made(machine.lua(), meta, desk, conn, fields)
     }
 
     /// Asks the script. What it says at once, or later, goes to the server by itself.
@@ -403,6 +411,11 @@ impl VmApp {
             values.extend(arguments(lua)?);
             Ok(values)
         });
+    }
+
+    /// Whether the script has a function for this, of the client or for all.
+    fn hears(&self, conn: &Conn<'_>, hook: &str) -> bool {
+        self.script.desk.listener(conn.id(), hook).is_some() || self.script.machine.has(hook)
     }
 
     fn client(&self, conn: &Conn<'_>) -> mlua::Result<Table> {

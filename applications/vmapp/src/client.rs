@@ -34,11 +34,12 @@ pub(crate) fn made(
     meta: &Table,
     desk: &Desk,
     conn: ConnId,
-    [chain, peer]: [&str; 2],
+    fields: &[(&'static str, String)],
 ) -> mlua::Result<Table> {
     let client = known(lua, meta, desk, conn)?;
-    client.raw_set("chain", chain)?;
-    client.raw_set("peer", peer)?;
+    for (name, value) in fields {
+        client.raw_set(*name, value.as_str())?;
+    }
     Ok(client)
 }
 

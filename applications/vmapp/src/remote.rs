@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crtmp_plugin::{
-    CallError, ConnId, LinkError, Linked, NotTaken, PlayStart, PublishKind, Pull, Push, TimerId,
+    CallError, ConnId, LinkError, Linked, NotTaken, PlayStart, PublishKind, Pull, Push, SCHEMES, TimerId,
 };
 use mlua::{FromLua, FromLuaMulti, Function, IntoLua, Lua, MultiValue, Table, Value};
 use serde_json::{Map, Value as Json};
@@ -18,11 +18,11 @@ use crate::client::{self, id, one};
 use crate::desk::{Desk, Listeners, Then, Timer};
 use crate::vm::{Machine, PRELUDE, from_lua};
 
-/// The chain of the connections.
+/// The chain of connections to an address and port.
 const CHAIN: &str = "outboundRtmp";
 
 /// What happens to a client, as its own functions are called for it: what BLS calls it, and the hook here.
-const EVENTS: [(&str, &str); 9] = [
+const EVENTS: [(&str, &str); 10] = [
     ("close", "on_close"),
     ("unpublish", "on_unpublish"),
     ("unplay", "on_unplay"),
@@ -32,6 +32,7 @@ const EVENTS: [(&str, &str); 9] = [
     ("metadata", "on_metadata"),
     ("ping_pong_request", "on_pong"),
     ("pong", "on_pong"),
+    ("reconnect", "on_reconnect"),
 ];
 
 /// What a script is asked: a global function answers, since it may be asked before anybody knows the client.
@@ -49,7 +50,15 @@ struct Ends {
 /// Puts the function `remote_connect` where scripts find it, and the methods of its clients among those of all.
 pub(crate) fn install(machine: &Machine, methods: &Table, desk: &Rc<Desk>) -> mlua::Result<()> {
     let globals = machine.lua().globals();
-    globals.raw_set("remote_connect", either(machine, desk, 3, remote_connect)?)?;
+    // `remote_connect(uri, function)` has no options.
+    let chunk = "local connect = ...\n\
+                 return function(place, options, ...)\n\
+                   if type(options) == 'function' then return connect(place, nil, options, ...) end\n\
+                   return connect(place, options, ...)\n\
+                 end";
+    let connects = either(machine, desk, 3, remote_connect)?;
+    let connects: Function = machine.lua().load(chunk).set_name(PRELUDE).call(connects)?;
+    globals.raw_set("remote_connect", connects)?;
     methods.raw_set("connect", either(machine, desk, 3, connect)?)?;
     methods.raw_set("edge", either(machine, desk, 3, edge)?)?;
     methods.raw_set("push", either(machine, desk, 3, push)?)?;
@@ -83,15 +92,58 @@ fn either(machine: &Machine, desk: &Rc<Desk>, at: usize, start: Start) -> mlua::
     machine.lua().load(chunk).set_name(PRELUDE).call((at, starting, waiting))
 }
 
-/// `remote_connect(ip, port, function(client))`.
+/// Where a script connects to.
+struct Place {
+    /// Host and port, or a scheme with a host.
+    address: String,
+    /// Empty: what the scheme says.
+    chain: &'static str,
+    keys: Map<String, Json>,
+    /// What clients say of themselves.
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Place {
+    /// Of `ip, port`, or `uri, options`.
+    fn read(lua: &Lua, arguments: MultiValue) -> mlua::Result<Self> {
+        let (place, second) = <(String, Value)>::from_lua_multi(arguments, lua)?;
+        let Some((scheme, rest)) = place.split_once("://") else {
+            let port = u16::from_lua(second, lua)?;
+            let bare = place.trim_start_matches('[').trim_end_matches(']');
+            let address =
+                if bare.contains(':') { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") };
+            let fields = vec![("chain", CHAIN.to_owned()), ("peer", address.clone())];
+            return Ok(Self { address, chain: CHAIN, keys: Map::new(), fields });
+        };
+        let keys = match from_lua(&second).map_err(mlua::Error::external)? {
+            Json::Null => Map::new(),
+            Json::Object(keys) => keys,
+            Json::Array(list) if list.is_empty() => Map::new(),
+            _ => return Err(mlua::Error::runtime("the options of an address must be a table with names")),
+        };
+        let scheme = scheme.to_ascii_lowercase();
+        if !SCHEMES.contains(&scheme.as_str()) {
+            let schemes = SCHEMES.join("://, ");
+            return Err(mlua::Error::runtime(format!("an address must begin with one of {schemes}://")));
+        }
+        let (peer, app) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // As the server names the chains of schemes.
+        let chain = format!("outbound{}{}", scheme[..1].to_ascii_uppercase(), &scheme[1..]);
+        let mut fields = vec![("chain", chain), ("peer", peer.to_owned()), ("scheme", scheme.clone())];
+        let app = app.trim_matches('/');
+        if !app.is_empty() {
+            fields.push(("target", app.to_owned()));
+        }
+        Ok(Self { address: format!("{scheme}://{peer}"), chain: "", keys, fields })
+    }
+}
+
+/// `remote_connect(ip, port, function(client))`, or `remote_connect(uri, options, function(client))`.
 fn remote_connect(desk: &Rc<Desk>, lua: &Lua, arguments: MultiValue, ends: Ends) -> mlua::Result<u64> {
-    let (ip, port) = <(String, u16)>::from_lua_multi(arguments, lua)?;
-    let bare = ip.trim_start_matches('[').trim_end_matches(']');
-    let address = if bare.contains(':') { format!("[{bare}]:{port}") } else { format!("{bare}:{port}") };
+    let Place { address, chain, keys, fields } = Place::read(lua, arguments)?;
     let (key, generation) = (keep(desk, &ends), desk.generation);
-    let peer = address.clone();
-    let sent = desk.host.connect(&address, CHAIN, &Map::new(), move |app: &mut VmApp, made| {
-        app.on_made(generation, key, &peer, made);
+    let sent = desk.host.connect(&address, chain, &keys, move |app: &mut VmApp, made| {
+        app.on_made(generation, key, &fields, made);
     });
     sent.or_else(|error| cannot(desk, key, error))?;
     Ok(key)
@@ -120,15 +172,17 @@ fn connect(desk: &Rc<Desk>, lua: &Lua, arguments: MultiValue, ends: Ends) -> mlu
         Json::Array(list) if list.is_empty() => Map::new(),
         _ => return Err(mlua::Error::runtime("what a connect says must be a table with names")),
     };
+    let text = |field: &str| client.raw_get::<Option<String>>(field);
     if !object.contains_key("app") {
         // BLS has one application for all; with us a connect that names none is refused.
-        object.insert("app".to_owned(), desk.host.name().into());
+        let app = text("target")?.unwrap_or_else(|| desk.host.name().to_owned());
+        object.insert("app".to_owned(), app.into());
     }
     if !object.contains_key("tcUrl") {
         // What the address would be; servers take it for the name of a virtual host.
         let app = object.get("app").and_then(Json::as_str).unwrap_or_default();
-        let peer: Option<String> = client.raw_get("peer")?;
-        let url = format!("rtmp://{}/{app}", peer.unwrap_or_default());
+        let scheme = text("scheme")?.unwrap_or_else(|| "rtmp".to_owned());
+        let url = format!("{scheme}://{}/{app}", text("peer")?.unwrap_or_default());
         object.insert("tcUrl".to_owned(), url.into());
     }
     let then = ends.done.map_or(Then::Resume, Then::Call);
@@ -280,7 +334,13 @@ fn linked(desk: &Desk, key: u64, second: Option<u64>, sent: Result<(), NotTaken>
 
 impl VmApp {
     /// A connection has been made, or will not be.
-    fn on_made(&mut self, generation: u64, key: u64, peer: &str, made: Result<ConnId, CallError>) {
+    fn on_made(
+        &mut self,
+        generation: u64,
+        key: u64,
+        fields: &[(&'static str, String)],
+        made: Result<ConnId, CallError>,
+    ) {
         let waits = generation == self.generation() && self.desk().thens.borrow().contains_key(&key);
         if !waits {
             // Nobody knows of it, or ever will.
@@ -289,7 +349,7 @@ impl VmApp {
             }
             return;
         }
-        let client = made.map(|conn| self.made_client(conn, CHAIN, peer));
+        let client = made.map(|conn| self.made_client(conn, fields));
         self.on_result(generation, key, move |lua| match client {
             Ok(client) => Ok(vec![Value::Table(client?)]),
             Err(error) => Ok(vec![Value::Nil, error.to_string().into_lua(lua)?]),

@@ -128,6 +128,89 @@ fn a_pull_that_fails_calls_the_second_function_and_closes_nothing() {
     assert!(said(&mut host).contains(&"failed there is none NetStream.Play.StreamNotFound".to_owned()));
 }
 
+/// What a script connects to by an address, with the options of it.
+const ADDRESSES: &str = r#"
+function on_publish(client, id, name)
+  local uri, options = name:match("^(%S+) (.*)$")
+  uri = uri or name
+  local far, why
+  if options == "function" then
+    remote_connect(uri, function(far) note("function", far.chain) far:connect({}) end)
+    return "asked"
+  end
+  far, why = remote_connect(uri, options and json.decode(options))
+  if not far then return false, why end
+  note(far.chain, far.peer)
+  far:connect(name:find("other") and { app = "other" } or {})
+  return true
+end"#;
+
+#[test]
+fn an_address_says_scheme_host_and_application() {
+    let (mut host, _folder) = host(ADDRESSES);
+    for (name, address, keys, app, url) in [
+        ("rtmps://far/live/x?k=v", "rtmps://far", json!({}), "live/x?k=v", "rtmps://far/live/x?k=v"),
+        ("RTMPT://[::1]:81/", "rtmpt://[::1]:81", json!({}), "test", "rtmpt://[::1]:81/test"),
+        (
+            r#"rtmps://far {"tlsVerify":false,"tlsName":"other"}"#,
+            "rtmps://far",
+            json!({ "tlsVerify": false, "tlsName": "other" }),
+            "other",
+            "rtmps://far/other",
+        ),
+        ("rtmpe://far:7/live {}", "rtmpe://far:7", json!({}), "live", "rtmpe://far:7/live"),
+        ("rtmpte://far/live function", "rtmpte://far", json!({}), "live", "rtmpte://far/live"),
+    ] {
+        host.publish(&conn(1, "live"), name);
+        assert_eq!(last(&host).what, Called::Connect(address.into(), String::new(), keys), "{name}");
+        host.answer_call(last(&host).ticket, Ok(json!({ "connection": 8 })));
+        let object = json!([{ "app": app, "tcUrl": url }]);
+        assert_eq!(last(&host).what, Called::Peer(8, "connect".into(), object), "{name}");
+        host.close(&conn(8, ""));
+    }
+    let said = said(&mut host);
+    assert_eq!(said[..2], ["outboundRtmps far", "outboundRtmpt [::1]:81"]);
+    assert_eq!(said.last().unwrap(), "function outboundRtmpte");
+    for (name, why) in [
+        ("http://far", "must begin with one of rtmp://, rtmpe://"),
+        (r#"rtmps://far ["x"]"#, "must be a table with names"),
+        (r#"rtmps://far "x""#, "must be a table with names"),
+    ] {
+        let verdict = host.publish(&conn(1, "live"), name);
+        let is_refused = matches!(&verdict, Verdict::Reject { .. });
+        assert!(is_refused && host.logs().iter().any(|(_, line)| line.contains(why)), "{name}: {verdict:?}");
+    }
+}
+
+/// A server asks to connect again: a function of the client hears of it, else the global one, else `on_message`.
+#[test]
+fn who_is_asked_to_connect_again_hears_of_it() {
+    const MESSAGE: &str =
+        "function on_message(client, id, name, object, info) note(name, object, info.tcUrl) end\n";
+    const ALL: &str = "function on_reconnect(client, text, url) note('all', text, url) end\n";
+    const OWN: &str = "function on_play(client)\n\
+                         client:on('reconnect', function(text, url) note('own', text, url) end)\n\
+                       end\n";
+    let code = "NetConnection.Connect.ReconnectRequest";
+    let info = json!({ "level": "status", "code": code, "description": "soon", "tcUrl": "//b/live" });
+    for (script, outbound, expected) in [
+        (format!("{MESSAGE}{ALL}{OWN}"), true, "own soon //b/live"),
+        (format!("{MESSAGE}{ALL}"), true, "all soon //b/live"),
+        (MESSAGE.to_owned(), true, "onStatus nil //b/live"),
+        // Somebody who has connected to us asks for nothing like it.
+        (format!("{MESSAGE}{ALL}{OWN}"), false, "onStatus nil //b/live"),
+    ] {
+        let (mut host, _folder) = host(&script);
+        let chain = if outbound { "outboundRtmps" } else { "inboundRtmp" };
+        let far = crtmp_plugin::testing::ConnInfo { chain: chain.to_owned(), ..conn(7, "live") };
+        if script.contains("on_play") {
+            host.play(&far, "x");
+        }
+        host.message(&far, "onStatus", &[Value::Null, info.clone()]);
+        assert_eq!(said(&mut host), [expected], "{script}");
+    }
+}
+
 /// BLS calls the function of `edge` in case of success alone; all else shows as the end of the connection.
 #[test]
 fn a_pull_that_fails_closes_the_connection_where_the_script_has_one_function() {

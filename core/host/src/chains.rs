@@ -218,33 +218,23 @@ impl Catalogue {
             return errors.push(self.unknown_chain(&format!("{path}.protocol"), &acceptor.protocol));
         };
         let layers = self.layers_at(self.chains_of(&row.name));
-        let known: Vec<KeyRow> = layers.iter().flat_map(|layer| layer.keys.iter().copied()).collect();
         let before = errors.len();
-        for (key, value) in &acceptor.keys {
-            let path = format!("{path}.{key}");
-            if key == PROXY_PROTOCOL {
-                errors.extend(check_networks(&path, value));
-                continue;
-            }
-            match known.iter().find(|row| row.name == key) {
-                Some(known) => errors.extend(check_key(&path, known.kind, value)),
-                None => {
-                    let names: Vec<_> = ["ip", "port", "protocol", PROXY_PROTOCOL]
-                        .into_iter()
-                        .chain(known.iter().map(|row| row.name))
-                        .collect();
-                    let expected = format!("one of `{}`", names.join("`, `"));
-                    let error = ConfigError::new(path, "an unknown key", expected);
-                    errors.push(match did_you_mean(key, names) {
-                        Some(near) => error.suggest(format!("did you mean `{near}`?")),
-                        None => error,
-                    });
-                }
-            }
-        }
+        let others = ["ip", "port", "protocol", PROXY_PROTOCOL];
+        check_keys(&row.name, &layers, (path, &acceptor.keys), &others, errors);
         if errors.len() == before {
             errors.extend(refused_keys(&layers, path, &acceptor.keys));
         }
+    }
+
+    /// Checks the keys of a connection that the server makes with this chain: for one that is not there, whoever makes it
+    /// says so.
+    pub(crate) fn check_outbound(&self, chain: &str, keys: &Map<String, Value>) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        let layers = self.layers_at(self.chains_of(chain));
+        if !layers.is_empty() {
+            check_keys(chain, &layers, ("", keys), &[], &mut errors);
+        }
+        errors
     }
 
     fn unknown_chain(&self, path: &str, name: &str) -> ConfigError {
@@ -333,6 +323,40 @@ fn check_networks(path: &str, value: &Value) -> Option<ConfigError> {
         let error = text.parse::<Network>().err()?;
         Some(ConfigError::new(path, quoted(text), error.to_string()))
     })
+}
+
+/// Whether the layers of a chain know these keys, which stand at a path, and their values are of the right kinds; `others`
+/// are known to others.
+fn check_keys(
+    chain: &str,
+    layers: &[&Arc<LayerRow>],
+    (path, keys): (&str, &Map<String, Value>),
+    others: &[&'static str],
+    errors: &mut Vec<ConfigError>,
+) {
+    let known: Vec<KeyRow> = layers.iter().flat_map(|layer| layer.keys.iter().copied()).collect();
+    for (key, value) in keys {
+        let path = format!("{path}.{key}");
+        if key == PROXY_PROTOCOL && others.contains(&PROXY_PROTOCOL) {
+            errors.extend(check_networks(&path, value));
+            continue;
+        }
+        match known.iter().find(|row| row.name == key) {
+            Some(known) => errors.extend(check_key(&path, known.kind, value)),
+            None => {
+                let names: Vec<_> = others.iter().copied().chain(known.iter().map(|row| row.name)).collect();
+                let expected = match names.as_slice() {
+                    [] => format!("none: the chain {} has no keys", quoted(chain)),
+                    names => format!("one of `{}`", names.join("`, `")),
+                };
+                let error = ConfigError::new(path, "an unknown key", expected);
+                errors.push(match did_you_mean(key, names) {
+                    Some(near) => error.suggest(format!("did you mean `{near}`?")),
+                    None => error,
+                });
+            }
+        }
+    }
 }
 
 fn check_key(path: &str, kind: KeyKind, value: &Value) -> Option<ConfigError> {

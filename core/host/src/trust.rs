@@ -12,6 +12,7 @@ use slog::Logger;
 
 use crate::{
     chains::{Catalogue, Preparations},
+    config::ConfigError,
     outside::with_outside,
 };
 
@@ -50,10 +51,7 @@ impl Trust {
             return Ok(known.clone());
         }
         let prepared = with_outside(&self.0.folder, |outside| catalogue.prepare("", chain, keys, outside))
-            .map_err(|errors| {
-                let texts = errors.iter().map(|error| error.to_string().trim_start_matches('.').to_owned());
-                texts.collect::<Vec<_>>().join("; ")
-            })?;
+            .map_err(|errors| in_words(&errors))?;
         if !prepared.is_empty() && keys.get("tlsVerify") == Some(&Value::Bool(false)) {
             slog::warn!(
                 self.0.log,
@@ -82,4 +80,10 @@ impl Trust {
     fn known(&self) -> MutexGuard<'_, HashMap<(String, String), Preparations>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is wrong with keys that stand nowhere.
+pub(crate) fn in_words(errors: &[ConfigError]) -> String {
+    let texts = errors.iter().map(|error| error.to_string().trim_start_matches('.').to_owned());
+    texts.collect::<Vec<_>>().join("; ")
 }

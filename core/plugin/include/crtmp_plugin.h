@@ -580,8 +580,8 @@ typedef struct crtmp_HostTable {
     int32_t (*source_close)(const struct crtmp_HostTable *host, uint64_t source);
     /**
      * Connects to `address` (host and port) and puts `chain` on the connection; `keys` is JSON text of an object with
-     * the keys of the chain's layers, or empty. The connection's number comes with the ticket, and its hooks to this
-     * application.
+     * the keys of the chain's layers, or empty. Where `chain` is empty, `address` says it by a scheme, and may leave the
+     * port out: `rtmps://host`. The connection's number comes with the ticket, and its hooks to this application.
      */
     int32_t (*connect)(const struct crtmp_HostTable *host,
                        struct crtmp_Str address,
@@ -605,8 +605,7 @@ typedef struct crtmp_HostTable {
      */
     struct crtmp_Str (*name)(const struct crtmp_HostTable *host);
     /**
-     * Pulls a stream of the far end of a connection that `connect` has made with the chain `outboundRtmp`, and that
-     * has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
+     * Pulls a stream of the far end of a connection by RTMP that `connect` has made, and that has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
      * and as wanted `localName` (here), `startMs` and `durationMs` as in `crtmp_PlayRequest`. The result
      * comes when players have it here, or will not; when a pull has ended that was accepted, `on_unpublish`.
      */

@@ -107,6 +107,11 @@ impl<'a> Conn<'a> {
         text(&self.table.chain)
     }
 
+    /// Whether we have made it ([`Host::connect`]): the chains of such connections are called so.
+    pub fn is_outbound(&self) -> bool {
+        self.chain().starts_with("outbound")
+    }
+
     /// Address of the far end.
     pub fn peer(&self) -> &'a str {
         text(&self.table.peer)
@@ -246,6 +251,28 @@ impl Message<'_> {
     pub fn args(&self) -> Vec<Value> {
         serde_json::from_str(self.args_json).unwrap_or_default()
     }
+
+    /// What the server at the far end of `conn` asks with it, which we have connected to: to connect again. It is an
+    /// `onStatus` with the code `NetConnection.Connect.ReconnectRequest` (Enhanced RTMP v2, "Reconnect Request"). None: it
+    /// is something else, or comes from a peer that has connected to us.
+    pub fn reconnect_request(&self, conn: &Conn<'_>) -> Option<ReconnectRequest> {
+        if self.name != "onStatus" || !conn.is_outbound() {
+            return None;
+        }
+        let args = self.args();
+        let info = args.get(1).filter(|info| info["code"] == "NetConnection.Connect.ReconnectRequest")?;
+        let text = |key: &str| info[key].as_str().map(str::to_owned);
+        Some(ReconnectRequest { description: text("description").unwrap_or_default(), url: text("tcUrl") })
+    }
+}
+
+/// A server asks us to connect again. It serves this connection on until we leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReconnectRequest {
+    /// Why, in words.
+    pub description: String,
+    /// Where: an address, or one relative to where we have connected; none: there again.
+    pub url: Option<String>,
 }
 
 /// What the far end wants of a remote shared object.

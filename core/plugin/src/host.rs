@@ -307,8 +307,10 @@ impl Host {
         let _ = self.call_table(|table| unsafe { (table.source_close)(self.table, source.0) });
     }
 
-    /// Connects to `address` (host and port) and puts a chain on the connection, whose layers get `keys`. Hooks of the
-    /// connection come to this application.
+    /// Connects to `address` and puts a chain on the connection, whose layers get `keys`. Hooks of the connection come to
+    /// this application. `address` is host and port, or says with its scheme what the chain is, which is empty then:
+    /// `rtmps://host:port`, of any of [`SCHEMES`](crate::SCHEMES), the port being the usual one where there is none. Keys
+    /// that the layers do not know, or whose values do not fit, are an error that `then` hears.
     pub fn connect<A: App>(
         &self,
         address: &str,

@@ -79,8 +79,8 @@ pub use calls::{
     CallError, CallResult, Command, CommandCall, CommandReply, HttpAnswer, HttpRequest, ParamKind,
 };
 pub use conn::{
-    AppPath, Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind, RequestId,
-    SharedObject, SharedWish, SourceId, Stream, TappedFrame, TimerId,
+    AppPath, Conn, ConnId, Ended, Message, Metadata, Play, PlayStart, Pong, Publish, PublishKind,
+    ReconnectRequest, RequestId, SharedObject, SharedWish, SourceId, Stream, TappedFrame, TimerId,
 };
 pub use context::Rights;
 #[doc(hidden)]
@@ -90,6 +90,7 @@ pub use frames::{Frame, KeptFrame, MediaKind, Role};
 pub use host::{Gone, Host, Level, NotTaken};
 #[doc(hidden)]
 pub use layers::LayerShim;
+pub use links::SCHEMES;
 pub use links::{Connected, LinkError, Linked, Pull, Push};
 pub use secrets::is_secret;
 #[doc(hidden)]

@@ -12,6 +12,10 @@ use crate::calls::{CallError, RawResult};
 use crate::conn::{ConnId, PlayStart, PublishKind};
 use crate::host::{Host, NotTaken};
 
+/// The schemes of addresses of RTMP servers that the server connects to: with [`Host::connect`], and by the commands
+/// `pullStream` and `pushStream`.
+pub const SCHEMES: [&str; 6] = ["rtmp", "rtmpe", "rtmps", "rtmpt", "rtmpte", "rtmpts"];
+
 /// Bytes of a name at the far end, with its query string: what AMF0 calls a string.
 const LONGEST_NAME: usize = 65_535;
 
@@ -250,7 +254,7 @@ impl LinkError {
 /// assert_eq!(answer, Verdict::refuse("NetStream.Play.StreamNotFound").into());
 /// ```
 impl Host {
-    /// Asks the server at the far end of a connection of `outboundRtmp` to be connected; first of all, and once.
+    /// Asks the server at the far end of a connection by RTMP, of whatever scheme, to be connected; first of all, and once.
     /// `object` is the command object: `app`, `tcUrl`, and what else that server wants to know. What servers expect
     /// and it does not have is added.
     pub fn rtmp_connect<A: App>(

@@ -37,6 +37,7 @@ use self::{core::Input, driver::Driver, link::View};
 pub(crate) use self::{
     definition::{Definition, Direction, TLS_FILES},
     driver::Instance,
+    uri::Place,
 };
 use crate::{chains::Catalogue, outbound::Outbound, trust::Trust};
 

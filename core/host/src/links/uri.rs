@@ -173,6 +173,31 @@ pub(super) fn chain_of(scheme: &str) -> &'static str {
     served.map_or("", |(_, _, chain)| chain)
 }
 
+/// Where a connection leads that is made for itself, by an address such as `rtmps://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) scheme: &'static str,
+    pub(crate) host_and_port: String,
+    pub(crate) chain: &'static str,
+}
+
+impl Place {
+    /// Takes an address apart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; what it holds is not in the text.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let uri = Uri::parse(text)?;
+        let (_, place) = text.split_once("://").unwrap_or_default();
+        if place.trim_end_matches('/').contains(['/', '?', '#', '@']) {
+            let rest = "application and user are said by the command `connect`";
+            return Err(format!("an address with more than scheme, host and port: {rest}"));
+        }
+        Ok(Self { scheme: uri.scheme, host_and_port: uri.host_and_port(), chain: chain_of(uri.scheme) })
+    }
+}
+
 fn place_of(place: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
         let (inner, rest) = rest.split_once(']').ok_or("an IPv6 address whose `]` is missing")?;
@@ -283,6 +308,40 @@ mod tests {
         }
         for bad in ["", "/", "//", "http://other/live", "a\u{7}"] {
             assert!(target.moved(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_connection_for_itself_has_scheme_host_and_port() {
+        for (text, scheme, host_and_port, chain) in [
+            ("rtmp://Host", "rtmp", "host:1935", "outboundRtmp"),
+            ("rtmps://host/", "rtmps", "host:443", "outboundRtmps"),
+            ("RTMPT://[::1]:8080", "rtmpt", "[::1]:8080", "outboundRtmpt"),
+        ] {
+            let host_and_port = host_and_port.to_owned();
+            assert_eq!(Place::parse(text), Ok(Place { scheme, host_and_port, chain }), "{text}");
+        }
+        for text in [
+            "host:1935",
+            "rtmp://host/app",
+            "rtmp://hidden@host",
+            "rtmp://host?hidden",
+            "rtmp://host#x",
+            "rtsp://host",
+        ] {
+            let error = Place::parse(text).unwrap_err();
+            assert!(!error.contains("hidden"), "{text}: {error}");
+        }
+    }
+
+    /// Plugins know the schemes, and scripts the chains by them.
+    #[test]
+    fn schemes_and_chains_are_called_as_plugins_know_them() {
+        let schemes: Vec<&str> = SERVED.iter().map(|(scheme, ..)| *scheme).collect();
+        assert_eq!(schemes, crtmp_plugin::SCHEMES);
+        for (scheme, _, chain) in SERVED {
+            let (first, rest) = scheme.split_at(1);
+            assert_eq!(*chain, format!("outbound{}{rest}", first.to_ascii_uppercase()));
         }
     }
 

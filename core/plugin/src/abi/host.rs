@@ -87,8 +87,8 @@ pub struct HostTable {
     /// Ends a publication.
     pub source_close: unsafe extern "C" fn(host: *const Self, source: u64) -> i32,
     /// Connects to `address` (host and port) and puts `chain` on the connection; `keys` is JSON text of an object with
-    /// the keys of the chain's layers, or empty. The connection's number comes with the ticket, and its hooks to this
-    /// application.
+    /// the keys of the chain's layers, or empty. Where `chain` is empty, `address` says it by a scheme, and may leave the
+    /// port out: `rtmps://host`. The connection's number comes with the ticket, and its hooks to this application.
     pub connect:
         unsafe extern "C" fn(host: *const Self, address: Str, chain: Str, keys: Str, ticket: u64) -> i32,
     /// Sends an HTTP request: JSON text of an object with `url`, and as wanted `method`, `headers`, `timeoutMs`, and
@@ -101,8 +101,7 @@ pub struct HostTable {
     /// The name of the application as its block says it: several blocks may use one library. Good for as long as the
     /// host pointer.
     pub name: unsafe extern "C" fn(host: *const Self) -> Str,
-    /// Pulls a stream of the far end of a connection that `connect` has made with the chain `outboundRtmp`, and that
-    /// has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
+    /// Pulls a stream of the far end of a connection by RTMP that `connect` has made, and that has been accepted there (`call` of "connect"). JSON text of an object with `name` (there, with query string),
     /// and as wanted `localName` (here), `startMs` and `durationMs` as in [`PlayRequest`](super::PlayRequest). The result
     /// comes when players have it here, or will not; when a pull has ended that was accepted, `on_unpublish`.
     pub pull: unsafe extern "C" fn(host: *const Self, conn: u64, what: Str, ticket: u64) -> i32,

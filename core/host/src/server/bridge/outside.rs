@@ -22,8 +22,10 @@ use crate::{
     apps::{Answer, AppHandle, CallOutcome, Decision, Effect, Health, NoticeKind, Outside},
     chains::layer_keys,
     commands::{Call, Caller, Reply, fail},
+    links::Place,
     outbound::{LOOK_UP_TIMEOUT, Origin},
     server::Order,
+    trust::in_words,
 };
 
 /// What may wait for an application to run, before it can ask for one more connection.
@@ -325,7 +327,15 @@ impl Reach {
             }));
             return Ok(());
         }
-        let (application, this, place) = (self.seen()?, self.clone(), address.clone());
+        let (application, this) = (self.seen()?, self.clone());
+        let (address, chain) = match self.way(address, chain, &keys) {
+            Ok(way) => way,
+            Err(text) => {
+                self.tell(ticket, CallOutcome::failed(&text));
+                return Ok(());
+            }
+        };
+        let place = address.clone();
         // An application goes where the operator wants it to.
         let (outbound, origin) = (&self.0.ground.outbound, Origin::Configuration);
         outbound.find(origin, &place, LOOK_UP_TIMEOUT, move |found| match found {
@@ -333,6 +343,26 @@ impl Reach {
             Err(error) => this.tell(ticket, CallOutcome::failed(&format!("{address}: {error}"))),
         });
         Ok(())
+    }
+
+    /// Host and port, and the chain, which an address may say by its scheme.
+    fn way(
+        &self,
+        address: String,
+        chain: String,
+        keys: &Map<String, Value>,
+    ) -> Result<(String, String), String> {
+        let Ground { catalogue, outbound, .. } = &self.0.ground;
+        let (address, chain) = if address.contains("://") && chain.is_empty() {
+            let place = Place::parse(&address).map_err(|found| format!("found {found}"))?;
+            let allowed = outbound.policy.check_scheme(place.scheme, Origin::Configuration);
+            allowed.map_err(|refused| refused.to_string())?;
+            (place.host_and_port, place.chain.to_owned())
+        } else {
+            (address, chain)
+        };
+        let errors = catalogue.check_outbound(&chain, keys);
+        if errors.is_empty() { Ok((address, chain)) } else { Err(in_words(&errors)) }
     }
 
     /// Tries one address after the other.

@@ -82,7 +82,8 @@ impl ClientSession {
     }
 
     fn on_status(&mut self, stream: u32, command: Command, cx: &mut Cx<'_>) -> Result<(), Error> {
-        let info = command.args.into_iter().next().unwrap_or(Value::Null);
+        let mut command = command;
+        let info = command.args.drain(..).next().unwrap_or(Value::Null);
         let code = info.get("code").and_then(Value::as_str).unwrap_or_default();
         if !code.starts_with("NetConnection.") {
             self.on_link_status(stream, info, cx);
@@ -95,6 +96,9 @@ impl ClientSession {
                 let url = info.get("tcUrl").and_then(Value::as_str);
                 let url = url.filter(|url| url.len() <= TC_URL).map(str::to_owned);
                 cx.emit(Event::Reconnect { url });
+                // Who has made the connection for itself decides about it: it hears what was said, and answers nothing.
+                let status = Command { transaction: 0.0, args: vec![info], ..command };
+                self.core.message(status, stream, cx);
             }
             return Ok(());
         }
