@@ -89,6 +89,28 @@ fn a_session_is_a_connection_like_any_other_and_closes() {
 }
 
 #[test]
+fn what_travels_in_a_tunnel_is_counted_once() {
+    let (server, address) = stage(&config());
+    let mut tunnel = Tunnel::connected(address, "live");
+    tunnel.exchange("send", &create_stream());
+    let counters = server.counters().json().clone();
+    for key in ["bytesIn", "bytesOut"] {
+        let bytes = |one: &serde_json::Value| one[key].as_u64().expect("a number");
+        let connections = counters["connections"].as_array().expect("a list");
+        // The session has an application, and the connection that carries it has none.
+        let (sessions, carriers): (Vec<_>, Vec<_>) =
+            connections.iter().partition(|one| one["application"].is_string());
+        assert_eq!((sessions.len(), carriers.len()), (1, 1));
+        assert!(
+            bytes(sessions[0]) > 3000 && bytes(carriers[0]) > bytes(sessions[0]),
+            "{key}: {connections:?}"
+        );
+        assert_eq!(bytes(&counters["totals"]), bytes(carriers[0]), "{key}");
+    }
+    server.stop();
+}
+
+#[test]
 fn a_server_that_stops_tells_who_waits() {
     let (mut server, address) = stage(&config());
     let mut tunnel = Tunnel::connected(address, "live");

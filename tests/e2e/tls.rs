@@ -1,9 +1,12 @@
 //! RTMPS: certificates, their exchange and their end; what comes to the wrong port; slow and many handshakes.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::nginx::{self, Nginx};
@@ -336,44 +339,130 @@ fn certificates_that_do_not_hold_are_warned_about_and_served() {
 /// TLS-08.
 #[test]
 fn a_flood_of_handshakes_waits_and_nobody_else_does() {
-    let certificates = Certificates::new();
-    let config = with(&certificates, "").limit("handshakesPerAddress", "20").ip("0.0.0.0");
-    let server = Server::start(&config);
-    let local = |address: SocketAddr| SocketAddr::from(([127, 0, 0, 1], address.port()));
-    let address = local(server.address_of(CHAIN));
-    let secure = format!("rtmps://{address}/live/two");
-    let plain = format!("rtmp://{}/live/one", local(server.address()));
-    let _publishers = [ffmpeg::publish_film(&plain).start(), ffmpeg::publish_film(&secure).start()];
-    server.wait_for_publisher("one");
-    server.wait_for_publisher("two");
-    let players = [plain, secure].map(|url| Recording::start(&url));
-    let pictures = |player: &Program| Recording::of_program(player).of(Kind::Video).len();
-    players.iter().for_each(|player| {
-        wait_for("pictures", SOON, || (pictures(player) > 0).then_some(()));
-    });
+    let flooded = Flooded::start();
     // Another address of the same machine, so that those who are well have an account of their own.
-    let flood: Vec<TcpStream> = (0..2000).map(|_| open_from([127, 0, 0, 2], address)).collect();
+    let flood: Vec<TcpStream> = (0..2000).map(|_| open_from([127, 0, 0, 2], flooded.address)).collect();
     for mut connection in &flood {
         connection.write_all(&HELLO[1..]).expect("room");
         connection.set_nonblocking(true).expect("a socket");
     }
-    let answered = || {
-        let has_answer = |connection: &&TcpStream| connection.peek(&mut [0; 5]).is_ok_and(|count| count > 0);
-        flood.iter().filter(has_answer).count()
-    };
+    let answered = || flood.iter().filter(|connection| has_answer(connection)).count();
     wait_for("some answers", SOON, || (answered() > 0).then_some(()));
     // While most of the flood waits, another one gets through at once, and pictures go on.
-    let before: Vec<usize> = players.iter().map(pictures).collect();
-    assert!(shown(address, "").contains("CN = server"));
+    let before = flooded.pictures();
+    assert!(shown(flooded.address, "").contains("CN = server"));
     let during = answered();
     assert!(during < flood.len(), "the flood waits");
-    for (player, before) in players.iter().zip(before) {
-        wait_for("more pictures", SOON, || (pictures(player) >= before + fixture::GOP).then_some(()));
-        let recording = Recording::of_program(player);
-        recording.assert_part_of(fixture::packets());
-        recording.assert_no_gap();
+    flooded.is_well(&before);
+}
+
+/// TLS-08. As many handshakes as a few threads manage, one after the other and without an end.
+#[test]
+fn a_flood_that_goes_on_is_bounded_and_nobody_else_notices() {
+    const ENOUGH: usize = 6000;
+    let flooded = Flooded::start();
+    for are_many in [false, true] {
+        let (made, answered, ends) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        let since = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut open = VecDeque::new();
+                    while !ends.load(Ordering::Relaxed) {
+                        let number = made.fetch_add(1, Ordering::Relaxed);
+                        let [.., high, low] = number.to_be_bytes();
+                        let from = if are_many { [127, 64, high, low] } else { [127, 0, 0, 2] };
+                        let mut connection = open_from(from, flooded.address);
+                        let _ = connection.write_all(&HELLO[1..]);
+                        connection.set_nonblocking(true).expect("a socket");
+                        open.push_back(connection);
+                        if open.len() > 100
+                            && let Some(oldest) = open.pop_front()
+                        {
+                            answered.fetch_add(usize::from(has_answer(&oldest)), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            // A panic here must end the flood as well.
+            let well = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                let before = flooded.pictures();
+                wait_for("a flood", 6 * SOON, || {
+                    assert!(shown(flooded.address, "").contains("CN = server"), "another one gets through");
+                    (made.load(Ordering::Relaxed) >= ENOUGH).then_some(())
+                });
+                flooded.is_well(&before);
+            }));
+            ends.store(true, Ordering::Relaxed);
+            well.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        let answered = answered.load(Ordering::Relaxed);
+        assert!(answered > 0);
+        if !are_many {
+            // In each second that has begun, by each worker.
+            let seconds = usize::try_from(since.elapsed().as_secs()).expect("not for ever") + 2;
+            let most =
+                Flooded::PER_ADDRESS * flooded.server.counters().connections_per_worker().len() * seconds;
+            assert!(answered <= most, "{answered} of {most}");
+        }
+        // The canaries, who play and publish.
+        flooded.server.wait_for_counters("the end of the flood", SOON, |counters| {
+            (counters.connections().len() == 4).then_some(())
+        });
     }
-    server.stop();
+}
+
+/// A server with streams by RTMP and RTMPS, each with a player who must not notice anything.
+struct Flooded {
+    server: Server,
+    address: SocketAddr,
+    players: [Program; 2],
+    _publishers: [Program; 2],
+    _certificates: Certificates,
+}
+
+impl Flooded {
+    const PER_ADDRESS: usize = 20;
+
+    fn start() -> Self {
+        let certificates = Certificates::new();
+        let most = Self::PER_ADDRESS.to_string();
+        let config = with(&certificates, "").limit("handshakesPerAddress", &most).ip("0.0.0.0");
+        let server = Server::start(&config);
+        let local = |address: SocketAddr| SocketAddr::from(([127, 0, 0, 1], address.port()));
+        let address = local(server.address_of(CHAIN));
+        let secure = format!("rtmps://{address}/live/two");
+        let plain = format!("rtmp://{}/live/one", local(server.address()));
+        let publishers = [ffmpeg::publish_film(&plain).start(), ffmpeg::publish_film(&secure).start()];
+        server.wait_for_publisher("one");
+        server.wait_for_publisher("two");
+        let players = [plain, secure].map(|url| Recording::start(&url));
+        let flooded = Self { server, address, players, _publishers: publishers, _certificates: certificates };
+        wait_for("pictures", SOON, || flooded.pictures().iter().all(|count| *count > 0).then_some(()));
+        flooded
+    }
+
+    fn pictures(&self) -> [usize; 2] {
+        self.players.each_ref().map(|player| Recording::of_program(player).of(Kind::Video).len())
+    }
+
+    /// Each player has had a group of pictures since, and missed nothing.
+    fn is_well(&self, before: &[usize; 2]) {
+        wait_for("more pictures", SOON, || {
+            let mut both = self.pictures().into_iter().zip(before);
+            both.all(|(now, before)| now >= before + fixture::GOP).then_some(())
+        });
+        for player in &self.players {
+            let recording = Recording::of_program(player);
+            recording.assert_part_of(fixture::packets());
+            recording.assert_no_gap();
+        }
+    }
+}
+
+/// Whether a connection that does not wait has something to read.
+fn has_answer(connection: &TcpStream) -> bool {
+    connection.peek(&mut [0; 5]).is_ok_and(|count| count > 0)
 }
 
 /// A connection from another address of the loopback network.
@@ -596,6 +685,14 @@ fn certificates_that_do_not_hold_are_the_cause_of_a_pull_that_waits() {
         let text = session.fails(&format!("pullStream uri={} localStreamName=wrong {keys}", uri(0)));
         assert!(text.contains(wrong), "{text}");
     }
+    // What we show ourselves is watched, too: as soon as it is used.
+    let [cert, key] = ["old.pem", "old.key"].map(|file| certificates.path(file).display().to_string());
+    session.done(&format!("pullStream uri={} localStreamName=ours {ca} tlsCert={cert} tlsKey={key}", uri(0)));
+    server.wait_for_counters("our certificate", SOON, |counters| {
+        let shown =
+            counters.json()["certificates"].as_array()?.iter().any(|one| one["file"] == cert.as_str());
+        shown.then_some(())
+    });
     let text = session.fails("pullStream uri=rtmp://localhost/live/x tlsVerify=0");
     assert!(text.contains("`tlsVerify`: found a key for TLS"), "{text}");
     server.stop();

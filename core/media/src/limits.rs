@@ -176,7 +176,7 @@ limits! {
     http_body: usize = 1024 * 1024, 1024..=64 * 1024 * 1024;
     /// Time for which an HTTP connection may be silent between requests, or need for one request.
     http_idle: Seconds = Seconds::new(30), 0.05..=86400.0;
-    /// Sessions of RTMPT that may be open from one address.
+    /// Sessions of RTMPT that may be open from one address (IPv6: from one network of 64 bits).
     rtmpt_sessions: usize = 32, 1..=1_000_000;
     /// Time for which a session of RTMPT may be silent: no request comes, and none waits for its answer.
     rtmpt_idle: Seconds = Seconds::new(30), 0.1..=3600.0;
@@ -184,7 +184,8 @@ limits! {
     rtmpt_answer: usize = 128 * 1024, 4096..=16 * 1024 * 1024;
     /// Requests of a session of RTMPT that may overtake the one whose turn it is; one further ahead ends the session.
     rtmpt_window: usize = 8, 1..=256;
-    /// Requests for sessions of RTMPT that do not exist, from one address within a minute; then each costs its connection.
+    /// Requests for sessions of RTMPT that do not exist, from one address (IPv6: from one network of 64 bits) within a
+    /// minute; then each costs its connection.
     rtmpt_guesses: usize = 32, 1..=1_000_000;
     /// Threads of the server's own HTTP client. Of these and of `webQueue` one server that does not answer holds three
     /// quarters at most.

@@ -111,8 +111,10 @@ pub(crate) struct Connection {
     pub(crate) unsettled: bool,
     /// When what the system holds unsent is looked at again.
     pub(crate) look_at: Instant,
-    /// Its chain waits for leave to do costly work, which it has at this time.
+    /// Its chain waits for leave to do costly work, which it may have at this time.
     denied_until: Option<Instant>,
+    /// Its chain waits for leave to do costly work, which this turn has none of, and it stands in line.
+    in_line: bool,
     /// Something has been received and nothing sent since.
     pub(crate) unanswered: bool,
     /// A play has begun and nothing has been sent since.
@@ -205,6 +207,7 @@ impl Connection {
             unsettled: true,
             look_at: shared.now + LOOK_PERIOD,
             denied_until: None,
+            in_line: false,
             unanswered: false,
             newcomer: false,
             unsent: 0,
@@ -510,7 +513,10 @@ impl Connection {
             return;
         }
         self.bytes_in += bytes.len() as u64;
-        shared.counters.bytes_in += bytes.len() as u64;
+        // What has come in a tunnel was counted where that came in.
+        if !self.carrier.is_tunnel() {
+            shared.counters.bytes_in += bytes.len() as u64;
+        }
         for published in &self.publishes {
             shared.relay.heard(published.home, shared.now);
         }
@@ -637,6 +643,9 @@ impl Connection {
 
     /// A layer waits for leave to do costly work: it gets what there is.
     pub(crate) fn grant(&mut self, shared: &mut Shared) {
+        if self.in_line || self.denied_until.is_some_and(|at| at > shared.now) {
+            return;
+        }
         self.denied_until = None;
         while self.state == State::Open && !self.poisoned && self.chain.is_denied() {
             match shared.costly.ask(self.peer.ip(), &shared.limits, shared.now) {
@@ -645,8 +654,8 @@ impl Connection {
                     chain.on_turn(env)
                 }),
                 Leave::NextTurn => {
-                    self.denied_until = Some(shared.now);
-                    return self.read_again(shared);
+                    self.in_line = true;
+                    return shared.costly.wait(self.key);
                 }
                 Leave::At(time) => {
                     self.denied_until = Some(time);
@@ -687,9 +696,9 @@ impl Connection {
         }
     }
 
-    /// Offers the chain again what it could not take without leave to do costly work.
+    /// Its turn in the line has come: offers the chain again what it could not take without leave to do costly work.
     pub(crate) fn offer_again(&mut self, shared: &mut Shared) {
-        if self.state == State::Open && self.denied_until.is_some() {
+        if std::mem::take(&mut self.in_line) && self.state == State::Open {
             self.grant(shared);
             self.drain_events(shared);
             self.wants_flush(shared);

@@ -240,7 +240,11 @@ impl Connection {
             other => other?,
         };
         self.bytes_out += written as u64;
-        shared.counters.bytes_out += written as u64;
+        shared.written += written as u64;
+        // What travels in a tunnel is counted where that goes out.
+        if !self.carrier.is_tunnel() {
+            shared.counters.bytes_out += written as u64;
+        }
         let mut left = written;
         if let Some(partial) = self.partial.take() {
             (left, self.partial) = partial.advance(left);

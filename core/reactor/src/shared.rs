@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) routing: Arc<Routing>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) counters: WorkerCounters,
+    /// Bytes that connections have written, those that travel in tunnels as well.
+    pub(crate) written: u64,
     pub(crate) gate: Gate,
     /// Who may do what costs much.
     pub(crate) costly: Costly,
@@ -90,6 +92,7 @@ impl Shared {
             costly: Costly::new(&limits),
             limits,
             counters: WorkerCounters::default(),
+            written: 0,
             gate: Gate::default(),
             traffic,
             marks,

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crtmp_media::{Command, RequestId, Slice, TunnelCall, TunnelId, TunnelRequest, TunnelVerb};
+use crtmp_media::{Command, RequestId, Slice, TunnelCall, TunnelId, TunnelRequest, TunnelVerb, network};
 use slotmap::SlotMap;
 
 use crate::{
@@ -82,6 +82,7 @@ pub(crate) struct Place {
 impl Tunnels {
     /// A place for another session of `address`; none where it has `most` already.
     pub(crate) fn place(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+        let address = network(address);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.get(&address).copied().unwrap_or_default();
         if count >= most {
@@ -93,6 +94,7 @@ impl Tunnels {
 
     /// `address` has asked for a session that does not exist. Returns whether it has done so more than `most` times.
     fn guess(&self, address: IpAddr, most: usize, now: Instant) -> bool {
+        let address = network(address);
         let mut guesses = self.guesses.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fresh = |since: Instant| now.saturating_duration_since(since) < PERIOD;
         if guesses.len() >= GUESSERS && !guesses.contains_key(&address) {
@@ -342,6 +344,17 @@ mod tests {
         assert!(tunnels.place(address(1), 2).is_some());
         drop((_second, _other));
         assert!(tunnels.sessions.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let (tunnels, now) = (Arc::new(Tunnels::default()), Instant::now());
+        let [one, same, other] =
+            ["2001:db8::1", "2001:db8::2:3", "2001:db8:0:1::1"].map(|text| text.parse::<IpAddr>().unwrap());
+        let _first = tunnels.place(one, 1).unwrap();
+        assert!(tunnels.place(same, 1).is_none());
+        assert!(tunnels.place(other, 1).is_some());
+        assert!(!tunnels.guess(one, 1, now) && tunnels.guess(same, 1, now) && !tunnels.guess(other, 1, now));
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Worker {
         let busy = !self.shared.again.is_empty()
             || !self.shared.to_flush.is_empty()
             || !self.shared.tunnelled.is_empty()
+            || self.shared.costly.is_awaited()
             || self.shared.relay.is_busy()
             || self
                 .listeners
@@ -204,8 +205,12 @@ impl Worker {
         for key in again {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.again = false;
-                connection.offer_again(&mut self.shared);
                 connection.on_readable(&mut self.shared);
+            }
+        }
+        while let Some(key) = self.shared.costly.next_in_line() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.offer_again(&mut self.shared);
             }
         }
         self.accept_pass();
@@ -285,7 +290,7 @@ impl Worker {
                 mailbox.post(ToWorker::Relay(message));
             }
         }
-        let most = self.shared.counters.bytes_out + BYTES_PER_TURN;
+        let most = self.shared.written + BYTES_PER_TURN;
         for _ in 0..self.shared.to_flush.len().min(FLUSHES_PER_TURN) {
             let Some(key) = self.shared.to_flush.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(key) {
@@ -293,7 +298,7 @@ impl Worker {
                 connection.flush(&mut self.shared);
                 self.settle(key);
             }
-            if self.shared.counters.bytes_out > most {
+            if self.shared.written > most {
                 break;
             }
         }
@@ -301,14 +306,14 @@ impl Worker {
             return;
         }
         // A budget of their own: newcomers with much to catch up with do not hold up those who are live.
-        let most = self.shared.counters.bytes_out + BYTES_PER_TURN;
+        let most = self.shared.written + BYTES_PER_TURN;
         let read = system::thread_time();
-        let (writes, bytes) = (self.shared.counters.writes, self.shared.counters.bytes_out);
+        let (writes, bytes) = (self.shared.counters.writes, self.shared.written);
         for index in 0..FLUSHES_PER_TURN {
             if index % GROUP == 0 {
                 self.fetch(self.shared.relay.next_owners().map(key_of), Connection::fetch_to_send);
             }
-            if self.shared.counters.bytes_out > most {
+            if self.shared.written > most {
                 break;
             }
             let Some(owner) = self.shared.relay.next_owner(Instant::now) else { break };
@@ -325,7 +330,7 @@ impl Worker {
             sending: system::thread_time().saturating_sub(read),
             other: read.saturating_sub(self.measured_to),
             writes: counters.writes - writes,
-            bytes: counters.bytes_out - bytes,
+            bytes: self.shared.written - bytes,
         };
         self.measured_to = read + spent.sending;
         self.shared.relay.spent(spent, self.shared.now);

@@ -268,8 +268,12 @@ impl Layer for Tls {
             return Ok(());
         };
         while !near.is_empty() {
-            let slices: Vec<IoSlice<'_>> = near.slices().take(SLICES).map(IoSlice::new).collect();
-            let count = connection.writer().write_vectored(&slices).unwrap_or_default();
+            let (mut slices, mut filled) = ([IoSlice::new(&[]); SLICES], 0);
+            for (place, slice) in slices.iter_mut().zip(near.slices()) {
+                *place = IoSlice::new(slice);
+                filled += 1;
+            }
+            let count = connection.writer().write_vectored(&slices[..filled]).unwrap_or_default();
             flush(connection, far);
             if count == 0 {
                 // It has failed, and nobody could read what is left.
