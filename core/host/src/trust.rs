@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use crtmp_media::Term;
 use serde_json::{Map, Value};
 use slog::Logger;
 
@@ -75,6 +76,15 @@ impl Trust {
                 slog::error!(self.0.log, "connections to others go on with what they had: {unfit}");
             }
         }
+    }
+
+    /// What of it holds for a time only.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        self.known()
+            .values()
+            .flat_map(|prepared| prepared.iter())
+            .flat_map(|prepared| prepared.terms())
+            .collect()
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<(String, String), Preparations>> {

@@ -120,15 +120,14 @@ impl Server {
                 slog::warn!(self.environment.log, "{warning}");
             }
         }
-        self.terms_at = next_look(&terms, now).map(|wait| Instant::now() + wait);
+        self.terms_at = Some(Instant::now() + next_look(&terms, now));
     }
 
-    /// What holds for a time only, each file once.
+    /// What holds for a time only, each file once: what ports show, and what connections show that the server makes.
     pub(super) fn terms(&self) -> Vec<Term> {
         let mut terms: Vec<Term> = Vec::new();
-        for term in
-            self.ports.iter().flat_map(|port| port.prepared.iter()).flat_map(|prepared| prepared.terms())
-        {
+        let shown = self.ports.iter().flat_map(|port| port.prepared.iter());
+        for term in shown.flat_map(|prepared| prepared.terms()).chain(self.trust.terms()) {
             if !terms.contains(&term) {
                 terms.push(term);
             }
@@ -174,14 +173,11 @@ fn warning(term: &Term, now: i64) -> Option<String> {
     })
 }
 
-/// How long to wait: a day, or until one of them begins or ceases to hold.
-fn next_look(terms: &[Term], now: i64) -> Option<Duration> {
-    if terms.is_empty() {
-        return None;
-    }
+/// How long to wait: a day, since there may be more of them by then, or until one of them begins or ceases to hold.
+fn next_look(terms: &[Term], now: i64) -> Duration {
     let ahead = terms.iter().flat_map(|term| [term.from, term.until]).filter(|at| *at > now);
     let next = ahead.min().and_then(|at| u64::try_from(at - now).ok()).map(Duration::from_secs);
-    Some(next.map_or(LOOK, |next| next.min(LOOK)))
+    next.map_or(LOOK, |next| next.min(LOOK))
 }
 
 fn date(unix: i64) -> String {
@@ -233,10 +229,10 @@ mod tests {
     #[test]
     fn the_next_look_is_when_something_changes_or_in_a_day() {
         let now = 1_000 * DAY;
-        let wait = |terms: &[Term]| next_look(terms, now).map(|wait| wait.as_secs());
-        assert_eq!(wait(&[]), None);
-        assert_eq!(wait(&[term(0, now)]), Some(86_400));
-        assert_eq!(wait(&[term(0, now + 5), term(now + 3, now + 900)]), Some(3));
-        assert_eq!(wait(&[term(0, now + 100 * DAY)]), Some(86_400));
+        let wait = |terms: &[Term]| next_look(terms, now).as_secs();
+        assert_eq!(wait(&[]), 86_400);
+        assert_eq!(wait(&[term(0, now)]), 86_400);
+        assert_eq!(wait(&[term(0, now + 5), term(now + 3, now + 900)]), 3);
+        assert_eq!(wait(&[term(0, now + 100 * DAY)]), 86_400);
     }
 }
