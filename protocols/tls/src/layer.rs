@@ -1,7 +1,8 @@
 //! TLS as a layer: ciphertext to the far side, content to the near one.
 //!
 //! A connection that has come is read up to the end of its ClientHello, which costs next to nothing; for what follows,
-//! the arithmetic with the private key, the layer asks leave ([`Cx::grant`]). Nearer layers hear nothing, not even that
+//! the arithmetic with the private key, the layer asks leave ([`Cx::grant`]). A connection that the server makes asks for it
+//! when the far side answers: what follows is the look at its certificates. Nearer layers hear nothing, not even that
 //! the carrier is connected, before the handshake is done.
 
 use std::{
@@ -39,6 +40,8 @@ const SLICES: usize = 64;
 pub struct Tls {
     state: State,
     limits: Arc<Limits>,
+    /// The arithmetic of the handshake may be done.
+    granted: bool,
     /// When the handshake must be done; none: it is, or the carrier is not connected.
     until: Option<Instant>,
     /// Bytes in a row that have brought no content.
@@ -71,7 +74,7 @@ impl Tls {
         let keys = settings.prepared::<ServerKeys>().ok_or("no certificate has been prepared")?;
         let until = now.checked_add(settings.limits.handshake_timeout.get());
         let state = State::Greeting(Box::default(), keys, false);
-        Ok(Self { state, limits: settings.limits.clone(), until, empty: 0 })
+        Ok(Self { state, limits: settings.limits.clone(), granted: false, until, empty: 0 })
     }
 
     /// The client's side, of a connection that is being made.
@@ -85,7 +88,7 @@ impl Tls {
         let mut connection = connection.map_err(|error| words::of(&error))?;
         connection.set_buffer_limit(Some(BUFFER));
         let state = State::Shaking(Box::new(Connection::Client(connection)));
-        Ok(Self { state, limits: settings.limits.clone(), until: None, empty: 0 })
+        Ok(Self { state, limits: settings.limits.clone(), granted: false, until: None, empty: 0 })
     }
 
     /// Reads what a client wants. Returns how many bytes it took.
@@ -125,7 +128,7 @@ impl Tls {
             return Ok(taken);
         };
         self.state = State::Waiting(Box::new(accepted), keys);
-        if !cx.grant() {
+        if !self.is_granted(cx) {
             return Ok(taken - 1);
         }
         self.begin(cx)?;
@@ -230,6 +233,12 @@ impl Tls {
         Err(Error::peer(PROTOCOL, format!("more than tlsEmptyBytes = {most} bytes in a row without content")))
     }
 
+    /// Whether the arithmetic of the handshake may be done: asked for once, and then until there is leave.
+    fn is_granted(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.granted = self.granted || cx.grant();
+        self.granted
+    }
+
     fn fail(&mut self, error: &rustls::Error) -> Error {
         self.state = State::Over;
         Error::peer(PROTOCOL, words::of(error))
@@ -247,9 +256,11 @@ impl Layer for Tls {
     }
 
     fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+        if matches!(self.state, State::Waiting(..) | State::Shaking(_)) && !self.is_granted(cx) {
+            return Ok(0);
+        }
         match self.state {
             State::Greeting(..) => self.greet(data, cx),
-            State::Waiting(..) if !cx.grant() => Ok(0),
             State::Waiting(..) => {
                 self.begin(cx)?;
                 let (_, rest) = data.split_at(data.len().min(1));

@@ -309,6 +309,26 @@ fn the_private_key_is_used_only_with_leave() {
 }
 
 #[test]
+fn a_certificate_is_looked_at_only_with_leave() {
+    for size in [1, 100, usize::MAX] {
+        let mut far = server(server_config());
+        let mut peer = Peer::new(outbound(Limits::default(), true));
+        peer.chain.set_grants(0);
+        peer.open();
+        assert!(!peer.heard.is_empty(), "what it begins with costs little");
+        let hello = std::mem::take(&mut peer.heard);
+        assert!(peer::read(&mut far, &hello).is_empty());
+        let mut flight = Vec::new();
+        peer::write(&mut far, &mut flight);
+        flight.chunks(size).for_each(|piece| peer.say(piece));
+        assert!(peer.chain.is_denied() && peer.chain.is_paused() && peer.heard.is_empty());
+        peer.chain.set_grants(1);
+        peer.turn();
+        assert!(!peer.heard.is_empty() && !peer.chain.is_paused() && peer.chain.grants() == 0);
+    }
+}
+
+#[test]
 fn a_layer_needs_what_is_prepared_for_it() {
     let now = std::time::Instant::now();
     assert!(crate::layer::Tls::inbound(&LayerSettings::default(), now).is_err());
