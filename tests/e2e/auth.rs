@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use crtmp_tests::cli::{Session, administrator};
-use crtmp_tests::wire::{Client, Message, connect, play, publish};
+use crtmp_tests::shared_object::{SUCCESS, Said, SharedObject};
+use crtmp_tests::wire::{Client, Message, amf, connect, play, publish};
 use crtmp_tests::{Certificates, Config, Launch, Server, ffmpeg, players, poll, wait_for};
 use md5::{Digest, Md5};
 use nix::sys::signal::Signal;
@@ -446,5 +447,24 @@ fn encrypted_and_tunnelled_peers_are_asked_too() {
     Session::operator(&near).done(&format!("pullStream uri={place}/one localStreamName=here"));
     near.wait_for_publisher("here");
     near.stop();
+    server.stop();
+}
+
+/// Who uses nothing but shared objects shows who it is when it connects.
+#[test]
+fn users_may_use_shared_objects_and_nobody_else_may() {
+    let users = Users::new("users = { alice = 'a' }");
+    let server = Server::start(&users.config("query", "authenticatePlay = true"));
+    let room = SharedObject::transient("room");
+    let mut guest = Client::connected(server.address(), "live");
+    guest.send(&room.ask());
+    assert_eq!(Said::expect(&mut guest).code(), Some("SharedObject.NoReadAccess"));
+    let mut alice = Client::connected(server.address(), "live?user=alice&pass=a");
+    room.open(&mut alice);
+    alice.send(&room.change("a", &amf::null()));
+    assert_eq!(Said::expect(&mut alice).kinds(), [SUCCESS]);
+    // What was refused does not change anything either.
+    guest.send(&room.change("a", &amf::boolean(true)));
+    assert_eq!(Said::expect(&mut guest).code(), Some("SharedObject.NoWriteAccess"));
     server.stop();
 }

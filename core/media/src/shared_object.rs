@@ -52,8 +52,8 @@ pub struct SharedNews {
     pub version: u32,
     /// Whether it outlives its clients and the server.
     pub persistent: bool,
-    /// What there is to tell, in order.
-    pub items: Vec<SharedItem>,
+    /// What there is to tell, in order; shared by all who are told the same.
+    pub items: Arc<[SharedItem]>,
 }
 
 /// One thing that a peer is told of a shared object. What many are told they share.

@@ -139,7 +139,7 @@ impl Connection {
 
     fn refuse_shared(&mut self, request: &SharedRequest, code: &'static str, shared: &mut Shared) {
         let (name, persistent) = (request.name.as_str().into(), request.persistent);
-        let items = vec![SharedItem::Refused { code: code.into() }];
+        let items = [SharedItem::Refused { code: code.into() }].into();
         self.order(Command::Shared(SharedNews { name, version: 0, persistent, items }), shared);
     }
 

@@ -665,7 +665,7 @@ fn what_is_wanted_of_shared_objects_has_credit_until_it_is_answered_and_its_end_
         want(&mut stage, "room");
     }
     assert!(!stage.connection.has_credit());
-    let items = vec![SharedItem::Used];
+    let items: Arc<[SharedItem]> = [SharedItem::Used].into();
     let news = || SharedNews { name: "room".into(), version: 1, persistent: false, items: items.clone() };
     stage.connection.on_shared_news(Some(news()), 10, false, &mut stage.shared);
     assert!(!stage.connection.has_credit(), "news alone are no answer");

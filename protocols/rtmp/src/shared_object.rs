@@ -202,7 +202,7 @@ impl SharedObjectMessage {
 pub fn encode_news(body: &mut Vec<u8>, news: &SharedNews, amf3: bool) {
     let mut writer = Writer::new(body, amf3);
     writer.head(&news.name, news.version, news.persistent);
-    for item in &news.items {
+    for item in &*news.items {
         match item {
             SharedItem::Used => writer.event(event_kind::USE_SUCCESS, |_| ()),
             SharedItem::Cleared => writer.event(event_kind::CLEAR, |_| ()),
@@ -471,7 +471,7 @@ mod tests {
             name: "room".into(),
             version: 3,
             persistent: false,
-            items: vec![
+            items: Arc::from([
                 SharedItem::Used,
                 SharedItem::Cleared,
                 SharedItem::Changed { slot: slot(), value: Arc::new(Value::Bytes(vec![1])) },
@@ -479,7 +479,7 @@ mod tests {
                 SharedItem::Removed { slot: slot() },
                 SharedItem::Sent { values: Arc::from(["f".into(), Value::Bytes(vec![1])]) },
                 SharedItem::Refused { code: "SharedObject.NoWriteAccess".into() },
-            ],
+            ]),
         };
         let message = SharedObjectMessage {
             name: "room".into(),

@@ -330,7 +330,7 @@ impl Core {
         let Some(object) = self.objects.get_mut(name) else { return };
         object.writing = false;
         let mut due = mem::take(&mut object.due_now);
-        due.iter_mut().for_each(|answer| object.correct(&mut answer.news.items));
+        due.iter_mut().for_each(|answer| object.correct(Arc::make_mut(&mut answer.news.items)));
         match result {
             Ok(()) => {
                 self.counts.writes.fetch_add(1, Ordering::Relaxed);
@@ -362,8 +362,8 @@ impl Core {
                     // Others have been told of it, and so it stays, promised or not.
                     let mut items = vec![SharedItem::Refused { code: NO_WRITE.into() }];
                     let accepted = |item: &SharedItem| matches!(item, SharedItem::Accepted { .. });
-                    items.extend(news.items.into_iter().filter(|item| !accepted(item)));
-                    self.tell(connection, Some(SharedNews { items, ..news }), true);
+                    items.extend(news.items.iter().filter(|item| !accepted(item)).cloned());
+                    self.tell(connection, Some(SharedNews { items: items.into(), ..news }), true);
                 }
             }
         }
@@ -461,6 +461,7 @@ impl Core {
         object.version = object.version.wrapping_add(u32::from(changed));
         let (version, persistent) = (object.version, object.path.is_some());
         let news = |name: &Arc<str>, items| SharedNews { name: name.clone(), version, persistent, items };
+        let others: Arc<[SharedItem]> = others.into();
         let mut tell = Vec::new();
         if !others.is_empty() {
             let all = object.clients.iter().filter(|(other, _)| Asker::Client(**other) != *asker);
@@ -474,7 +475,7 @@ impl Core {
         if waits {
             object.changed = true;
             if matches!(asker, Asker::Client(_)) || !refused {
-                object.due.push(Answer { asker: *asker, news: news(&called, then) });
+                object.due.push(Answer { asker: *asker, news: news(&called, then.into()) });
             }
         }
         let bytes = size_of_items(&others);
@@ -483,7 +484,7 @@ impl Core {
         }
         match asker {
             Asker::Client(connection) if !now.is_empty() || !waits => {
-                let news = (!now.is_empty()).then(|| news(&called, now));
+                let news = (!now.is_empty()).then(|| news(&called, now.into()));
                 self.tell(*connection, news, !waits);
             }
             Asker::Server(number) if refused => self.reply(*number, Err(FULL.to_owned())),
@@ -519,7 +520,7 @@ impl Core {
             name: request.name.as_str().into(),
             version: 0,
             persistent: request.persistent,
-            items: vec![SharedItem::Refused { code: code.into() }],
+            items: [SharedItem::Refused { code: code.into() }].into(),
         };
         // Who only lets go of what is not there need not hear of it.
         let only_release = request.wishes.iter().all(|wish| *wish == SharedWish::Release);

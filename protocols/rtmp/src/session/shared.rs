@@ -67,8 +67,8 @@ impl Core {
             return self.send(message, cx);
         }
         // What an object holds may be more than a message can be.
-        for item in &news.items {
-            let part = SharedNews { items: vec![item.clone()], ..news.clone() };
+        for item in &*news.items {
+            let part = SharedNews { items: [item.clone()].into(), ..news.clone() };
             if news.items.len() > 1 {
                 self.tell_shared(&part, cx);
             }

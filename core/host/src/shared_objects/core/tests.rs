@@ -621,7 +621,7 @@ fn follow(core: &mut Core, copies: &mut [Copy; 3], jobs: &mut VecDeque<Action>) 
             continue;
         }
         copy.open -= i32::from(answers);
-        for item in news.into_iter().flat_map(|news| news.items) {
+        for item in news.into_iter().flat_map(|news| news.items.to_vec()) {
             match item {
                 Item::Used => copy.uses = true,
                 Item::Cleared => copy.slots.clear(),

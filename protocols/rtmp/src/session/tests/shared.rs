@@ -22,7 +22,7 @@ fn change(value: Value) -> SharedObjectEvent {
 }
 
 fn news(items: Vec<SharedItem>) -> Order {
-    Order::Shared(SharedNews { name: "room".into(), version: 3, persistent: true, items })
+    Order::Shared(SharedNews { name: "room".into(), version: 3, persistent: true, items: items.into() })
 }
 
 #[test]
