@@ -1,6 +1,7 @@
 //! Servers that ask their clients to connect elsewhere (Enhanced RTMP, "Reconnect Request"), and clients that do: our own.
 
 use crtmp_tests::cli::{Session, administrator};
+use crtmp_tests::wire::{Client, Message, amf, publish};
 use crtmp_tests::{Config, Kind, Recording, Server, ffmpeg, fixture, wait_for};
 use nix::sys::signal::Signal;
 
@@ -140,4 +141,26 @@ fn a_pull_that_cannot_move_stays() {
     assert_eq!(entry(&mut session, "pull", "one")["address"], *old.address().to_string());
     old.stop();
     here.stop();
+}
+
+/// Who is asked to leave and stays is served, and so are operators; who says twice that the server shall end means it.
+#[test]
+fn a_server_that_waits_for_clients_serves_on_until_it_is_told_again() {
+    let mut server = Server::start(&config().top("drainTimeout", "3600"));
+    let mut session = Session::operator(&server);
+    let mut client = Client::shaken(server.address());
+    let properties = [("app", amf::string("live")), ("capsEx", amf::number(1.0))];
+    client.send(&Message::command(0, "connect", 1.0, &[amf::object(&properties)]));
+    client.expect("NetConnection.Connect.Success");
+    server.signal(Signal::SIGTERM);
+    client.expect("NetConnection.Connect.ReconnectRequest");
+    assert!(session.done("listConnections").to_string().contains("inboundRtmp"));
+    client.create_stream();
+    client.send(&publish(1, "late"));
+    client.expect("NetStream.Publish.Start");
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload: done");
+    server.signal(Signal::SIGTERM);
+    let log = server.ended();
+    assert!(log.contains("SIGTERM, again: the server ends") && log.contains("the server has ended"), "{log}");
 }

@@ -18,6 +18,7 @@ mod carrier;
 mod connection;
 mod control;
 mod costly;
+mod drain;
 mod filtering;
 mod flush;
 mod gate;
@@ -71,6 +72,7 @@ pub use control::{
     MakeChain, MakeFilters, Pass, Question, Routing, SharedClient, TakeReport, ToApplication,
     ToSharedObjects, ToWorker, Verdict, Why,
 };
+pub use drain::Drain;
 pub use ingest::IngestPoints;
 pub use mailbox::Mailbox;
 pub use observe::{FEED_SILENCE, Observer, See, Seen, SeenStream, Sight, Wants};
@@ -187,16 +189,14 @@ impl Reactor {
         Workers { mailboxes, peers, next_source: Arc::new(AtomicU32::new(1)) }
     }
 
-    /// Listens no more, asks every peer that follows such requests to connect to `url` (none: where it has connected), and
-    /// waits until these have left, or so long.
-    pub fn drain(&self, url: Option<&str>, within: Duration) {
-        let (until, left) = (Instant::now() + within, Arc::new(()));
+    /// Listens no more, and asks every peer that follows such requests to connect to `url` (none: where it has connected),
+    /// for which it has so long.
+    pub fn drain(&self, url: Option<&str>, within: Duration) -> Drain {
+        let left = Arc::new(());
         for mailbox in &self.mailboxes {
             mailbox.post(ToWorker::Drain { url: url.map(str::to_owned), left: left.clone() });
         }
-        while Arc::strong_count(&left) > 1 && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        Drain::new(left, Instant::now() + within)
     }
 
     /// Ends all connections, telling them, and waits for the workers to return. Returns how many did not in

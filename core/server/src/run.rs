@@ -16,7 +16,7 @@ use crtmp_host::{
     chains::Catalogue,
     commands::{Reply, fail as failed, success},
     config::{ConfigError, Configuration},
-    server::{self, Environment, Order, Reloaded, Server, Wish},
+    server::{self, Drain, Environment, Order, Reloaded, Server, Wish},
 };
 use serde_json::json;
 use signal_hook::{
@@ -280,6 +280,7 @@ impl Start<'_> {
         code
     }
 
+    /// Minds tasks until the server is to end; those who are asked to connect elsewhere before are served meanwhile.
     fn mind_tasks(
         &self,
         server: &mut Server,
@@ -287,8 +288,10 @@ impl Start<'_> {
         log: &Logger,
         guard: &logging::Guard,
     ) -> ExitCode {
+        let mut drain = None;
         loop {
-            let task = match server.poll_timeout() {
+            let looks = drain.as_ref().map(|drain: &Drain| drain.look_at(Instant::now()));
+            let task = match server.poll_timeout().into_iter().chain(looks).min() {
                 Some(at) => tasks.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -305,8 +308,10 @@ impl Start<'_> {
                 }
                 Ok(Task::Signal(signal)) => {
                     let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                    info!(log, "{name}: the server ends");
-                    return ExitCode::SUCCESS;
+                    if !begin_end(server, &mut drain, log, name) {
+                        return ExitCode::SUCCESS;
+                    }
+                    Vec::new()
                 }
                 Ok(Task::WorkerFailed) => {
                     crit!(log, "the server ends: without one of its workers it would serve only some");
@@ -325,13 +330,19 @@ impl Start<'_> {
                         reply(success("the log level is set", json!({ "level": level })));
                     }
                     Wish::End { reply } => {
-                        info!(log, "the server ends by command");
+                        let waits = begin_end(server, &mut drain, log, "command");
                         reply(success("the server ends", json!(null)));
-                        // The answer goes through an application and a worker, which end with the server.
-                        thread::sleep(FAREWELL);
-                        return ExitCode::SUCCESS;
+                        if !waits {
+                            // The answer goes through an application and a worker, which end with the server.
+                            thread::sleep(FAREWELL);
+                            return ExitCode::SUCCESS;
+                        }
                     }
                 }
+            }
+            if drain.as_ref().is_some_and(|drain| drain.is_over(Instant::now())) {
+                info!(log, "nobody is waited for any more");
+                return ExitCode::SUCCESS;
             }
         }
     }
@@ -452,6 +463,23 @@ fn listen_to_signals(to: Sender<Task>) -> Result<(), String> {
         .spawn(forward)
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+/// The server is to end. Whether it waits for those to leave who are asked to connect elsewhere; who says it twice does not
+/// want to.
+fn begin_end(server: &Server, drain: &mut Option<Drain>, log: &Logger, why: &str) -> bool {
+    if drain.is_some() {
+        info!(log, "{why}, again: the server ends and waits for nobody");
+        return false;
+    }
+    *drain = server.drain();
+    match drain {
+        Some(_) => {
+            info!(log, "{why}: the server ends when those have left who follow requests to connect elsewhere")
+        }
+        None => info!(log, "{why}: the server ends"),
+    }
+    drain.is_some()
 }
 
 /// Writes the counters where the configuration says, else into the log.

@@ -23,6 +23,7 @@ use std::{
 };
 
 use crtmp_media::{Chain, LayerSettings, Limits};
+pub use crtmp_reactor::Drain;
 use crtmp_reactor::{
     Acceptor, AcceptorCounts, Aliases, BandwidthTests, IngestPoints, IsProxy, Reactor, Routing, Setup,
     Workers,
@@ -357,13 +358,16 @@ impl Server {
         }
     }
 
+    /// Listens no more, and asks those to connect elsewhere who follow such requests; all are served on. None: nobody is
+    /// asked (`drainTimeout`).
+    pub fn drain(&self) -> Option<Drain> {
+        let time = self.configuration.drain_timeout.get();
+        (!time.is_zero()).then(|| self.reactor.drain(self.configuration.drain_url.as_deref(), time))
+    }
+
     /// Ends everything: ports, connections (which are told), workers, applications.
     pub fn stop(mut self) -> Stopped {
         let events = self.events.clone();
-        let drain = self.configuration.drain_timeout.get();
-        if !drain.is_zero() {
-            self.reactor.drain(self.configuration.drain_url.as_deref(), drain);
-        }
         let time = self.configuration.shutdown_timeout.get();
         let until = Instant::now() + time;
         self.tell(Kind::ServerStopping, banner());
