@@ -64,6 +64,29 @@ fn sessions_are_bounded_for_each_address() {
     server.stop();
 }
 
+/// Whatever a connection is, or is not yet: the end of the server is told to whom it can be told, and waits for nobody else.
+#[test]
+fn a_server_that_stops_tells_every_kind() {
+    let certificates = Certificates::new();
+    let mut server = Server::start(&Config::new().workers(2).acceptor(&acceptor(&certificates)));
+    let address = server.address_of(CHAIN);
+    let mut plain = Client::connected(address, "live");
+    let mut unknown = Client::open(address);
+    let mut begun = Client::open(address);
+    begun.write(&[0x16]);
+    let mut tunnel = Tunnel::connected(address, "live");
+    let path = tunnel.path("idle", tunnel.number);
+    tunnel.post.ask(&path, b"\0");
+    server.signal(Signal::SIGTERM);
+    plain.expect("NetConnection.Connect.AppShutdown");
+    let response = tunnel.post.response().expect("a response");
+    tunnel.take(&response);
+    for client in [&mut unknown, &mut begun] {
+        assert!(client.expect_close(SOON).is_empty());
+    }
+    server.ended();
+}
+
 const SCRIPT: &str = r#"
 local function say(...) log.info("any: " .. table.concat({ ... }, " ")) end
 function on_accept(client)

@@ -90,6 +90,16 @@ impl Catalogue {
         row.name == port || layers.filter(|layer| layer.prepare.is_some()).all(told)
     }
 
+    fn ways_of<'a>(&self, rows: impl IntoIterator<Item = &'a ChainRow>) -> Result<Vec<Way>, String> {
+        let way = |row: &ChainRow| {
+            let layer =
+                |name| self.layers.get(name).cloned().ok_or_else(|| format!("there is no layer {name:?}"));
+            let layers = row.layers.iter().map(layer).collect::<Result<_, _>>()?;
+            Ok(Way { chain: row.name.clone(), layers })
+        };
+        rows.into_iter().map(way).collect()
+    }
+
     /// What a port serves whose acceptor has these keys.
     ///
     /// # Errors
@@ -99,16 +109,9 @@ impl Catalogue {
         if !self.has(port) {
             return Err(format!("there is no chain {port:?}"));
         }
-        let way = |row: &ChainRow| {
-            let layer =
-                |name| self.layers.get(name).cloned().ok_or_else(|| format!("there is no layer {name:?}"));
-            let layers = row.layers.iter().map(layer).collect::<Result<_, _>>()?;
-            Ok(Way { chain: row.name.clone(), layers })
-        };
         let (served, absent): (Vec<&ChainRow>, _) =
             self.chains_of(port).partition(|row| self.serves(port, row, keys));
-        let all = |rows: Vec<&ChainRow>| rows.into_iter().map(way).collect::<Result<Vec<_>, String>>();
-        Ways::new(all(served)?, all(absent)?)
+        Ways::new(self.ways_of(served)?, self.ways_of(absent)?)
     }
 
     /// The keys of an acceptor, as layers read them: also the flags that are true where it does not say otherwise.
@@ -158,7 +161,8 @@ impl Catalogue {
         if carried.any(|other| Some(other) != first) {
             return Err(format!("chain {name:?}: its ports would carry connections of several chains"));
         }
-        self.ways(&name, &Map::new()).map_err(|text| format!("chain {name:?}: {text}"))?;
+        let ways = self.ways_of(self.chains_of(&name)).and_then(|all| Ways::new(all, Vec::new()));
+        ways.map_err(|text| format!("chain {name:?}: {text}"))?;
         Ok(())
     }
 
