@@ -33,10 +33,12 @@ fn one_port_takes_plain_and_encrypted_players() {
     server.stop();
 }
 
-/// A stream that goes to another server and comes back, encrypted both times, is the film.
+/// A stream that goes to another server and comes back, encrypted both times, is the film. Each key exchange has to wait for
+/// leave.
 #[test]
 fn pulls_and_pushes_go_encrypted() {
-    let (near, far) = (Server::start(&config()), Server::start(&config()));
+    let seldom = config().limit("handshakesPerTurn", "1").limit("handshakesPerAddress", "1");
+    let (near, far) = (Server::start(&seldom), Server::start(&config()));
     let _publisher = ffmpeg::publish_film(&near.url("one")).start();
     near.wait_for_publisher("one");
     let place = format!("rtmpe://{}/live", far.address_of("inboundRtmpe"));

@@ -20,6 +20,8 @@ pub type Named = (Cow<'static, str>, Box<dyn Layer>);
 
 /// Something that a layer is handed.
 pub(crate) enum Carried {
+    /// That it may speak; it had no leave to what that costs.
+    Open,
     Bytes(Vec<u8>),
     Head(Box<HttpHead>),
     End,
@@ -41,6 +43,22 @@ impl Link {
     ) -> R {
         let nearer = Nearer::Links(nearer);
         call(&mut *self.layer, &mut Cx { now, random, out: &mut self.out, nearer, state })
+    }
+
+    /// Tells the layer that it may speak, again when there is leave to what that costs.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        random: &mut dyn FnMut(&mut [u8]),
+        nearer: &mut [Self],
+        state: &mut ChainState,
+    ) -> Result<(), Error> {
+        state.refused = None;
+        self.call(now, random, nearer, state, |layer, cx| layer.on_open(cx))?;
+        if state.refused == Some(nearer.len()) {
+            self.carry.push_front(Carried::Open);
+        }
+        Ok(())
     }
 
     pub(crate) fn feed(
@@ -98,11 +116,20 @@ impl Link {
             && !state.is_replacing(nearer)
             && let Some(first) = self.carry.pop_front()
         {
+            if let Carried::Open = first {
+                self.open(now, random, nearer, state)?;
+                if let Some(Carried::Open) = self.carry.front() {
+                    break;
+                }
+                continue;
+            }
             let mut taken = 0;
             self.call(now, random, nearer, state, |layer, cx| match &first {
                 Carried::Bytes(bytes) => layer.on_data(bytes, cx).map(|count| taken = count),
                 Carried::Head(head) => layer.on_head(head, cx),
                 Carried::End => layer.on_end(cx),
+                // Seen to above.
+                Carried::Open => Ok(()),
             })?;
             let Carried::Bytes(mut bytes) = first else { continue };
             if taken > bytes.len() {
@@ -181,7 +208,7 @@ impl Chain {
     /// As for [`Chain::on_data`].
     pub fn on_open(&mut self, env: &mut Env<'_>) -> Result<(), Error> {
         let Some((far, nearer)) = self.links.split_first_mut() else { return Ok(()) };
-        far.call(env.now, env.random, nearer, &mut self.state, |layer, cx| layer.on_open(cx))?;
+        far.open(env.now, env.random, nearer, &mut self.state)?;
         self.drain(env)
     }
 
@@ -401,7 +428,7 @@ impl Chain {
         self.links.extend(layers.into_iter().map(Link::new));
         let Some((first, nearer)) = self.links[index..].split_first_mut() else { return Ok(()) };
         (first.out, first.carry) = (old.out, old.carry);
-        first.call(env.now, env.random, nearer, &mut self.state, |layer, cx| layer.on_open(cx))
+        first.open(env.now, env.random, nearer, &mut self.state)
     }
 }
 
@@ -699,6 +726,60 @@ mod tests {
         env(|env| chain.on_turn(env)).unwrap();
         assert_eq!(sent(&mut chain), "c");
         assert!(!chain.is_denied() && !chain.is_paused() && chain.grants() == 2);
+    }
+
+    /// Says its name once it has leave, then nothing but what it hears.
+    struct CostlyName;
+
+    impl Layer for CostlyName {
+        fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+            if cx.grant() {
+                cx.out().write_with(|out| out.push(b'N'));
+            }
+            Ok(())
+        }
+
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            Echo.on_data(data, cx)
+        }
+    }
+
+    /// Opens what is nearer, and says so.
+    struct Opener;
+
+    impl Layer for Opener {
+        fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+            cx.out().write_with(|out| out.push(b'O'));
+            cx.open()
+        }
+
+        fn on_data(&mut self, data: &[u8], cx: &mut Cx<'_>) -> Result<usize, Error> {
+            cx.deliver(data)?;
+            Ok(data.len())
+        }
+    }
+
+    #[test]
+    fn a_layer_whose_first_words_cost_much_is_opened_again_when_there_is_leave() {
+        for far in [false, true] {
+            let mut layers: Vec<Box<dyn Layer>> = vec![Box::new(CostlyName)];
+            if far {
+                layers.insert(0, Box::new(Opener));
+            }
+            let mut chain = Chain::new(layers).unwrap();
+            chain.set_grants(0);
+            env(|env| chain.on_open(env)).unwrap();
+            assert_eq!(sent(&mut chain), if far { "O" } else { "" });
+            assert!(chain.is_denied() && chain.is_paused());
+            // What comes meanwhile waits for the first words, too.
+            env(|env| chain.on_data(b"ab", env)).unwrap();
+            env(|env| chain.on_turn(env)).unwrap();
+            assert_eq!((sent(&mut chain).as_str(), chain.is_denied()), ("", true));
+            chain.set_grants(1);
+            env(|env| chain.on_turn(env)).unwrap();
+            assert_eq!(sent(&mut chain), "Nab", "once");
+            assert!(!chain.is_denied() && !chain.is_paused() && chain.grants() == 0);
+        }
     }
 
     #[test]

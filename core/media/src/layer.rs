@@ -252,6 +252,8 @@ pub(crate) struct ChainState {
     pub(crate) grants: usize,
     /// A layer has asked for a grant, and there was none.
     pub(crate) denied: bool,
+    /// Which it was, by the number of nearer ones, if that was since a layer was opened last.
+    pub(crate) refused: Option<usize>,
 }
 
 impl Default for ChainState {
@@ -265,6 +267,7 @@ impl Default for ChainState {
             replacement: None,
             grants: usize::MAX,
             denied: false,
+            refused: None,
         }
     }
 }
@@ -329,7 +332,11 @@ impl Cx<'_> {
     ///
     /// The nearer layer's, to be passed on.
     pub fn open(&mut self) -> Result<(), Error> {
-        self.tell(|near| near.open(), |layer, cx| layer.on_open(cx)).unwrap_or(Ok(()))
+        if let Nearer::Links(links) = &mut self.nearer {
+            let Some((next, nearer)) = links.split_first_mut() else { return Ok(()) };
+            return next.open(self.now, self.random, nearer, self.state);
+        }
+        self.tell(|near| near.open(), |_, _| Ok(())).unwrap_or(Ok(()))
     }
 
     /// Hands the head of an HTTP message to the next nearer layer; while the chain is paused it is kept like bytes, in
@@ -432,7 +439,8 @@ impl Cx<'_> {
     }
 
     /// Asks for leave to do once what costs the processor much, such as the arithmetic of a key exchange. Without it the
-    /// layer takes no bytes and does nothing; it is offered them again when there is leave, in a later turn of the worker.
+    /// layer takes no bytes and does nothing; it is offered them again when there is leave, in a later turn of the worker. A
+    /// layer that is being opened ([`Layer::on_open`]) is opened again.
     #[must_use]
     pub fn grant(&mut self) -> bool {
         match self.state.grants.checked_sub(1) {
@@ -442,6 +450,9 @@ impl Cx<'_> {
             }
             None => {
                 self.state.denied = true;
+                if let Nearer::Links(links) = &self.nearer {
+                    self.state.refused = Some(links.len());
+                }
                 false
             }
         }

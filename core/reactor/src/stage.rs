@@ -277,9 +277,11 @@ fn costly_work_is_spread_over_turns_and_over_seconds_for_one_address() {
     let at = stage.connection.poll_timeout(&stage.shared).unwrap();
     assert_eq!(at, stage.shared.now + Duration::from_secs(1));
     stage.shared.now = at;
+    assert_eq!(stage.connection.poll_timeout(&stage.shared), Some(at), "it is due");
     stage.shared.costly.begin(&stage.shared.limits);
     stage.connection.on_timeout(&mut stage.shared);
     assert_eq!(stage.script.borrow().taken, 8);
+    assert!(stage.connection.poll_timeout(&stage.shared).is_none_or(|next| next > at));
 }
 
 #[test]

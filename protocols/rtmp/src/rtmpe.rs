@@ -83,8 +83,11 @@ impl OutboundRtmpe {
 }
 
 impl Layer for OutboundRtmpe {
-    /// Begins the handshake; the nearer layer may speak when it is done.
+    /// Begins the handshake, once there is leave to make a key; the nearer layer may speak when it is done.
     fn on_open(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        if !cx.grant() {
+            return Ok(());
+        }
         let (random, exponent) = random(cx);
         let handshake = EncryptedHandshake::client(&random, &exponent);
         cx.out().write_with(|out| handshake.start(out));

@@ -206,10 +206,16 @@ fn a_handshake_has_its_time_in_all() {
 #[test]
 fn the_exchange_waits_for_leave() {
     let mut ends = Ends::encrypted();
-    ends.open();
-    ends.server.set_grants(0);
     ends.client.set_grants(0);
+    ends.open();
+    assert!(sent(&mut ends.client).is_empty() && ends.client.is_denied());
+    assert_eq!(ends.client.poll_timeout(), None);
+    ends.client.set_grants(1);
+    ends.env(|ends, env| ends.client.on_turn(env)).unwrap();
     let hello = sent(&mut ends.client);
+    assert_eq!((hello.len(), ends.client.grants()), (1 + PACKET, 0), "C0 and C1");
+
+    ends.server.set_grants(0);
     ends.env(|ends, env| ends.server.on_data(&hello, env)).unwrap();
     assert!(ends.server.is_denied() && ends.server.is_paused());
     assert!(sent(&mut ends.server).is_empty());
