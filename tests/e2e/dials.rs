@@ -119,3 +119,29 @@ fn a_script_dials_every_scheme_and_hears_who_wants_it_elsewhere() {
         format!("{{ name = \"dialer\", library = \"vmapp\", script = {script:?}, startPolicy = \"key\" }}");
     every_scheme_is_dialled("dialer", Config::new().whole_groups().block(&block));
 }
+
+/// The applications that fetch and bring streams take addresses with TLS, and its keys.
+#[test]
+fn an_edge_and_a_proxy_go_by_tls() {
+    let certificates = Certificates::new();
+    let ca = certificates.path("ca.pem");
+    let origin = origin(&certificates);
+    let _publisher = ffmpeg::publish_film(&origin.url("one")).start();
+    origin.wait_for_publisher("one");
+    let uri =
+        |scheme: &str, chain: &str| format!("{scheme}://localhost:{}/live", origin.address_of(chain).port());
+    let (fetched, brought) = (uri("rtmps", "inboundRtmps"), uri("rtmpts", "inboundRtmpts"));
+    let edge =
+        format!("{{ name = \"edge\", startPolicy = \"key\", origins = {{ {fetched:?} }}, tlsCa = {ca:?} }}");
+    let proxy = format!(
+        "{{ name = \"proxypublish\", abortOnConnectError = true,
+           targetServers = {{ {{ targetUri = {brought:?}, targetStreamName = \"back\", tlsCa = {ca:?} }} }} }}"
+    );
+    let server = Server::start(&Config::new().whole_groups().block(&edge).block(&proxy));
+    assert_film(&format!("rtmp://{}/edge/one", server.address()), 2);
+    let _proxied = ffmpeg::publish_film(&format!("rtmp://{}/proxypublish/x", server.address())).start();
+    origin.wait_for_publisher("back");
+    assert_film(&origin.url("back"), 2);
+    server.stop();
+    origin.stop();
+}

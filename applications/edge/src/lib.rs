@@ -353,7 +353,7 @@ impl Edge {
             "kept": false,
         });
         match params {
-            Value::Object(params) => params,
+            Value::Object(params) => params.into_iter().chain(self.settings.tls()).collect(),
             _ => Map::new(),
         }
     }

@@ -3,7 +3,9 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use crtmp_plugin::SCHEMES;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 /// Origins that one edge may have.
 pub(crate) const ORIGINS: usize = 16;
@@ -37,6 +39,23 @@ pub struct Settings {
     /// Streams that may be fetched at once.
     #[serde(default = "max_pulls")]
     pub(crate) max_pulls: usize,
+    /// Keys for TLS, as `pushStream` has them: of addresses that begin with `rtmps://` or `rtmpts://`.
+    #[serde(default)]
+    tls_verify: Option<bool>,
+    #[serde(default)]
+    tls_ca: Option<String>,
+    #[serde(default)]
+    tls_pin: Option<String>,
+    #[serde(default)]
+    tls_name: Option<String>,
+    #[serde(default)]
+    tls_cert: Option<String>,
+    #[serde(default)]
+    tls_key: Option<String>,
+    #[serde(default)]
+    tls_min_version: Option<String>,
+    #[serde(default)]
+    cipher_suite: Option<String>,
 }
 
 /// What becomes of a stream that is published here.
@@ -58,6 +77,24 @@ impl Settings {
         Duration::try_from_secs_f64(self.linger).unwrap_or_default()
     }
 
+    /// The keys for TLS that are given.
+    pub(crate) fn tls(&self) -> Map<String, Value> {
+        let keys = json!({
+            "tlsVerify": self.tls_verify,
+            "tlsCa": self.tls_ca,
+            "tlsPin": self.tls_pin,
+            "tlsName": self.tls_name,
+            "tlsCert": self.tls_cert,
+            "tlsKey": self.tls_key,
+            "tlsMinVersion": self.tls_min_version,
+            "cipherSuite": self.cipher_suite,
+        });
+        match keys {
+            Value::Object(keys) => keys.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+            _ => Map::new(),
+        }
+    }
+
     /// Looks for mistakes.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.origins.is_empty() || self.origins.len() > ORIGINS {
@@ -68,6 +105,15 @@ impl Settings {
                 let expected = "an address such as \"rtmp://host:1935/application\", without query";
                 return Err(format!("`origins[{}]` is something else than {expected}", at + 1));
             }
+        }
+        let has_tls =
+            |origin: &String| origin.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with('s'));
+        if let Some(key) = self.tls().keys().next()
+            && !self.origins.iter().any(has_tls)
+        {
+            return Err(format!(
+                "`{key}` is for TLS, and none of `origins` begins with rtmps:// or rtmpts://"
+            ));
         }
         if !(0.0..=LINGER).contains(&self.linger) {
             return Err(format!("`linger` is {}, expected 0 to {LINGER} seconds", self.linger));
@@ -85,7 +131,10 @@ fn is_origin(text: &str) -> bool {
     if text.len() > ADDRESS || text.contains(odd) {
         return false;
     }
-    let Some(("rtmp" | "rtmpe", rest)) = text.split_once("://") else { return false };
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    if !SCHEMES.contains(&scheme) {
+        return false;
+    }
     let (authority, application) = rest.split_once('/').unwrap_or((rest, ""));
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     let (is_host, port) = match place.strip_prefix('[').map(|inner| inner.split_once(']')) {

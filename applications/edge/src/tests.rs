@@ -479,6 +479,8 @@ fn mistakes_in_settings_are_named() {
         (json!({ "origins": vec![origin; ORIGINS + 1] }), "`origins` has 17"),
         (json!({ "origins": [origin, "rtmp://h"] }), "`origins[2]`"),
         (json!({ "origins": ["http://h/a"] }), "`origins[1]`"),
+        (json!({ "origins": [origin], "tlsCa": "ca.pem" }), "`tlsCa` is for TLS"),
+        (json!({ "origins": ["rtmpx://h/a"] }), "`origins[1]`"),
         (json!({ "origins": ["rtmp://h/a?b"] }), "`origins[1]`"),
         (json!({ "origins": ["rtmp:///a"] }), "`origins[1]`"),
         (json!({ "origins": ["rtmp://h/a b"] }), "`origins[1]`"),
@@ -510,4 +512,22 @@ fn mistakes_in_settings_are_named() {
     ] {
         assert!(FakeHost::new::<Edge>(&settings.to_string()).is_ok(), "{settings}");
     }
+}
+
+#[test]
+fn origins_are_of_every_scheme_and_keys_for_tls_go_with_them() {
+    for scheme in crtmp_plugin::SCHEMES {
+        let settings = json!({ "origins": [format!("{scheme}://h/a")] }).to_string();
+        assert!(FakeHost::new::<Edge>(&settings).is_ok(), "{scheme}");
+    }
+    let settings =
+        json!({ "origins": ["rtmps://one/live", "rtmp://two/live"], "tlsCa": "ca.pem", "tlsVerify": true });
+    let mut host = FakeHost::new::<Edge>(&settings.to_string()).unwrap();
+    play(&mut host, 1, "a");
+    let (_, name, params) = commands(&host).remove(0);
+    assert_eq!(
+        (&*name, &params["tlsCa"], &params["tlsVerify"]),
+        ("pullStream", &json!("ca.pem"), &json!(true))
+    );
+    assert!(params.get("tlsPin").is_none());
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crtmp_plugin::SCHEMES;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -47,6 +48,23 @@ pub struct Target {
     page_url: Option<String>,
     #[serde(default)]
     rtmp_absolute_timestamps: bool,
+    /// Keys for TLS, as `pushStream` has them: of addresses that begin with `rtmps://` or `rtmpts://`.
+    #[serde(default)]
+    tls_verify: Option<bool>,
+    #[serde(default)]
+    tls_ca: Option<String>,
+    #[serde(default)]
+    tls_pin: Option<String>,
+    #[serde(default)]
+    tls_name: Option<String>,
+    #[serde(default)]
+    tls_cert: Option<String>,
+    #[serde(default)]
+    tls_key: Option<String>,
+    #[serde(default)]
+    tls_min_version: Option<String>,
+    #[serde(default)]
+    cipher_suite: Option<String>,
 }
 
 /// A list, or a table with names of its own, as crtmpserver has both.
@@ -97,7 +115,27 @@ impl Target {
             "kept": false,
         });
         match params {
-            Value::Object(params) => params.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+            Value::Object(params) => {
+                params.into_iter().filter(|(_, value)| !value.is_null()).chain(self.tls()).collect()
+            }
+            _ => Map::new(),
+        }
+    }
+
+    /// The keys for TLS that are given.
+    fn tls(&self) -> Map<String, Value> {
+        let keys = json!({
+            "tlsVerify": self.tls_verify,
+            "tlsCa": self.tls_ca,
+            "tlsPin": self.tls_pin,
+            "tlsName": self.tls_name,
+            "tlsCert": self.tls_cert,
+            "tlsKey": self.tls_key,
+            "tlsMinVersion": self.tls_min_version,
+            "cipherSuite": self.cipher_suite,
+        });
+        match keys {
+            Value::Object(keys) => keys.into_iter().filter(|(_, value)| !value.is_null()).collect(),
             _ => Map::new(),
         }
     }
@@ -111,12 +149,20 @@ impl Target {
         let expected = "expected an address such as \"rtmp://host:1935/application\"";
         match host_of(&self.target_uri) {
             None => {
-                return Err(format!("`targetUri` begins with something else than \"rtmp://\"; {expected}"));
+                let schemes = SCHEMES.join("://, ");
+                return Err(format!("`targetUri` begins with something else than {schemes}://; {expected}"));
             }
             Some((host, application)) if host.is_empty() || application.is_empty() => {
                 return Err(format!("`targetUri` names no host or no application; {expected}"));
             }
             Some(_) => {}
+        }
+        if let Some(key) = self.tls().keys().next()
+            && !has_tls(&self.target_uri)
+        {
+            return Err(format!(
+                "`{key}` is for TLS, and `targetUri` begins with neither rtmps:// nor rtmpts://"
+            ));
         }
         if self.local_stream_name.as_deref().is_some_and(|name| before_query(name).is_empty()) {
             return Err(
@@ -171,12 +217,17 @@ impl<'de> Deserialize<'de> for Targets {
 /// Host with port, without user, and what follows them, of an address of RTMP.
 fn host_of(uri: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = uri.split_once("://")?;
-    if !["rtmp", "rtmpe"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+    if !SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return None;
     }
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     Some((host, path.trim_matches('/')))
+}
+
+/// Whether an address is one with TLS: of such schemes the last letter says so.
+fn has_tls(uri: &str) -> bool {
+    uri.split_once("://").is_some_and(|(scheme, _)| scheme.to_ascii_lowercase().ends_with('s'))
 }
 
 /// Publishers may say more behind a question mark; it is not part of a stream's name.

@@ -304,3 +304,21 @@ fn targets_are_a_list_or_a_table_and_bounded() {
         assert_eq!(FakeHost::new::<ProxyPublish>(&settings.to_string()).is_ok(), good, "{count}");
     }
 }
+
+#[test]
+fn targets_are_of_every_scheme_and_keys_for_tls_go_with_them() {
+    let with = |target: Value| json!({ "abortOnConnectError": true, "targetServers": [target] }).to_string();
+    for scheme in crtmp_plugin::SCHEMES {
+        let settings = with(json!({ "targetUri": format!("{scheme}://h/a") }));
+        assert!(FakeHost::new::<ProxyPublish>(&settings).is_ok(), "{scheme}");
+    }
+    let settings = with(json!({ "targetUri": "RTMPS://h/a", "tlsCa": "ca.pem", "tlsVerify": true }));
+    let mut host = FakeHost::new::<ProxyPublish>(&settings).unwrap();
+    host.stream(1, "film", true);
+    let params = calls(&host, "pushStream", 0).remove(0).1;
+    assert_eq!((&params["tlsCa"], &params["tlsVerify"]), (&json!("ca.pem"), &json!(true)));
+    assert!(params.get("tlsPin").is_none());
+    let plain = with(json!({ "targetUri": "rtmp://h/a", "tlsPin": "x" }));
+    let failure = FakeHost::new::<ProxyPublish>(&plain).err().unwrap().to_string();
+    assert!(failure.contains("`targetServers[1]`: `tlsPin` is for TLS"), "{failure}");
+}
