@@ -356,6 +356,25 @@ fn a_flood_of_handshakes_waits_and_nobody_else_does() {
     flooded.is_well(&before);
 }
 
+/// TLS-08. Those who have to wait get their turn when its time has come, without a word of theirs.
+#[test]
+fn who_waits_for_leave_gets_it_in_one_of_the_next_seconds() {
+    let certificates = Certificates::new();
+    let config = with(&certificates, "").limit("handshakesPerAddress", "10").workers(1);
+    let server = Server::start(&config);
+    let mut waiting: Vec<TcpStream> =
+        (0..25).map(|_| open_from([127, 0, 0, 2], server.address_of(CHAIN))).collect();
+    for connection in &mut waiting {
+        connection.write_all(&HELLO[1..]).expect("room");
+    }
+    for (number, connection) in waiting.iter_mut().enumerate() {
+        // An error would be the end that `handshakeTimeout` brings.
+        let count = connection.read(&mut [0; 5]).unwrap_or(0);
+        assert!(count > 0, "no answer to the one of number {number}");
+    }
+    server.stop();
+}
+
 /// TLS-08. As many handshakes as a few threads manage, one after the other and without an end.
 #[test]
 fn a_flood_that_goes_on_is_bounded_and_nobody_else_notices() {

@@ -410,10 +410,8 @@ impl Connection {
                 let contested = self.contested.iter().map(|contested| contested.retry_at).min();
                 let chain = if self.poisoned { None } else { self.chain.poll_timeout() };
                 let far_end = (self.outbound && self.resting).then_some(self.look_at);
-                // In the next turn it is offered again anyway.
-                let denied = self.denied_until.filter(|_| !self.again);
                 let carrier = self.carrier.poll_timeout();
-                let own = [stall, contested, denied, self.look_at_streams, far_end, carrier];
+                let own = [stall, contested, self.denied_until, self.look_at_streams, far_end, carrier];
                 own.into_iter().chain([chain]).flatten().min()
             }
         }
