@@ -91,6 +91,7 @@ fn every_scheme_is_dialled(application: &str, config: Config) {
             "the chain \"outboundRtmp\" has no keys",
         ),
         (format!("rtmps://me:hidden@localhost:{port}"), json!({}), "more than scheme, host and port"),
+        ("rtmp://169.254.169.254".to_owned(), json!({}), "169.254.0.0/16 in outboundPolicy.deny"),
     ] {
         let answer = dial(&mut client, &address, &keys, "x");
         assert!(answer.says("not to be had") && answer.says(why), "{why}: {answer:?}");
