@@ -64,7 +64,7 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
 ];
 
 /// Headers of messages; the first byte says whether it is video (0) or audio (1).
-const TAGS: [(&str, &[u8]); 9] = [
+const TAGS: [(&str, &[u8]); 12] = [
     ("hevc", b"\0\x91hvc1\0\0\x28data"),
     ("avc", b"\0\x27\x01\xff\xff\xfedata"),
     ("aac", b"\x01\xaf\x01data"),
@@ -73,6 +73,10 @@ const TAGS: [(&str, &[u8]); 9] = [
     ("one_track", b"\0\x96\x01avc1\x03\0\0\x50data"),
     ("many_tracks", b"\0\x96\x11avc1\x02\0\0\x05\0\0\x28ab\x01\0\0\x04\0\0\0c"),
     ("many_codecs", b"\0\xa6\x21hvc1\0\0\0\x04\0\0\x28aav01\x09\0\0\x02cd"),
+    // A link of a long form that means nothing, then nanoseconds, then one of several tracks.
+    ("links", b"\0\x97\xff\0\0d\x17\x02\0\0\x01\x06\x01hvc1\x02\0\0\x28data"),
+    ("colours_of_tracks", b"\0\xd6\x14hvc1\0\0\0\x01a\x01\0\0\x01b"),
+    ("channels", b"\x01\x94Opus\x01\x02\0\0\0\x03"),
     ("sounds", b"\x01\x97\0\x01\x05\x21Opus\0\0\0\x01aac-3\x01\0\0\x02bc"),
 ];
 
@@ -123,6 +127,10 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     let references: &[u8] = &[9, 9, 1, 10, 0x13, 3, b'C', 3, b'k', 6, 2, 10, 1, 3, 10, 2, 6, 0];
     seeds.push(("amf3/references".into(), references.to_vec()));
     seeds.push(("amf3/circle".into(), vec![9, 3, 1, 9, 0]));
+    // Traits of a dynamic object, and its key, again; a vector of a class.
+    let again = vec![9, 5, 1, 10, 0x0B, 1, 3, b'k', 4, 1, 1, 10, 1, 0, 4, 2, 1];
+    seeds.push(("amf3/dynamic_again".into(), again));
+    seeds.push(("amf3/vector_of_class".into(), vec![16, 5, 1, 3, b'C', 1, 10, 3, 1]));
     // An object of AMF0 with a member in AMF3.
     let mut body = vec![3, 0, 1, b'k', 0x11];
     body.extend_from_slice(references);
@@ -132,6 +140,11 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         shared_object().encode(&mut body, amf3);
         (format!("shared_object/type_{}", if amf3 { 16 } else { 19 }), body)
     }));
+    // An event that nobody knows, then two slots in one event; a text, and a reference to it in the next event.
+    let odd = b"\0\0\x01a\0\0\0\x01\0\0\0\0\0\0\0\0\x63\0\0\0\x02xx\x04\0\0\0\x09\0\x01x\x05\0\x01y\x01\x01";
+    seeds.push(("shared_object/odd_events".into(), odd.to_vec()));
+    let shared = b"\x01\0\0\x01a\0\0\0\x01\0\0\0\x02\0\0\0\0\x03\0\0\0\x07\0\x01x\x11\x06\x03k\x03\0\0\0\x06\0\x01y\x11\x06\0";
+    seeds.push(("shared_object/references".into(), shared.to_vec()));
     let conversations =
         CONVERSATIONS.map(|(name, script)| (format!("session_order/{name}"), script.to_vec()));
     seeds.extend(conversations);
