@@ -7,7 +7,7 @@ use std::time::Duration;
 use crtmp_tests::cli::{Session, administrator};
 use crtmp_tests::tunnel::{Post, Tunnel};
 use crtmp_tests::wire::Client;
-use crtmp_tests::{Certificates, Config, Launch, Server, ffmpeg, wait_for};
+use crtmp_tests::{Certificates, Config, Launch, Server, ffmpeg, free_address, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -175,6 +175,48 @@ fn what_is_within_tls_is_told_apart_as_well_and_certificates_are_exchanged() {
         assert!(shown.contains("renewed.example"), "{chain}: {shown}");
     }
     assert_film(&format!("rtmpts://{}/live/one", server.address_of(CHAIN)), 3);
+    server.stop();
+}
+
+/// Ports that a command opens, and one that a reload gives a certificate.
+#[test]
+fn ports_of_commands_and_of_reloads_take_every_kind() {
+    let certificates = Certificates::new();
+    let place = free_address();
+    let port = |keys: &str| {
+        let acceptor =
+            format!("{{ ip = \"127.0.0.1\", port = {}, protocol = \"{CHAIN}\"{keys} }}", place.port());
+        // A port for each, which stays the same.
+        let block =
+            format!("{{ name = \"other\", library = \"flvplayback\", acceptors = {{ {acceptor} }} }}");
+        Config::new().whole_groups().block(&administrator()).block(&block)
+    };
+    let server = Server::start(&port(""));
+    let _publisher = ffmpeg::publish_film(&server.url("one")).start();
+    server.wait_for_publisher("one");
+    let mut session = Session::operator(&server);
+    let keys = ["pem", "key"].map(|end| certificates.path(&format!("server.{end}")).display().to_string());
+    // A comma of its own would begin another value.
+    let keys = json!({ "sslCert": keys[0], "sslKey": keys[1] }).to_string().replace(',', "\\,");
+    let wrong = session.fails(&format!(
+        "createService ip=127.0.0.1 port=0 protocol={CHAIN} application=appselector keys={}",
+        json!({ "sslCert": "missing.pem" })
+    ));
+    assert!(wrong.contains("sslKey") || wrong.contains("missing.pem"), "{wrong}");
+    let made = session.done(&format!(
+        "createService ip=127.0.0.1 port=0 protocol={CHAIN} application=appselector keys={keys}"
+    ));
+    let made = format!("127.0.0.1:{}/live/one", made["port"]);
+    for scheme in ["rtmp", "rtmpt", "rtmps", "rtmpts"] {
+        assert_eq!(ffmpeg::codecs(&format!("{scheme}://{made}")), ["aac", "h264"], "{scheme}");
+    }
+    assert_eq!(within_tls(place, "\\003").matches("HTTP").count(), 0);
+    server.wait_for_log("tls came, which needs the key `sslCert` of the acceptor");
+    server.rewrite(&port(&format!(", {}", certificates.keys("server"))));
+    server.signal(Signal::SIGHUP);
+    server.wait_for_log("reload: done");
+    let heard = within_tls(place, "GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n");
+    assert!(heard.contains("HTTP/1.1 404 Not Found"), "{heard}");
     server.stop();
 }
 
