@@ -36,7 +36,7 @@ fn corpus() -> Corpus {
 }
 
 /// Conversations in the notation of `fuzz::session_order`: the low five bits of a byte say what happens.
-const CONVERSATIONS: [(&str, &[u8]); 9] = [
+const CONVERSATIONS: [(&str, &[u8]); 10] = [
     // connect, yes, createStream, publish, media, yes, media, closeStream, media.
     ("publish", &[0, 0, 1, 18, 1, 4, 0, 12, 11, 20, 18, 11, 20, 10, 13, 3, 0, 3, 10]),
     // The same in one go, of which more waits than there is room for.
@@ -58,6 +58,11 @@ const CONVERSATIONS: [(&str, &[u8]); 9] = [
     (
         "stops",
         &[0, 0, 1, 18, 1, 4, 0, 29, 1, 26, 10, 30, 0, 0, 27, 18, 3, 5, 0, 5, 1, 25, 4, 18, 25, 4, 25, 4],
+    ),
+    // connect, yes, use an object, news of it, change it, by both notations, what only servers say, let go of it.
+    (
+        "share",
+        &[0, 0, 1, 18, 28, 32, 28, 128, 28, 130, 28, 38, 28, 54, 28, 132, 28, 44, 28, 134, 28, 36, 28, 4],
     ),
     // Everything that is wrong and does not end the connection.
     ("odd", &[0, 1, 9, 0, 0, 0, 0, 1, 0, 1, 18, 9, 3, 9, 4, 9, 5, 15, 7, 2, 1, 1, 74, 10, 4, 2, 28, 255, 1]),

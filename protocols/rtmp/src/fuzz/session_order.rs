@@ -10,7 +10,7 @@ use std::{
 
 use crtmp_media::{
     Answer, BandwidthKind, BandwidthPlan, CallOutcome, Chain, Command as Order, Env, Error, Event, Limits,
-    RequestId, Seconds, StreamSlot, Value,
+    RequestId, Seconds, SharedItem, SharedNews, StreamSlot, Value,
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     layer::InboundRtmp,
     message::{Command, Control, Data, UserControl, kind},
     session::SessionSettings,
+    shared_object::{SharedObjectEvent, SharedObjectMessage},
 };
 
 /// A server session: `data` says what a peer sends, how time passes, and what the server answers.
@@ -272,12 +273,15 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             27 => self.uncork(),
-            28 if self.byte() == 0xFF => {
-                self.uncork()?;
-                self.closed = true;
-                let (code, text) = ("NetConnection.Connect.Closed".to_owned(), String::new());
-                self.order(Order::Close { code, text })
-            }
+            28 => match self.byte() {
+                0xFF => {
+                    self.uncork()?;
+                    self.closed = true;
+                    let (code, text) = ("NetConnection.Connect.Closed".to_owned(), String::new());
+                    self.order(Order::Close { code, text })
+                }
+                byte => self.share(byte),
+            },
             29 => self.call_peer(),
             30 => {
                 let (which, name) = (self.byte(), ["_result", "_error"][usize::from(self.byte()) % 2]);
@@ -288,6 +292,42 @@ impl<'a> Run<'a> {
             31 => self.tune(),
             _ => Ok(()),
         }
+    }
+
+    /// The peer wants something of a shared object, or the server has news of one.
+    fn share(&mut self, byte: u8) -> Result<(), Error> {
+        let (name, slot) = (["room", "hall"][usize::from(byte & 1)], || "slot".to_owned());
+        if byte & 0x80 != 0 {
+            self.uncork()?;
+            let value = Arc::new(Value::Bytes(vec![byte]));
+            let item = match byte >> 1 & 3 {
+                0 => SharedItem::Used,
+                1 => SharedItem::Changed { slot: "slot".into(), value },
+                2 => SharedItem::Sent { values: [Value::Null].into() },
+                _ => SharedItem::Refused { code: "SharedObject.NoReadAccess".into() },
+            };
+            let (items, persistent) = ([item].into(), byte & 8 != 0);
+            return self.order(Order::Shared(SharedNews {
+                name: name.into(),
+                version: 1,
+                persistent,
+                items,
+            }));
+        }
+        let event = match byte >> 1 & 7 {
+            0 | 1 => SharedObjectEvent::Use,
+            2 => SharedObjectEvent::Release,
+            3 => SharedObjectEvent::RequestChange { slot: slot(), value: Value::E4x("x".to_owned()) },
+            4 => SharedObjectEvent::RequestRemove { slot: slot() },
+            5 => SharedObjectEvent::SendMessage { values: vec!["f".into(); 3] },
+            6 => SharedObjectEvent::Clear,
+            _ => SharedObjectEvent::UseSuccess,
+        };
+        let (amf3, events) = (byte & 16 != 0, vec![event; usize::from(byte >> 5 & 3)]);
+        let mut body = Vec::new();
+        let message = SharedObjectMessage { name: name.to_owned(), version: 0, persistent: false, events };
+        message.encode(&mut body, amf3);
+        self.say(3, if amf3 { kind::SHARED_OBJECT_AMF3 } else { kind::SHARED_OBJECT }, 0, body)
     }
 
     /// The server calls a command of the peer, and gives the call's own number along.
