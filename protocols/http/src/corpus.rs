@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::fuzz;
 
-const SEEDS: [(&str, &[u8]); 15] = [
+const SEEDS: [(&str, &[u8]); 19] = [
     ("http_request/get", b"GET /a?b=c HTTP/1.1\r\nhost: example.org:80\r\nuser-agent: x\r\n\r\n"),
     ("http_request/post", b"POST /chunks HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 5\r\n\r\nhelloGET"),
     (
@@ -22,6 +22,13 @@ const SEEDS: [(&str, &[u8]); 15] = [
     ("http_request/both", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("http_request/later", b"GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("http_request/http2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    (
+        "http_request/tunnel",
+        b"POST /send/0123456789abcdef0123456789abcdef01/1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-fcs\r\nContent-Length: 2\r\n\r\n\x03\0POST /idle/0123456789abcdef0123456789abcdef01/2 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n\0",
+    ),
+    ("http_request/two_lengths", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    ("http_request/line_feed_alone", b"GET / HTTP/1.1\nHost: a\r\n\r\n"),
+    ("http_request/chunk_too_large", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"),
     ("http_response/length", b"\0HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
     (
         "http_response/chunks",

@@ -215,15 +215,20 @@ mod tests {
 
     use super::*;
 
-    const SEEDS: [(&str, &[u8]); 8] = [
+    const SEEDS: [(&str, &[u8]); 13] = [
         ("rtmpt/in_order", &[0, 3, 3, 0, 4, 2, 0, 3, 3, 0, 4, 1]),
         ("rtmpt/overtaken", &[0, 3, 3, 0, 0, 5, 0, 4, 0, 3, 4, 1, 3, 0, 4, 2, 3, 0, 4, 3]),
         ("rtmpt/repeated", &[0, 3, 3, 0, 0, 2, 4, 2, 0, 2, 6, 0, 6, 0, 6, 0, 0, 3, 3, 0, 4, 0]),
         ("rtmpt/skipped", &[0, 3, 3, 0, 4, 0, 0, 7, 0, 3]),
         ("rtmpt/left", &[0, 3, 3, 0, 5, 1, 4, 3, 0, 3, 3, 0, 4, 1, 0, 3, 3, 0]),
+        ("rtmpt/late", &[128, 3, 3, 0, 7, 255, 4, 0, 0, 5, 7, 250, 0, 4, 3, 0, 4, 1, 3, 0, 5, 0, 6, 0]),
         ("rtmpt_path/send", b"/send/0123456789abcdef0123456789abcdef01/12"),
         ("rtmpt_path/open", b"/open/1"),
         ("rtmpt_path/ident", b"/fcs/ident2"),
+        ("rtmpt_path/idle_with_query", b"/idle/0123456789abcdef0123456789abcdef01/0?1/2"),
+        ("rtmpt_path/close_last", b"/close/0123456789ABCDEF0123456789abcdeF01/4294967295"),
+        ("rtmpt_path/too_large", b"/idle/0123456789abcdef0123456789abcdef01/4294967296"),
+        ("rtmpt_path/one_part_more", b"/send/0123456789abcdef0123456789abcdef01/1/"),
     ];
 
     crtmp_corpus::tests!(corpus);

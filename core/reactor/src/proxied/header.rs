@@ -164,6 +164,15 @@ mod tests {
                 binary(0x21, TCP6, &[&[0x20; 16][..], &[1; 16], &[0, 1, 0, 2, 4, 0, 1, 9]].concat()),
             ),
             ("binary_local", binary(0x20, UNSPECIFIED, &[])),
+            (
+                "binary_and_more",
+                binary(0x21, TCP4, &[192, 0, 2, 1, 127, 0, 0, 1, 0xC3, 0x50, 7, 0x8F, 4, 0, 1, 0]),
+            ),
+            ("binary_unix", binary(0x21, UNIX, &[b'/'; 216])),
+            ("binary_datagrams", binary(0x21, 0x12, &[0; 12])),
+            ("binary_too_long", [&SIGNATURE[..], &[0x21, TCP6, 0xFF, 0xFF]].concat()),
+            ("text_leading_zero", b"PROXY TCP4 192.0.2.1 127.0.0.1 01 1935\r\n".to_vec()),
+            ("text_without_end", [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 93]].concat()),
         ];
         Corpus {
             package: env!("CARGO_MANIFEST_DIR"),

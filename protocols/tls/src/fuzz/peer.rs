@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     io::{Read, Write},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -46,15 +46,21 @@ fn outside() -> Outside<'static> {
 #[must_use]
 pub fn server_keys(limits: Limits) -> (LayerSettings, Arc<ServerKeys>) {
     let settings = settings(limits, &[("sslCert", "cert.pem".into()), ("sslKey", "key.pem".into())]);
-    let keys = ServerKeys::new(&settings, &outside()).expect("they fit");
-    (settings, Arc::new(keys))
+    // Once for all runs: reading keys takes longer than a handshake.
+    static KEYS: OnceLock<Arc<ServerKeys>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| Arc::new(ServerKeys::new(&settings, &outside()).expect("they fit")));
+    let keys = keys.clone();
+    (settings, keys)
 }
 
 fn client_trust(limits: Limits, verify: bool) -> (LayerSettings, Arc<ClientTrust>) {
     let keys = if verify { vec![("tlsCa", "cert.pem".into())] } else { vec![("tlsVerify", false.into())] };
     let settings = settings(limits, &keys);
-    let trust = ClientTrust::new(&settings, &outside()).expect("they fit");
-    (settings, Arc::new(trust))
+    static TRUST: [OnceLock<Arc<ClientTrust>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let trust = TRUST[usize::from(verify)]
+        .get_or_init(|| Arc::new(ClientTrust::new(&settings, &outside()).expect("they fit")));
+    let trust = trust.clone();
+    (settings, trust)
 }
 
 /// The layer of a connection that came.
