@@ -181,6 +181,12 @@ impl Worker {
 
     /// Takes in what has come: from sockets, from those who had to wait for their turn, from the mailbox.
     fn read_pass(&mut self, events: &Events) {
+        // Those who have waited are first, so that a crowd of newcomers does not have them wait for ever.
+        while let Some(key) = self.shared.costly.next_in_line() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.offer_again(&mut self.shared);
+            }
+        }
         let again = std::mem::take(&mut self.shared.again);
         let mut next = events.iter();
         for (index, event) in events.iter().enumerate() {
@@ -206,11 +212,6 @@ impl Worker {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.again = false;
                 connection.on_readable(&mut self.shared);
-            }
-        }
-        while let Some(key) = self.shared.costly.next_in_line() {
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.offer_again(&mut self.shared);
             }
         }
         self.accept_pass();
