@@ -1112,7 +1112,8 @@ typedef struct crtmp_AppTable {
      */
     int32_t (*destroy)(void *instance);
     /**
-     * A connection has been accepted; nothing of it has been read. Only the application of the acceptor is asked.
+     * A connection has been accepted; nothing of it has been read, but where a port serves several chains what says which of
+     * them it is (at `inboundRtmps` that lies within TLS). Only the application of the acceptor is asked.
      */
     int32_t (*on_accept)(void *instance, const struct crtmp_ConnTable *conn, const struct crtmp_ConnectRequest *what);
     /**

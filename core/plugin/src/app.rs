@@ -49,8 +49,8 @@ pub trait App: Sized + 'static {
         Ok(())
     }
 
-    /// A connection has been accepted, and nothing of it has been read, but for the byte that says which of several
-    /// chains of a port it is: it has no more than addresses and a chain. Only the application whose acceptor it is is
+    /// A connection has been accepted, and nothing of it has been read, but where a port serves several chains what says
+    /// which of them it is (at `inboundRtmps` that lies within TLS): it has no more than addresses and a chain. Only the application whose acceptor it is is
     /// asked, and it can only accept or reject.
     fn on_accept(&mut self, conn: &Conn<'_>, request: RequestId) -> Verdict {
         let _ = (conn, request);

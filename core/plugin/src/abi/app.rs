@@ -27,7 +27,8 @@ pub struct AppTable {
     >,
     /// Ends an instance. Required. No hook follows.
     pub destroy: Option<unsafe extern "C" fn(instance: *mut c_void) -> i32>,
-    /// A connection has been accepted; nothing of it has been read. Only the application of the acceptor is asked.
+    /// A connection has been accepted; nothing of it has been read, but where a port serves several chains what says which of
+    /// them it is (at `inboundRtmps` that lies within TLS). Only the application of the acceptor is asked.
     pub on_accept: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
