@@ -11,7 +11,7 @@ use std::{
 
 use crtmp_media::{BandwidthKind, BandwidthPlan, BandwidthReport, BandwidthSample, Cx, Event, Value};
 
-use super::{ServerSession, calls};
+use super::{Phase, ServerSession, calls};
 use crate::message::{Command, Control, UserControl};
 
 /// Bytes of one call of `checkBandwidth`; so many crtmpserver sent.
@@ -116,7 +116,7 @@ impl Test {
 impl ServerSession {
     /// Begins a test.
     pub(super) fn test_bandwidth(&mut self, plan: BandwidthPlan, cx: &mut Cx<'_>) {
-        if self.test.is_some() {
+        if self.test.is_some() || self.core.phase == Phase::Closed {
             return;
         }
         let mut bytes = vec![0; CALL];

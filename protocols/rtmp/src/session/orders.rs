@@ -141,6 +141,8 @@ impl ServerSession {
             Order::Close { code, text } => {
                 self.say_goodbye(code, text, cx);
                 self.core.phase = Phase::Closed;
+                // Nobody waits for what would come of it.
+                self.test = None;
             }
         }
         Ok(())
