@@ -62,7 +62,7 @@ configuration = {
       --
       -- Peers may have the way to them measured, as Flash players and SRS's pages do ("Bandwidth tests"):
       -- enableCheckBandwidth = true,
-      -- bandcheck = { key = "35c9b402c12a7246868752e2878f7e0e" },
+      -- bandcheck = { key = "…" },  -- what their addresses must have as `key`
       --
       -- Shared objects that outlive their clients ("Shared objects"):
       -- sharedObjects = { persistent = true, folder = "/var/lib/crtmpserver/objects" },

@@ -73,7 +73,7 @@ fn a_pull_by_command_runs_until_it_is_removed() {
         (&"one".into(), &"flvplayback".into())
     );
     assert!(session.fails(&command).contains("already"));
-    let wrong = session.fails("pullStream uri=rtmpts://localhost/a/b");
+    let wrong = session.fails("pullStream uri=rtsp://localhost/a/b");
     assert!(wrong.contains("not supported yet"), "{wrong}");
     let wrong = session.fails("pullStream uri=rtmp://localhost/a/b forceTcp=1");
     assert!(wrong.contains("RTSP"), "{wrong}");
