@@ -78,6 +78,8 @@ pub(super) fn commands() -> Vec<Builtin> {
 fn info(server: &Server, name: &str) -> Value {
     let entry = server.configuration.applications.list.iter().find(|entry| entry.name == name);
     let running = server.applications.get(name);
+    // Before its health, so that a panic that is counted here has had its consequence there.
+    let panics = running.map(|running| running.handle.panics());
     let old = server.retired.iter().filter(|running| running.handle.name() == name).count();
     json!({
         "name": name,
@@ -88,7 +90,7 @@ fn info(server: &Server, name: &str) -> Value {
         "version": entry.and_then(|entry| server.libraries.of(entry)).map(|library| library.version().to_owned()),
         "health": running.map(|running| format!("{:?}", running.handle.health()).to_lowercase()),
         "waiting": running.map(|running| running.handle.waiting()),
-        "panics": running.map(|running| running.handle.panics()),
+        "panics": panics,
         "connections": server.connections.get(name).map(|count| count.load(Ordering::Relaxed)),
         "oldInstances": old,
     })
