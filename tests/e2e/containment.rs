@@ -169,7 +169,11 @@ const HOOKS: [(&str, Trigger); 16] = [
         source.picture();
         source.client().expect_open();
     }),
-    ("stream", |server, _| drop(publisher(server, "comes"))),
+    ("stream", |server, cli| {
+        let _source = publisher(server, "comes");
+        // A stream that ends before the application has heard of it has never been.
+        cli.run("misbehave hook=command order=nothing");
+    }),
     ("source", |_, cli| drop(obey(cli, "command", "source"))),
     ("timer", |_, cli| drop(obey(cli, "command", "timer"))),
     ("result", |_, cli| drop(obey(cli, "command", "call"))),
