@@ -58,7 +58,7 @@ configuration = {
       -- authentication = {
       --   rtmp = { type = "adobe", usersFile = "/etc/crtmpserver/users.lua", authenticatePlay = false },
       -- },
-      -- where users.lua holds, and only the server's user may read:  users = { alice = "a password" }
+      -- where users.lua holds, and only the server's user may read:  users = { alice = "wonderland" }
       --
       -- Peers may have the way to them measured, as Flash players and SRS's pages do ("Bandwidth tests"):
       -- enableCheckBandwidth = true,
